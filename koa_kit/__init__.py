@@ -1,0 +1,1 @@
+"""CLIP-KOA, taught and analysed."""

@@ -1,0 +1,51 @@
+"""Where things lie: the kit's own files, the user's data, the caches. Nothing is created on import."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import platformdirs
+
+from koa_kit.errors import KoaError
+
+PACKAGE = Path(__file__).resolve().parent
+
+
+def resource(name: str) -> Path:
+    """Path of a file or folder that lies at the top level of a clone and inside an installed wheel."""
+    for folder in (PACKAGE.parent, PACKAGE):
+        if (folder / name).exists():
+            return folder / name
+    raise KoaError(
+        f"The kit's own {name} is missing.",
+        where=PACKAGE.parent,
+        remedy="Install again: pip install -e '.[all]' in a clone.",
+    )
+
+
+def data_dir(given: str | os.PathLike | None = None) -> Path:
+    """Folder that holds one subfolder a data set: `given`, else ``KOA_DATA_DIR``, else the user's data folder."""
+    return Path(given or os.environ.get("KOA_DATA_DIR") or platformdirs.user_data_path("koa_kit")).expanduser()
+
+
+def cache_dir(given: str | os.PathLike | None = None) -> Path:
+    """Folder for what can be computed again: `given`, else ``KOA_CACHE_DIR``, else the user's cache folder."""
+    return Path(given or os.environ.get("KOA_CACHE_DIR") or platformdirs.user_cache_path("koa_kit")).expanduser()
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Temporary path beside `path` that takes its place when the block ends well and vanishes when it does not."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o644)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
