@@ -1,0 +1,29 @@
+"""Shared fixtures: where the real knees lie, if they are here, and a cache that is thrown away."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder of the real data sets: ``KOA_DATA_DIR``, else ``../shared/data``; tests that need it are skipped without."""
+    folder = Path(os.environ.get("KOA_DATA_DIR", SHARED))
+    if not (folder / "oai-kl224").is_dir():
+        pytest.skip(f"no oai-kl224 in {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def session_cache(tmp_path_factory) -> Path:
+    """One cache folder for the whole test run, so that phantom knees are drawn once."""
+    return tmp_path_factory.mktemp("koa-cache")
+
+
+@pytest.fixture(autouse=True)
+def _private_folders(monkeypatch, session_cache):
+    monkeypatch.setenv("KOA_CACHE_DIR", str(session_cache))

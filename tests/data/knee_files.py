@@ -1,0 +1,36 @@
+"""Small made-up X-ray files for the tests of the data room: no anatomy, just a bright bar on a darker ground."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+SIZE = 32
+
+
+def bright_knee(seed: int = 0, size: int = SIZE) -> np.ndarray:
+    """uint8 square, bright in the middle and dark at the left and right borders, with noise from `seed`."""
+    rng = np.random.default_rng(seed)
+    pixels = rng.integers(30, 60, (size, size))
+    pixels[:, size // 4 : -size // 4] += 120
+    return pixels.astype(np.uint8)
+
+
+def save(path: Path, pixels: np.ndarray) -> Path:
+    """The path, after writing `pixels` there as PNG."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def knee_tree(root: Path, splits=("train", "val"), patients: int = 3, size: int = SIZE) -> Path:
+    """Folder `root` in the layout split/grade/<patient><L|R>.png, every grade folder there, two knees a patient."""
+    for number, split in enumerate(splits):
+        for kl in range(5):
+            (root / split / str(kl)).mkdir(parents=True, exist_ok=True)
+        for patient in range(patients):
+            for side in "LR":
+                seed = 1000 * number + 10 * patient + (side == "R")
+                file = root / split / str((patient + (side == "R")) % 5) / f"{split.upper()}{patient:02d}{side}.png"
+                save(file, bright_knee(seed, size))
+    return root

@@ -1,0 +1,129 @@
+import json
+import shutil
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from knee_files import SIZE, bright_knee, knee_tree, save
+from typer.testing import CliRunner
+
+from koa_kit.data import figures, load_cohort
+from koa_kit.data.audit import audit, knee_pairs, patient_overlap
+from koa_kit.data.commands import app
+
+
+@pytest.fixture
+def odd_cohort(tmp_path):
+    """Knees of five patients a split; one is inverted on file, one is another's copy, ``auto_test`` lies beside."""
+    root = knee_tree(tmp_path / "mine", patients=5)
+    save(root / "train" / "2" / "TRAIN02L.png", 255 - bright_knee(20))
+    shutil.copy(root / "train" / "0" / "TRAIN00L.png", root / "val" / "0" / "VAL00L.png")
+    (root / "auto_test" / "0").mkdir(parents=True)
+    save(root / "auto_test" / "0" / "VAL00L.png", bright_knee(1))
+    return load_cohort(root, cache_dir=tmp_path / "cache", size=SIZE)
+
+
+def test_the_audit_counts_grades_patients_and_sides(odd_cohort):
+    result = audit(odd_cohort)
+    assert result.classes.loc["train"].tolist() == [2, 2, 2, 2, 2, 10]
+    row = result.patients.loc["val"]
+    assert row[["patients", "knees", "left", "right", "both_knees"]].tolist() == [5, 10, 5, 5, 5]
+    assert row["same_grade"] == 0
+    assert row["within_one"] == pytest.approx(0.8)
+
+
+def test_the_audit_finds_the_inverted_knee_the_copy_and_the_excluded_folder(odd_cohort):
+    result = audit(odd_cohort)
+    assert result.inverted["inverted"].to_dict() == {"train": 1, "val": 0}
+    assert result.duplicates[["knee_id", "split"]].to_numpy().tolist() == [["TRAIN00L", "train"], ["VAL00L", "val"]]
+    assert result.excluded["part"].tolist() == ["auto_test"]
+    assert "into training" in result.summary()
+
+
+def test_a_knee_and_its_negative_are_found_as_one_picture(odd_cohort, tmp_path):
+    root = tmp_path / "mine"
+    save(root / "val" / "4" / "VAL04L.png", bright_knee(20))
+    result = audit(load_cohort(root, cache_dir=tmp_path / "cache", size=SIZE))
+    assert result.duplicates["group"].nunique() == 2
+
+
+def test_a_shared_patient_would_be_counted(odd_cohort):
+    assert patient_overlap(odd_cohort.table)["patients"].to_dict() == {"train & val": 0}
+    pooled = odd_cohort.table.assign(split=np.where(odd_cohort.table["side"] == "L", "train", "val"))
+    assert patient_overlap(pooled)["patients"].to_dict() == {"train & val": 10}
+
+
+def test_counts_that_differ_from_the_published_are_told(data_home, published):
+    assert audit("oai-kl224").differs_from_published == ()
+    cohort = load_cohort("oai-kl224")
+    fewer = cohort.take(np.arange(1, len(cohort)))
+    assert "train: grades [1, 2, 2, 2, 2] differ from the published" in audit(fewer).differs_from_published[0]
+
+
+def test_the_command_prints_tables_for_a_reader_and_json_for_a_script(data_home):
+    runner = CliRunner()
+    assert "patients in two splits: train & val 0" in runner.invoke(app, ["audit", "oai-kl224"]).stdout
+    content = json.loads(runner.invoke(app, ["audit", "oai-kl224", "--json"]).stdout)
+    assert content["classes"][0] == {"split": "train", "KL0": 2, "KL1": 2, "KL2": 2, "KL3": 2, "KL4": 2, "total": 10}
+
+
+def test_list_and_show_tell_what_is_here_and_under_which_licence(data_home):
+    runner = CliRunner()
+    rows = json.loads(runner.invoke(app, ["list", "--json"]).stdout)
+    here = {row["name"]: row["here"] for row in rows}
+    assert here["oai-kl224"].endswith("oai-kl224")
+    assert here["digital-knee"] == "not here"
+    shown = runner.invoke(app, ["show", "oai-kl224"]).stdout
+    assert "CC BY 4.0" in shown
+    assert "10.17632/56rmx5bjcr.1" in shown
+
+
+@pytest.mark.parametrize("command", ["list", "fetch", "verify", "audit", "show"])
+def test_every_command_shows_an_example(command):
+    assert f"Example: koa data {command}" in CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"}).stdout
+
+
+def test_the_figures_show_the_knees_they_name(odd_cohort):
+    sheet = figures.contact_sheet(odd_cohort, rows_per_grade=2, split="train")
+    assert sum(len(ax.images) for ax in sheet.axes) == 10
+    shown = figures.inverted_figure(odd_cohort, n=3)
+    on_file, as_read = (ax.images[0].get_array() for ax in shown.axes)
+    assert np.array_equal(as_read, bright_knee(20))
+    assert np.array_equal(on_file, 255 - bright_knee(20))
+    counts = figures.class_counts_figure(odd_cohort)
+    assert [bar.get_height() for bar in counts.patches] == [2] * 10
+    agreement = figures.pair_agreement_figure(odd_cohort)
+    assert "Same grade in 0% of 10 patients" in agreement.get_title() + agreement.get_title(loc="left")
+    plt.close("all")
+
+
+def test_a_cohort_of_mirrored_pairs_has_equal_mean_knees_after_flipping(tmp_path):
+    root = knee_tree(tmp_path / "mine", patients=5)
+    for left in root.rglob("*L.png"):
+        pixels = bright_knee(int(left.stem[-3:-1]))
+        pixels[:10, :12] = 255
+        save(left, pixels)
+        right = next(root.rglob(f"{left.stem[:-1]}R.png"))
+        save(right, pixels[:, ::-1])
+    left, right = figures.mean_knees(load_cohort(root, cache_dir=tmp_path / "cache", size=SIZE))
+    assert np.allclose(left, right[:, ::-1])
+    assert not np.allclose(left, right)
+    figure = figures.mean_knee_figure(load_cohort(root, cache_dir=tmp_path / "cache", size=SIZE))
+    titles = [ax.get_title(loc="left") for ax in figure.axes]
+    assert "r = 1.000" in titles[2]
+    assert "r = 1.000" not in titles[1]
+    plt.close("all")
+
+
+def test_pairs_hold_only_patients_with_both_knees(odd_cohort):
+    assert len(knee_pairs(odd_cohort.table)) == 10
+    assert len(knee_pairs(odd_cohort.table.iloc[1:])) == 9
+
+
+def test_the_real_train_and_val_knees_hold_84_inverted_images_and_share_no_patient(real_data):
+    result = audit("oai-kl224", data_dir=real_data)
+    assert result.inverted["inverted"].to_dict() == {"train": 70, "val": 14}
+    assert result.overlap["patients"].to_dict() == {"train & val": 0}
+    assert result.duplicates.empty
+    assert result.patients["both_knees"].to_dict() == {"train": 2889, "val": 413}
+    assert result.differs_from_published == ()
