@@ -29,7 +29,7 @@ def use_style() -> None:
             "font.size": 11,
             "axes.titlesize": 12,
             "axes.titlelocation": "left",
-            "axes.titleweight": "semibold",
+            "axes.titleweight": "bold",
             "axes.labelsize": 11,
             "axes.edgecolor": INK,
             "axes.labelcolor": INK,

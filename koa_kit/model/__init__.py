@@ -1,1 +1,16 @@
+"""How do images meet words? Tower registry, `ClipKoa`, checkpoints."""
 
+from koa_kit.model.checkpoint import load_checkpoint, read_record, save_checkpoint, versions
+from koa_kit.model.clip_koa import ClipKoa, make_model
+from koa_kit.model.towers import Towers, make_towers
+
+__all__ = [
+    "ClipKoa",
+    "Towers",
+    "load_checkpoint",
+    "make_model",
+    "make_towers",
+    "read_record",
+    "save_checkpoint",
+    "versions",
+]

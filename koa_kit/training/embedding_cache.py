@@ -1,0 +1,101 @@
+"""Image features of a locked tower, computed once for every knee and its mirror image, and kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from koa_kit.data.cohort import Cohort
+from koa_kit.model import ClipKoa
+from koa_kit.model.towers import state_sha256
+from koa_kit.paths import cache_dir, replacing
+
+Progress = Callable[[int, int], None]
+"""Called with (done, total) as work goes on."""
+
+
+def resize_radiographs(images: np.ndarray, size: int, *, device: str = "cpu", batch: int = 256) -> Tensor:
+    """uint8 tensor ``(N, size, size)`` on `device`: the whole cohort at the size a tower sees, ready to index.
+
+    Resampled bilinearly with antialiasing, once, rather than for every epoch.
+    """
+    if images.shape[1:] == (size, size):
+        return torch.from_numpy(np.ascontiguousarray(images)).to(device)
+    small = torch.empty((len(images), size, size), dtype=torch.uint8)
+    for start in range(0, len(images), batch):
+        pixels = torch.from_numpy(np.array(images[start : start + batch])).float()[:, None]
+        resized = functional.interpolate(pixels, (size, size), mode="bilinear", antialias=True, align_corners=False)
+        small[start : start + batch] = resized[:, 0].round().clamp(0, 255).byte()
+    return small.to(device)
+
+
+def embed_cohort(
+    model: ClipKoa,
+    cohort: Cohort,
+    *,
+    batch: int = 64,
+    cache: str | Path | None = None,
+    progress: Progress | None = None,
+) -> np.ndarray:
+    """Features float32 ``(N, 2, image_width)`` of every knee ([:, 0]) and of its mirror image ([:, 1]).
+
+    Kept as ``.npy`` in the cache folder under a key of tower, weights, cohort and preprocessing; a second call maps
+    the file. The file appears under its name only when complete.
+
+    Parameters
+    ----------
+    model
+        Its image tower is used in evaluation mode.
+    cohort
+        Knees in any number; the rows' identity is part of the key.
+    batch
+        Knees a forward pass, each with its mirror image.
+    cache
+        Folder for caches; omitted: ``KOA_CACHE_DIR`` or the user's. ``False`` keeps nothing.
+    progress
+        Called with (done, total) knees.
+    """
+    path = None if cache is False else cache_dir(cache) / "features" / f"{_key(model, cohort)}.npy"
+    if path is not None and path.is_file():
+        return np.load(path, mmap_mode="r")
+    device = model.logit_scale.device
+    images = resize_radiographs(cohort.images, model.towers.image_size, device=device)
+    features = np.empty((len(cohort), 2, model.towers.image_width), dtype=np.float32)
+    training = model.training
+    model.eval()
+    with torch.inference_mode():
+        for start in range(0, len(cohort), batch):
+            views = images[start : start + batch]
+            both = model.image_features(torch.cat([views, views.flip(-1)])).float().cpu().numpy()
+            features[start : start + batch] = np.stack(np.split(both, 2), axis=1)
+            if progress:
+                progress(min(start + batch, len(cohort)), len(cohort))
+    model.train(training)
+    if path is not None:
+        with replacing(path) as temporary:
+            np.save(temporary, features)
+        return np.load(path, mmap_mode="r")
+    return features
+
+
+def _key(model: ClipKoa, cohort: Cohort) -> str:
+    towers = model.towers
+    facts = {
+        "tower": towers.name,
+        "weights": towers.weights.get("image") if "image" in model.locked else None,
+        "size": towers.image_size,
+        "normalisation": [towers.mean, towers.std],
+        "cohort": cohort.fingerprint,
+        "knees": hashlib.sha256("\n".join(cohort.table["file"]).encode()).hexdigest(),
+        "precision": str(next(model.image_tower.parameters()).dtype),
+    }
+    # a tower without published weights, or one that was trained, is known by its own state
+    facts["weights"] = facts["weights"] or state_sha256(model.image_tower)
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]

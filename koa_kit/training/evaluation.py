@@ -1,0 +1,70 @@
+"""Scoring a finished run on a split; the test split is a sealed envelope, and each opening is written down."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+
+from koa_kit.data import load_cohort
+from koa_kit.errors import KoaError
+from koa_kit.model import read_record
+from koa_kit.training.embedding_cache import Progress
+from koa_kit.training.loop import load_run, write_predictions
+
+SEALED = "test"
+
+
+def evaluate_run(
+    folder: str | Path,
+    *,
+    split: str = "val",
+    dataset: str | None = None,
+    final: bool = False,
+    data_dir: str | Path | None = None,
+    device: str | None = None,
+    progress: Progress | None = None,
+) -> pd.DataFrame:
+    """Metrics of a run on one split with their intervals; predictions are kept in the run folder.
+
+    Parameters
+    ----------
+    folder
+        Run folder.
+    split
+        "train", "val" or "test".
+    dataset
+        Data set to score on; omitted, the one the run was trained on.
+    final
+        Must be set to open the test split. The opening is logged in ``openings.jsonl`` before the first knee is
+        graded.
+    data_dir, device, progress
+        As in `load_cohort` and `predict`.
+
+    Raises
+    ------
+    KoaError
+        If the test split is asked for without `final`, or the split is not there.
+    """
+    from koa_kit.error_analysis.intervals import intervals
+
+    folder = Path(folder)
+    if split == SEALED and not final:
+        raise KoaError(
+            "The test split is for one final score, not for choosing.",
+            where=folder,
+            remedy="Choose on val; when everything is settled, add --final. The opening is logged.",
+        )
+    run = load_run(folder, device=device)
+    dataset = dataset or read_record(folder)["cohort"]
+    cohort = load_cohort(dataset, data_dir=data_dir, splits=(split,)).split(split)
+    if split == SEALED:
+        opening = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "dataset": dataset, "knees": len(cohort)}
+        with (folder / "openings.jsonl").open("a", encoding="utf-8") as log:
+            log.write(json.dumps(opening) + "\n")
+    predictions, embeddings = run.predict(cohort, progress=progress)
+    stem = "" if (split, dataset) == ("val", read_record(folder)["cohort"]) else f"{Path(dataset).name}-{split}-"
+    write_predictions(folder, predictions, embeddings, stem)
+    return intervals(predictions)

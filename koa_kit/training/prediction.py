@@ -1,0 +1,76 @@
+"""Predictions: what a model says about every knee and its mirror image, as the table all error analysis starts from."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import torch
+
+from koa_kit.data.cohort import Cohort
+from koa_kit.losses import check_finite
+from koa_kit.model import ClipKoa
+from koa_kit.training.embedding_cache import Progress
+from koa_kit.training.views import FeatureViews, ImageViews
+
+IDENTITY = ("knee_id", "patient", "side", "split", "kl", "file", "inverted")
+
+
+def predict(
+    model: ClipKoa, cohort: Cohort, *, canonical_side: bool = False, batch: int = 64, progress: Progress | None = None
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """Predictions and embeddings of every knee of a cohort.
+
+    Parameters
+    ----------
+    model
+        Trained model; used in evaluation mode.
+    cohort
+        Knees to grade.
+    canonical_side
+        Mirror every left knee first, for a model that was trained so.
+    batch
+        Knees a forward pass, each with its mirror image.
+    progress
+        Called with (done, total) knees.
+
+    Returns
+    -------
+    predictions
+        One row a knee: identity columns, ``s0…s4`` scaled similarities, ``p0…p4`` probabilities (softmax), the same
+        for the mirror image with ``_flip``, ``pred`` and ``pred_flip`` the most similar grade of each.
+    embeddings
+        float32 ``(N, 2, D)`` unit vectors of the knee and its mirror image in the space of the prompts.
+
+    Raises
+    ------
+    KoaError
+        If a logit is not finite.
+    """
+    kind = FeatureViews if "image" in model.locked else ImageViews
+    views = kind(model, cohort, canonical_side=canonical_side, progress=progress)
+    training = model.training
+    model.eval()
+    logits, embeddings = [], []
+    with torch.inference_mode():
+        for rows in torch.arange(len(cohort)).split(batch):
+            pair = views.features(rows)
+            logits.append(torch.stack(model.from_features(*pair), 1).float().cpu())
+            embeddings.append(torch.stack([model.image_embeddings(view) for view in pair], 1).float().cpu())
+            if progress and kind is ImageViews:
+                progress(int(rows[-1]) + 1, len(cohort))
+    model.train(training)
+    both = torch.cat(logits)
+    check_finite(both.flatten(1), f"predictions of {cohort.name}")
+    return predictions_table(cohort.table, both.numpy()), torch.cat(embeddings).numpy()
+
+
+def predictions_table(table: pd.DataFrame, logits: np.ndarray) -> pd.DataFrame:
+    """Predictions table from a cohort's table and logits ``(N, 2, 5)`` of each knee and its mirror image."""
+    shifted = np.exp(logits - logits.max(-1, keepdims=True))
+    probabilities = shifted / shifted.sum(-1, keepdims=True)
+    columns = {name: table[name].to_numpy() for name in IDENTITY}
+    for view, suffix in enumerate(("", "_flip")):
+        for letter, values in (("s", logits), ("p", probabilities)):
+            columns |= {f"{letter}{grade}{suffix}": values[:, view, grade] for grade in range(logits.shape[-1])}
+        columns[f"pred{suffix}"] = logits[:, view].argmax(-1)
+    return pd.DataFrame(columns)

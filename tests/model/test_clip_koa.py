@@ -1,0 +1,143 @@
+"""ClipKoa: similarities of knees and prompts, mirror images, locked towers, checkpoints."""
+
+import json
+import math
+
+import pytest
+import torch
+
+from koa_kit.errors import KoaError
+from koa_kit.model import load_checkpoint, make_model, save_checkpoint
+
+
+@pytest.fixture
+def knees():
+    return torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def lite0():
+    return make_model("lite0-minilm", image_size=64, locked=("image", "text")).eval()
+
+
+def test_logits_are_scaled_cosines(knees):
+    model = make_model().eval()
+    with torch.no_grad():
+        logits = model(knees)
+        images, prompts = model.image_embeddings(model.image_features(knees)), model.prompt_embeddings()
+    assert logits.shape == (3, 5)
+    cosines = torch.stack([torch.cosine_similarity(image[None], prompts) for image in images])
+    torch.testing.assert_close(logits, cosines / 0.07, rtol=1e-4, atol=1e-4)
+
+
+def test_flipping_an_image_swaps_the_two_views(knees):
+    model = make_model().eval()
+    with torch.no_grad():
+        there, back = model.forward_pair(knees), model.forward_pair(knees.flip(-1))
+    torch.testing.assert_close(there[0], back[1], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(there[1], back[0], rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(there[0], there[1], atol=1e-3), "a mirror image that changes nothing tests nothing"
+
+
+def test_flip_pooling_gives_a_knee_and_its_mirror_image_the_same_answer(knees):
+    model = make_model(flip_pooling=True).eval()
+    with torch.no_grad():
+        torch.testing.assert_close(model(knees), model(knees.flip(-1)), rtol=1e-4, atol=1e-4)
+
+
+def test_prompts_are_encoded_once_in_all_when_the_text_tower_is_locked(lite0, knees):
+    calls = []
+    handle = lite0.text_tower.register_forward_hook(lambda *_: calls.append(1))
+    lite0.lock(lite0.locked)
+    with torch.no_grad():
+        lite0(knees), lite0.forward_pair(knees)
+    handle.remove()
+    assert len(calls) == 1
+
+
+def test_prompts_are_encoded_once_a_step_when_the_text_tower_is_trained(knees):
+    model, calls = make_model(locked=()), []
+    model.text_tower.register_forward_hook(lambda *_: calls.append(1))
+    model.forward_pair(knees)
+    assert len(calls) == 1
+
+
+def test_a_locked_tower_stays_as_it_is(lite0, knees):
+    lite0.train()
+    before = {name: value.clone() for name, value in lite0.image_tower.state_dict().items()}
+    loss = lite0.forward_pair(knees)[0].square().sum()
+    loss.backward()
+    assert all(torch.equal(value, before[name]) for name, value in lite0.image_tower.state_dict().items())
+    assert all(parameter.grad is None for parameter in lite0.component("image") + lite0.component("text"))
+    assert lite0.image_projection.weight.grad is not None
+    lite0.eval()
+
+
+def test_an_ensemble_of_one_sentence_repeated_is_that_sentence():
+    words = ["none", "doubtful", "minimal", "moderate", "severe"]
+    single, repeated = make_model(prompts=words), make_model(prompts=[[word, word] for word in words])
+    with torch.no_grad():
+        torch.testing.assert_close(single.eval().prompt_embeddings(), repeated.eval().prompt_embeddings())
+
+
+def test_the_temperature_never_falls_below_that_of_clip():
+    model = make_model()
+    with torch.no_grad():
+        model.logit_scale.fill_(math.log(1e6))
+    assert model.scale.item() == pytest.approx(100)
+
+
+def test_colour_images_are_refused():
+    with pytest.raises(KoaError, match=r"\(N, H, W\)"):
+        make_model()(torch.zeros(2, 3, 64, 64))
+
+
+@pytest.mark.parametrize("towers", ["koa-tiny", "lite0-minilm", "ViT-B-32-quickgelu:random"])
+def test_a_checkpoint_reloads_to_identical_logits(towers, knees, tmp_path):
+    size = 64 if towers != "ViT-B-32-quickgelu:random" else None
+    model = make_model(towers, "attributes", image_size=size, seed=1)
+    with torch.no_grad():
+        for parameter in model.component("projections"):
+            parameter.add_(0.01)
+        model.feature_mean.add_(0.5)
+    model.eval()
+    save_checkpoint(model, tmp_path)
+    with torch.no_grad():
+        assert torch.equal(load_checkpoint(tmp_path)(knees), model(knees))
+
+
+def test_published_weights_that_are_locked_are_not_stored_again(lite0, tmp_path):
+    save_checkpoint(lite0, tmp_path)
+    assert (tmp_path / "model.safetensors").stat().st_size < 3_000_000
+    record = json.loads((tmp_path / "model.json").read_text())
+    assert record["not_stored"] == ["image_tower.", "text_tower."]
+    assert set(record["weights"]) == {"image", "text"}
+
+
+@pytest.mark.parametrize(
+    ("expected", "message"),
+    [({"towers": "lite0-minilm"}, "other towers"), ({"prompts": "attributes"}, "other prompts")],
+)
+def test_a_checkpoint_for_other_prompts_or_towers_is_refused(expected, message, tmp_path):
+    save_checkpoint(make_model(), tmp_path)
+    with pytest.raises(KoaError, match=message):
+        load_checkpoint(tmp_path, **expected)
+
+
+def test_a_checkpoint_on_other_pretrained_weights_is_refused(lite0, tmp_path):
+    save_checkpoint(lite0, tmp_path)
+    record = json.loads((tmp_path / "model.json").read_text())
+    record["weights"]["image"] = 64 * "0"
+    (tmp_path / "model.json").write_text(json.dumps(record))
+    with pytest.raises(KoaError, match="pretrained image weights"):
+        load_checkpoint(tmp_path)
+
+
+def test_a_damaged_or_missing_checkpoint_is_refused(tmp_path):
+    with pytest.raises(KoaError, match="no checkpoint"):
+        load_checkpoint(tmp_path)
+    save_checkpoint(make_model(), tmp_path)
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(KoaError, match="cannot be read"):
+        load_checkpoint(tmp_path)

@@ -1,0 +1,137 @@
+"""Training: it learns what can be learned, repeats itself, keeps its best epoch, and cleans up after failure."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from koa_kit.errors import KoaError
+from koa_kit.model import make_model
+from koa_kit.training import METHODS, TrainConfig, embed_cohort, fit, load_run, predict, resize_radiographs
+
+QUICK = TrainConfig(image_size=32, epochs=12, batch_size=16, train_text=True, augment=0.3)
+PROBE = TrainConfig(
+    towers="lite0-minilm", image_size=32, regime="probe", epochs=10, batch_size=32, learning_rate=1e-2, augment=0
+)
+
+
+@pytest.fixture(scope="module")
+def canonical_run(knees, tmp_path_factory):
+    return fit(knees, QUICK.with_changes(method="canonical_side"), tmp_path_factory.mktemp("run"))
+
+
+def test_a_model_from_scratch_learns_brightness(canonical_run):
+    predictions = canonical_run.predictions
+    assert (predictions["pred"] == predictions["kl"]).mean() > 0.6
+    assert set(predictions["split"]) == {"val"}
+
+
+def test_the_run_folder_holds_what_error_analysis_needs(canonical_run):
+    names = {"config.yaml", "history.csv", "model.safetensors", "model.json", "predictions.parquet", "embeddings.npy"}
+    assert {path.name for path in canonical_run.folder.iterdir()} == names | {"metrics.json"}
+    embeddings = np.load(canonical_run.folder / "embeddings.npy")
+    assert embeddings.shape == (len(canonical_run.predictions), 2, 64)
+    np.testing.assert_allclose(np.linalg.norm(embeddings, axis=-1), 1, rtol=1e-4)
+
+
+def test_probabilities_are_the_softmax_of_the_similarities(canonical_run):
+    table = canonical_run.predictions
+    for suffix in ("", "_flip"):
+        s, p = (table[[f"{letter}{grade}{suffix}" for grade in range(5)]].to_numpy() for letter in "sp")
+        torch.testing.assert_close(torch.softmax(torch.from_numpy(s), -1), torch.from_numpy(p))
+        assert (table[f"pred{suffix}"] == p.argmax(1)).all()
+
+
+def test_the_best_epoch_by_val_qwk_is_kept(canonical_run):
+    kept = json.loads((canonical_run.folder / "model.json").read_text())["epoch"]
+    history = canonical_run.history.set_index("epoch")
+    assert kept == history["val_qwk"].idxmax()
+    accuracy = (canonical_run.predictions["pred"] == canonical_run.predictions["kl"]).mean()
+    assert accuracy == pytest.approx(history.loc[kept, "val_accuracy"])
+
+
+def test_a_run_loads_and_predicts_the_same(canonical_run, knees):
+    again = load_run(canonical_run.folder)
+    predictions, _ = again.predict(knees.split("val"))
+    pd.testing.assert_frame_equal(predictions, canonical_run.predictions)
+    assert again.config == canonical_run.config
+
+
+def test_a_seed_fixes_a_run_and_the_global_random_state_is_left_alone(knees, tmp_path):
+    before = torch.get_rng_state()
+    runs = [fit(knees, QUICK.with_changes(epochs=2, seed=seed), tmp_path / str(i)) for i, seed in enumerate((1, 1, 2))]
+    assert torch.equal(torch.get_rng_state(), before)
+    first, same, other = (run.predictions for run in runs)
+    pd.testing.assert_frame_equal(first, same)
+    assert not first["s0"].equals(other["s0"])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_trains_as_a_probe(method, knees, tmp_path):
+    run = fit(knees, PROBE.with_changes(method=method, epochs=3), tmp_path)
+    flips_agree = np.allclose(run.predictions["s1"], run.predictions["s1_flip"], atol=1e-4)
+    assert flips_agree == (method == "flip_pooling")
+    assert (run.history["symmetry_loss"].iloc[0] > 0) == (
+        method in ("symmetry", "symmetry_consistency", "flip_pooling")
+    )
+
+
+def test_mirroring_left_knees_makes_both_sides_alike_to_a_model(knees):
+    model = make_model("koa-tiny", image_size=32)
+    mirrored = knees.take(np.arange(len(knees)))
+    flipped = type(knees)(
+        knees.name,
+        knees.images[:, :, ::-1].copy(),
+        knees.table.assign(side=knees.table["side"].map({"L": "R", "R": "L"})),
+        "x",
+    )
+    ours, _ = predict(model, mirrored, canonical_side=True)
+    theirs, _ = predict(model, flipped, canonical_side=True)
+    np.testing.assert_allclose(ours["s2"], theirs["s2"], rtol=1e-3, atol=1e-3)
+
+
+def test_features_are_computed_once_and_kept_by_knee(knees, tmp_path, monkeypatch):
+    model = make_model("lite0-minilm", image_size=32, locked=("image", "text"))
+    calls = []
+    model.image_tower.register_forward_hook(lambda *_: calls.append(1))
+    first = embed_cohort(model, knees, cache=tmp_path)
+    done = len(calls)
+    again = embed_cohort(model, knees, cache=tmp_path)
+    assert len(calls) == done > 0
+    np.testing.assert_array_equal(first, again)
+    embed_cohort(model, knees.split("val"), cache=tmp_path)
+    assert len(calls) > done, "other knees must not get these knees' features"
+    assert first.shape == (len(knees), 2, 1280)
+
+
+def test_features_of_the_flip_are_the_flips_features(knees, tmp_path):
+    model = make_model("lite0-minilm", image_size=32, locked=("image", "text"))
+    flipped = type(knees)(knees.name, knees.images[:, :, ::-1].copy(), knees.table, "flipped")
+    ours, theirs = (embed_cohort(model, cohort, cache=False) for cohort in (knees, flipped))
+    np.testing.assert_allclose(ours[:, 1], theirs[:, 0], rtol=1e-3, atol=1e-3)
+
+
+def test_radiographs_are_resized_with_antialiasing():
+    stripes = np.tile(np.array([0, 255], dtype=np.uint8), (1, 64, 32))
+    small = resize_radiographs(stripes, 16)
+    assert small.shape == (1, 16, 16)
+    assert small.float().std() < 10, "one-pixel stripes must become grey, not alias"
+
+
+def test_early_stopping_ends_a_run_that_no_longer_improves(knees, tmp_path):
+    run = fit(knees, PROBE.with_changes(epochs=60, patience=2), tmp_path)
+    assert len(run.history) < 60
+    best = run.history["val_qwk"].idxmax()
+    assert len(run.history) == best + 1 + 2
+
+
+def test_a_run_that_diverges_says_so_and_leaves_no_result(knees, tmp_path):
+    fit(knees, PROBE.with_changes(epochs=1), tmp_path)
+    with pytest.raises(KoaError, match="not finite"):
+        fit(knees, QUICK.with_changes(learning_rate=1e30, epochs=3), tmp_path)
+    assert not (tmp_path / "predictions.parquet").exists()
+    assert not (tmp_path / "metrics.json").exists()
+    with pytest.raises(KoaError):
+        load_run(tmp_path)
