@@ -1,1 +1,69 @@
+"""Where is it wrong, and why? Everything starts from a predictions table; no torch, no GPU, no images needed."""
 
+from importlib import import_module
+
+from koa_kit.error_analysis.calibration import calibrated, expected_calibration_error, reliability, temperature
+from koa_kit.error_analysis.comparison import compare, mcnemar, paired_difference
+from koa_kit.error_analysis.figures import (
+    comparison_figure,
+    confusion_figure,
+    flip_figure,
+    kl1_figure,
+    recall_figure,
+    reliability_figure,
+    similarity_figure,
+)
+from koa_kit.error_analysis.gallery import confused, gallery_figure
+from koa_kit.error_analysis.intervals import intervals
+from koa_kit.error_analysis.metrics import METRIC_LABELS, METRICS, confusion, metrics, per_grade, sub_confusion
+from koa_kit.error_analysis.predictions import check_predictions, flip_averaged, read_predictions
+
+# These need ipywidgets or plotly, which come with the notebooks' extra.
+_HOMES = {
+    "ConfusionExplorer": "explorer",
+    "ExplorerState": "explorer_state",
+    "drive": "explorer",
+    "similarity_scatter": "scatter",
+}
+__all__ = [
+    "METRICS",
+    "METRIC_LABELS",
+    "ConfusionExplorer",
+    "ExplorerState",
+    "calibrated",
+    "check_predictions",
+    "compare",
+    "comparison_figure",
+    "confused",
+    "confusion",
+    "confusion_figure",
+    "drive",
+    "expected_calibration_error",
+    "flip_averaged",
+    "flip_figure",
+    "gallery_figure",
+    "intervals",
+    "kl1_figure",
+    "mcnemar",
+    "metrics",
+    "paired_difference",
+    "per_grade",
+    "read_predictions",
+    "recall_figure",
+    "reliability",
+    "reliability_figure",
+    "similarity_figure",
+    "similarity_scatter",
+    "sub_confusion",
+    "temperature",
+]
+
+
+def __getattr__(name: str):
+    if name in _HOMES:
+        return getattr(import_module(f"koa_kit.error_analysis.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

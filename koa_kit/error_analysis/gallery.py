@@ -1,0 +1,165 @@
+"""X-rays of the knees that were confused, each with its similarity to the five prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from koa_kit.error_analysis.predictions import check_predictions, margin, probabilities, similarities
+from koa_kit.errors import KoaError
+from koa_kit.style import ACCENT, FAINT, GRADES, INK, RADIOGRAPH
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from koa_kit.data.cohort import Cohort
+
+SORTS = {
+    "closest": "closest calls first",
+    "confident": "most confident first",
+    "flip": "most changed by flipping first",
+}
+
+
+def order(predictions: pd.DataFrame, sort: str = "closest") -> np.ndarray:
+    """Row numbers in the order of `sort`, one of `SORTS`: smallest lead, largest top probability, largest flip change.
+
+    The flip change is the total variation between the probabilities of a knee and its mirror image, 0 to 1.
+    """
+    if sort not in SORTS:
+        raise KoaError(f"Knees cannot be sorted by {sort!r}.", where="sort", remedy=f"Choose from {', '.join(SORTS)}.")
+    p = probabilities(predictions)
+    if sort == "closest":
+        key = margin(predictions)
+    elif sort == "confident":
+        key = -p.max(1)
+    else:
+        key = -abs(p - probabilities(predictions, "_flip")).sum(1) / 2
+    return np.argsort(key, kind="stable")
+
+
+def confused(
+    predictions: pd.DataFrame, true: int | None = None, pred: int | None = None, *, sort: str = "closest"
+) -> pd.DataFrame:
+    """Predictions of the knees a reader graded `true` and the model `pred`, sorted; ``None`` takes every grade.
+
+    With both omitted, the knees whose two grades differ.
+
+    Raises
+    ------
+    KoaError
+        If a grade is not 0 to 4 or the sort is unknown.
+    """
+    check_predictions(predictions)
+    for grade in (true, pred):
+        if grade is not None and grade not in GRADES:
+            raise KoaError(f"There is no grade {grade!r}.", remedy="Grades are 0 to 4, or None for all.")
+    if true is None and pred is None:
+        knees = predictions[(predictions["kl"] != predictions["pred"]).to_numpy(bool)]
+        return knees.iloc[order(knees, sort)]
+    return in_cell(predictions, true, pred, sort=sort)
+
+
+def in_cell(predictions: pd.DataFrame, true: int | None, pred: int | None, *, sort: str) -> pd.DataFrame:
+    """As `confused` with a grade given, for predictions that were checked before."""
+    chosen = np.ones(len(predictions), bool)
+    for column, grade in (("kl", true), ("pred", pred)):
+        if grade is not None:
+            chosen &= predictions[column].to_numpy() == grade
+    knees = predictions[chosen]
+    return knees.iloc[order(knees, sort)]
+
+
+def image_finder(images: Cohort | np.ndarray, table: pd.DataFrame) -> Callable[[object], np.ndarray]:
+    """Function from a ``knee_id`` of `table` to its X-ray, uint8 ``(H, W)``.
+
+    Parameters
+    ----------
+    images
+        A cohort, searched by ``knee_id``; or an array ``(N, H, W)``, row for row with `table`.
+
+    Raises
+    ------
+    KoaError
+        If a knee of `table` is not in the cohort, or the array does not fit.
+    """
+    if hasattr(images, "table"):
+        rows = dict(zip(images.table["knee_id"], range(len(images.table)), strict=True))
+        absent = [knee for knee in table["knee_id"] if knee not in rows]
+        if absent:
+            raise KoaError(
+                f"{len(absent)} of {len(table)} knees are not in the cohort.",
+                where=f"knee {absent[0]}",
+                remedy="Pass the cohort (or its split) that was predicted.",
+            )
+        images = images.images
+    else:
+        images = np.asarray(images)
+        if images.ndim != 3 or len(images) != len(table):
+            raise KoaError(
+                f"Images of shape {images.shape} do not fit {len(table)} knees.",
+                where="images",
+                remedy="Pass a cohort, or uint8 images (N, H, W) row for row with the predictions.",
+            )
+        rows = dict(zip(table["knee_id"], range(len(table)), strict=True))
+    return lambda knee: np.asarray(images[rows[knee]])
+
+
+def gallery_figure(
+    images: Cohort | np.ndarray, table: pd.DataFrame, *, columns: int = 5, limit: int = 10, title: str | None = None
+) -> Figure:
+    """Figure of the first `limit` knees of `table`: X-ray, "KL1 → KL2", and the similarities to the five prompts.
+
+    The model's grade is the orange bar, the reader's the dark one. All bars share one scale, from the smallest to the
+    largest similarity shown.
+
+    Parameters
+    ----------
+    images
+        A cohort, or images ``(N, H, W)`` row for row with `table`.
+    table
+        Predictions, for example from `confused`.
+    columns, limit
+        Knees in a row, and in all.
+
+    Raises
+    ------
+    KoaError
+        If the images do not fit, or `table` has no knee.
+    """
+    import matplotlib.pyplot as plt
+
+    check_predictions(table, where="table")
+    if columns < 1 or limit < 1:
+        raise KoaError("A gallery needs at least one column and one knee.", where=f"columns {columns}, limit {limit}")
+    find = image_finder(images, table)
+    knees = table.iloc[:limit]
+    s = similarities(knees)
+    columns = min(columns, len(knees))
+    lines = -(-len(knees) // columns)
+    figure = plt.figure(figsize=(2.0 * columns, 2.9 * lines + (0.6 if title else 0.25)), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.06, h_pad=0.04, hspace=0.01)
+    grid = figure.add_gridspec(2 * lines, columns, height_ratios=[2.6, 0.62] * lines)
+    floor = s.min() - 0.06 * (np.ptp(s) or 1)
+    for place, (row, knee) in enumerate(zip(s, knees.itertuples(), strict=True)):
+        line, column = divmod(place, columns)
+        picture = figure.add_subplot(grid[2 * line, column])
+        picture.imshow(find(knee.knee_id), **RADIOGRAPH)
+        picture.set_axis_off()
+        picture.set_title(f"KL{knee.kl} → KL{knee.pred}", fontsize=11.5, loc="left", pad=4)
+        picture.set_title(str(knee.knee_id), fontsize=8.5, loc="right", pad=4, fontweight="normal")
+        bars = figure.add_subplot(grid[2 * line + 1, column])
+        colours = [ACCENT if grade == knee.pred else INK if grade == knee.kl else "#b4bdc6" for grade in GRADES]
+        bars.bar(GRADES, row - floor, color=colours, width=0.72)
+        bars.set(ylim=(0, s.max() - floor), yticks=[])
+        bars.set_xticks(GRADES, GRADES, fontsize=9)
+        bars.tick_params(length=0, pad=2)
+        bars.spines[["left", "top", "right"]].set_visible(False)
+        bars.spines["bottom"].set_color(FAINT)
+    figure.supxlabel("similarity to the five prompts: orange the model's grade, dark the reader's", fontsize=9.5)
+    if title:
+        figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
+    return figure

@@ -1,0 +1,266 @@
+"""Metrics against scikit-learn, intervals over patients, paired comparisons."""
+
+import time
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics as sk
+
+from koa_kit.error_analysis import (
+    METRICS,
+    compare,
+    confusion,
+    flip_averaged,
+    intervals,
+    mcnemar,
+    metrics,
+    paired_difference,
+    per_grade,
+    sub_confusion,
+)
+from koa_kit.error_analysis.intervals import bootstrap, draw_patients, metrics_of_counts, weighted_auc
+from koa_kit.error_analysis.predictions import probabilities
+from koa_kit.errors import KoaError
+
+FIVE = list(range(5))
+
+
+def with_grades(predictions, kl, pred):
+    return predictions.iloc[: len(kl)].assign(kl=np.array(kl), pred=np.array(pred))
+
+
+def test_metrics_are_scikit_learns(predictions):
+    kl, pred, found = predictions["kl"], predictions["pred"], metrics(predictions)
+    assert set(found) == set(METRICS)
+    assert found["accuracy"] == sk.accuracy_score(kl, pred)
+    assert found["balanced_accuracy"] == pytest.approx(sk.balanced_accuracy_score(kl, pred))
+    assert found["qwk"] == pytest.approx(sk.cohen_kappa_score(kl, pred, weights="quadratic"))
+    assert found["mae"] == pytest.approx(sk.mean_absolute_error(kl, pred))
+    assert found["macro_f1"] == pytest.approx(sk.f1_score(kl, pred, average="macro"))
+    score = predictions[["p2", "p3", "p4"]].astype(float).sum(axis=1)
+    assert found["auc_kl2"] == pytest.approx(sk.roc_auc_score(kl >= 2, score))
+    assert found["kl1_recall"] == pytest.approx(sk.recall_score(kl == 1, pred == 1))
+    assert found["kl1_precision"] == pytest.approx(sk.precision_score(kl == 1, pred == 1))
+    assert found["flip_disagreement"] == (pred != predictions["pred_flip"]).mean()
+
+
+def test_perfect_grades_score_perfectly(predictions):
+    found = metrics(predictions.assign(pred=predictions["kl"], pred_flip=predictions["kl"]))
+    assert all(found[name] == 1 for name in ("accuracy", "balanced_accuracy", "qwk", "macro_f1", "kl1_f1"))
+    assert found["mae"] == found["flip_disagreement"] == 0
+
+
+def test_the_first_value_of_the_bootstrap_is_the_metric(predictions):
+    found, drawn = metrics(predictions), bootstrap(predictions, METRICS, draws=3)
+    assert {name: pytest.approx(values[0]) for name, values in drawn.items()} == found
+
+
+def test_every_draw_is_the_metric_of_the_drawn_knees(predictions):
+    patients = np.unique(predictions["patient"])
+    weights = draw_patients(len(patients), 4, seed=5)
+    drawn = bootstrap(predictions, [*METRICS, "kl4_precision", "kl0_f1"], draws=4, seed=5)
+    for draw, times in enumerate(weights, start=1):
+        knees = predictions.loc[
+            predictions.index.repeat(predictions["patient"].map(dict(zip(patients, times, strict=True))))
+        ]
+        knees = knees.assign(knee_id=np.arange(len(knees)).astype(str))
+        expected, grades = metrics(knees), per_grade(knees)
+        expected |= {"kl4_precision": grades["precision"][4], "kl0_f1": grades["f1"][0]}
+        for name, value in expected.items():
+            assert drawn[name][draw] == pytest.approx(value, nan_ok=True), name
+
+
+@given(st.lists(st.integers(0, 9), min_size=25, max_size=25).filter(lambda cells: sum(cells) > 0))
+@settings(max_examples=60, deadline=None)
+def test_metrics_of_counts_agree_with_scikit_learn_for_any_matrix(cells):
+    counts = np.array(cells).reshape(5, 5)
+    kl, pred = (np.repeat(grade, counts.ravel()) for grade in np.divmod(np.arange(25), 5))
+    found = {name: values[0] for name, values in metrics_of_counts(counts[None]).items()}
+    assert found["accuracy"] == pytest.approx(sk.accuracy_score(kl, pred))
+    assert found["mae"] == pytest.approx(sk.mean_absolute_error(kl, pred))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # scikit-learn warns of grades that were given but do not occur
+        assert found["balanced_accuracy"] == pytest.approx(sk.balanced_accuracy_score(kl, pred))
+    assert found["macro_f1"] == pytest.approx(sk.f1_score(kl, pred, average="macro", zero_division=np.nan))
+    if len({*kl, *pred}) > 1:
+        assert found["qwk"] == pytest.approx(sk.cohen_kappa_score(kl, pred, weights="quadratic"))
+    else:
+        assert np.isnan(found["qwk"])
+    tables = sk.precision_recall_fscore_support(kl, pred, labels=FIVE, zero_division=np.nan)
+    for name, values in zip(("precision", "recall", "f1"), tables, strict=False):
+        np.testing.assert_allclose([found[f"kl{grade}_{name}"] for grade in FIVE], values)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 3), st.integers(0, 3)), min_size=2, max_size=30))
+@settings(max_examples=60, deadline=None)
+def test_weighted_auc_counts_ties_half_as_scikit_learn_does(knees):
+    positive, score, weight = (np.array(column) for column in zip(*knees, strict=True))
+    area = weighted_auc(positive, score / 3, weight[None].astype(float), np.arange(len(knees)))[0]
+    if weight[positive].sum() and weight[~positive].sum():
+        assert area == pytest.approx(sk.roc_auc_score(positive, score, sample_weight=weight))
+    else:
+        assert np.isnan(area)
+
+
+def test_what_absent_grades_cannot_tell_is_nan_and_raises_no_warning(predictions):
+    knees = with_grades(predictions, [0, 0, 0, 2, 2], [0, 0, 2, 2, 2])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found, grades = metrics(knees), per_grade(knees)
+        table = intervals(knees, metrics=["kl1_recall", "accuracy"], draws=50).set_index("metric")
+    assert all(np.isnan(found[name]) for name in ("kl1_recall", "kl1_precision", "kl1_f1"))
+    assert found["balanced_accuracy"] == pytest.approx((2 / 3 + 1) / 2)
+    assert found["macro_f1"] == pytest.approx((0.8 + 0.8) / 2)
+    assert list(grades["support"]) == [3, 0, 2, 0, 0]
+    assert table.loc["kl1_recall", ["value", "low", "high"]].isna().all()
+    assert table.loc["kl1_recall", "draws"] == 0
+    assert table.loc["accuracy", "draws"] == 50
+
+
+def test_a_grade_never_given_has_no_precision_but_recall_and_f1_of_zero(predictions):
+    found = metrics(with_grades(predictions, [0, 1, 1, 2], [0, 0, 2, 2]))
+    assert np.isnan(found["kl1_precision"])
+    assert found["kl1_recall"] == found["kl1_f1"] == 0
+
+
+def test_knees_of_one_grade_tell_neither_kappa_nor_auc(predictions):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = metrics(with_grades(predictions, [3, 3, 3], [3, 3, 3]))
+    assert np.isnan(found["qwk"])
+    assert np.isnan(found["auc_kl2"])
+    assert found["accuracy"] == 1
+
+
+def test_the_confusion_matrix_is_always_five_by_five_and_its_part_keeps_every_knee(predictions):
+    knees = with_grades(predictions, [0, 1, 1, 2, 2, 2], [0, 0, 3, 2, 1, 4])
+    whole, part = confusion(knees), sub_confusion(knees)
+    assert whole.shape == (5, 5)
+    assert whole.loc[1, 3] == 1
+    assert whole.to_numpy().sum() == 6
+    assert list(part.columns) == [0, 1, 2, "other"]
+    assert list(part["other"]) == [0, 1, 1]
+    assert part.to_numpy().sum() == 6
+
+
+def test_a_patients_knees_are_drawn_together():
+    weights = draw_patients(7, 100, seed=0)
+    assert (weights.sum(1) == 7).all()
+    assert weights.std() > 0
+
+
+def test_intervals_over_patients_are_wider_when_both_knees_fail_together(make_predictions):
+    knees = make_predictions(150, seed=2)
+    kl, patient = knees["kl"].to_numpy(), np.arange(300) // 2
+    twins = knees.assign(pred=np.where(patient % 3 == 0, (kl + 1) % 5, kl))
+    strangers = twins.assign(patient=twins["knee_id"])
+    widths = []
+    for table in (twins, strangers):
+        row = intervals(table, metrics="accuracy").iloc[0]
+        widths.append(row["high"] - row["low"])
+    assert widths[0] / widths[1] == pytest.approx(np.sqrt(2), rel=0.08)
+
+
+def test_intervals_hold_the_value_repeat_with_the_seed_and_ignore_the_rows_order(predictions):
+    table = intervals(predictions, draws=300, seed=4)
+    assert list(table.columns) == ["metric", "value", "low", "high", "n_knees", "n_patients", "draws"]
+    assert (table["low"] <= table["high"]).all()
+    assert (table["n_patients"] == 60).all()
+    shuffled = predictions.sample(frac=1, random_state=0)
+    again = intervals(shuffled, draws=300, seed=4)
+    np.testing.assert_allclose(again[["value", "low", "high"]], table[["value", "low", "high"]])
+    assert not np.allclose(intervals(predictions, draws=300, seed=5)["low"], table["low"])
+    narrow = intervals(predictions, draws=300, seed=4, level=0.5)
+    assert (narrow["high"] - narrow["low"] <= table["high"] - table["low"]).all()
+
+
+def test_the_interval_of_accuracy_covers_the_truth_about_as_often_as_it_says(make_predictions):
+    population = make_predictions(4000, seed=9)
+    truth, patients = metrics(population)["accuracy"], population["patient"].unique()
+    covered = []
+    for seed in range(60):
+        chosen = np.random.default_rng(seed).choice(patients, 80, replace=False)
+        row = intervals(population[population["patient"].isin(chosen)], metrics="accuracy", draws=300).iloc[0]
+        covered.append(row["low"] <= truth <= row["high"])
+    assert 0.85 <= np.mean(covered) <= 1
+
+
+def test_two_thousand_draws_of_826_knees_take_well_under_a_second(make_predictions):
+    knees = make_predictions(413)
+    start = time.process_time()
+    intervals(knees)
+    assert time.process_time() - start < 1
+
+
+@pytest.mark.parametrize("wrong", [{"metrics": ["f2"]}, {"draws": 0}, {"level": 1.5}])
+def test_intervals_refuse_what_makes_no_interval(predictions, wrong):
+    with pytest.raises(KoaError):
+        intervals(predictions, **wrong)
+
+
+def test_a_difference_is_paired_by_knee_not_by_row(predictions):
+    averaged = flip_averaged(predictions).sample(frac=1, random_state=1)
+    for metric in ("accuracy", "qwk", "auc_kl2", "ece"):
+        found = paired_difference(averaged, predictions, metric, draws=200)
+        expected = metrics(averaged)[metric] - metrics(predictions)[metric]
+        assert found["difference"] == pytest.approx(expected)
+        assert found["low"] <= found["difference"] <= found["high"]
+    assert mcnemar(averaged, predictions)["only_b"] == mcnemar(predictions, averaged)["only_a"]
+
+
+def test_a_model_does_not_differ_from_itself(predictions):
+    found = paired_difference(predictions, predictions, "kl1_recall", draws=100)
+    assert found["difference"] == found["low"] == found["high"] == 0
+    assert mcnemar(predictions, predictions)["p_exact"] == mcnemar(predictions, predictions)["p_mid"] == 1
+
+
+def test_models_of_other_knees_or_other_grades_are_not_compared(predictions):
+    with pytest.raises(KoaError, match="in one table"):
+        paired_difference(predictions, predictions.iloc[1:])
+    with pytest.raises(KoaError, match="another kl"):
+        mcnemar(predictions, predictions.assign(kl=(predictions["kl"] + 1) % 5))
+    with pytest.raises(KoaError, match="another patient"):
+        compare({"a": predictions, "b": predictions.assign(patient="one")})
+
+
+def test_mcnemar_counts_the_knees_only_one_model_gets_right(predictions):
+    kl = predictions["kl"].iloc[:20].to_numpy()
+    a, b = kl.copy(), kl.copy()
+    a[:1], b[1:9] = (kl[:1] + 1) % 5, (kl[1:9] + 1) % 5
+    found = mcnemar(with_grades(predictions, kl, a), with_grades(predictions, kl, b))
+    assert (found["both"], found["only_a"], found["only_b"], found["neither"]) == (11, 8, 1, 0)
+    assert found["p_exact"] == pytest.approx(2 * (1 + 9) / 2**9)
+    assert found["p_mid"] == pytest.approx(2 * (1 + 9) / 2**9 - 9 / 2**9)
+
+
+def test_mcnemars_mid_p_is_uniform_at_a_tie(predictions):
+    kl = predictions["kl"].iloc[:4].to_numpy()
+    a, b = kl.copy(), kl.copy()
+    a[0], b[1] = (kl[0] + 1) % 5, (kl[1] + 1) % 5
+    found = mcnemar(with_grades(predictions, kl, a), with_grades(predictions, kl, b))
+    assert found["p_exact"] == 1
+    assert found["p_mid"] == pytest.approx(0.75)
+
+
+def test_a_comparison_has_a_row_for_each_method_and_metric(predictions):
+    averaged = flip_averaged(predictions)
+    table = compare({"plain": predictions, "flip": averaged}, metrics=("accuracy", "qwk"), draws=200)
+    assert list(zip(table["method"], table["metric"], strict=True)) == [
+        ("plain", "accuracy"), ("plain", "qwk"), ("flip", "accuracy"), ("flip", "qwk"),
+    ]  # fmt: skip
+    own = table.set_index(["method", "metric"])
+    paired = paired_difference(averaged, predictions, "qwk", draws=200)
+    found = own.loc[("flip", "qwk"), ["difference", "difference_low", "difference_high"]]
+    assert list(found) == pytest.approx([paired["difference"], paired["low"], paired["high"]])
+    assert own.loc[("flip", "accuracy"), "p_mcnemar"] == mcnemar(averaged, predictions)["p_mid"]
+    assert np.isnan(own.loc[("flip", "qwk"), "p_mcnemar"])
+    assert np.isnan(own.loc[("plain", "qwk"), "difference"])
+    with pytest.raises(KoaError, match="no method"):
+        compare({"plain": predictions}, baseline="paper")
+
+
+def test_probabilities_of_made_up_knees_are_softmax(predictions):
+    np.testing.assert_allclose(probabilities(predictions).sum(1), 1, atol=1e-5)
