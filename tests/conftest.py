@@ -11,7 +11,7 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """Folder of the real data sets: ``KOA_DATA_DIR``, else ``../shared/data``; tests that need it are skipped without."""
+    """Folder of the real data sets: ``KOA_DATA_DIR``, else ``../shared/data``; without one, its tests are skipped."""
     folder = Path(os.environ.get("KOA_DATA_DIR", SHARED))
     if not (folder / "oai-kl224").is_dir():
         pytest.skip(f"no oai-kl224 in {folder}")

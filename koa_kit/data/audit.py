@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -11,7 +12,11 @@ import numpy as np
 import pandas as pd
 
 from koa_kit.data.cohort import Cohort
+from koa_kit.data.followup import COLUMNS as FOLLOWUP_COLUMNS
+from koa_kit.data.followup import load_followup
+from koa_kit.data.locate import find_dataset
 from koa_kit.data.manifest import load_manifest
+from koa_kit.errors import KoaError
 from koa_kit.style import GRADES
 
 
@@ -172,6 +177,61 @@ def count_inverted(cohort: Cohort) -> pd.DataFrame:
     pixels = manifest[cohort.name].pixels if cohort.name in manifest else None
     known = [pixels.inverted.get(split) if pixels else None for split in counts.index]
     return pd.DataFrame({"inverted": counts, "published": pd.array(known, dtype="Int64")}).rename_axis("split")
+
+
+def leak_of_image_split(table: pd.DataFrame, *, val_share: float = 0.2, seed: int = 0) -> float:
+    """Share of val knees whose patient is in training too, if `table` were split anew by image, not by patient.
+
+    Parameters
+    ----------
+    table
+        A cohort's table; its own splits are pooled and forgotten.
+    val_share
+        Share of the knees drawn for val, above 0 and below 1.
+    seed
+        Which knees are drawn.
+
+    Raises
+    ------
+    KoaError
+        If `val_share` leaves val or training without a knee.
+    """
+    n_val = round(val_share * len(table))
+    if not 0 < n_val < len(table):
+        raise KoaError(
+            f"A val share of {val_share!r} leaves one side of the split empty.",
+            where=f"{len(table)} knees",
+            remedy="Give a share between 0 and 1, for example 0.2.",
+        )
+    shuffled = table["patient"].to_numpy()[np.random.default_rng(seed).permutation(len(table))]
+    return float(np.isin(shuffled[:n_val], shuffled[n_val:]).mean())
+
+
+def cohort_followup(cohort: Cohort, *, data_dir: str | os.PathLike | None = None) -> pd.DataFrame:
+    """Readings of the cohort's own knees at later visits, as `load_followup`; no row where there are none.
+
+    The OAI's table is looked up only for patients whose numbers look like its own, so a phantom has no follow-up on
+    any machine. Raises `KoaError` if the table is here but cannot be read.
+    """
+    nothing = pd.DataFrame(columns=FOLLOWUP_COLUMNS).astype({"months": int, "kl": int, "reading_project": int})
+    known = re.compile(load_manifest()["oai-followup"].patient_pattern)
+    if not cohort.table["patient"].map(lambda patient: bool(known.fullmatch(patient))).any():
+        return nothing
+    try:
+        find_dataset("oai-followup", data_dir)
+    except KoaError:  # not here; a table that is here but broken raises below
+        return nothing
+    return load_followup(data_dir).merge(cohort.table[["patient", "side"]], on=["patient", "side"])
+
+
+def provenance(cohort: Cohort) -> pd.Series:
+    """Where the knees come from, by the manifest: title, version, access, licence, citation, doi, notes."""
+    fields = ("title", "version", "access", "licence", "citation", "doi", "notes")
+    manifest = load_manifest()
+    if cohort.name not in manifest:
+        return pd.Series({"title": f"{cohort.name}: not in the manifest, so licence and citation are yours to state"})
+    entry = manifest[cohort.name]
+    return pd.Series({name: getattr(entry, name) for name in fields if getattr(entry, name)}, name=cohort.name)
 
 
 def _published_counts(name: str, splits) -> dict[str, list[int]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -121,6 +122,35 @@ def pair_agreement_figure(data: Cohort, *, ax: Axes | None = None) -> Axes:
     ax.tick_params(length=0)
     same = np.trace(shares.to_numpy())
     ax.set_title(f"Same grade in {same:.0%} of {len(pairs):,} patients\n(cells: percent of patients)", fontsize=11)
+    return ax
+
+
+def progression_figure(data: pd.DataFrame, *, months: int = 48, ax: Axes | None = None) -> Axes:
+    """Bars of the share that got at least one grade worse, by baseline grade; a sentence if no knee was followed up.
+
+    Parameters
+    ----------
+    data
+        Table by `koa_kit.data.progression`.
+    months
+        As given to `progression`, for the title.
+    """
+    if data.empty:
+        ax = ax or plt.subplots(figsize=(6, 0.8), layout="constrained")[1]
+        ax.text(0, 0.5, "These knees were X-rayed once: no follow-up grades.", va="center", fontsize=11, color=INK)
+        ax.set_axis_off()
+        return ax
+    ax = ax or plt.subplots(figsize=(6.4, 3.6), layout="constrained")[1]
+    worse = data["one_grade_worse"].dropna()
+    bars = ax.bar(range(len(worse)), worse, 0.62, color=[GRADE_COLOURS[kl] for kl in worse.index])
+    ax.bar_label(bars, [f"{share:.0%}" for share in worse], padding=3)
+    labels = [f"{grade_label(kl)}\n{n:,} knees" for kl, n in data.loc[worse.index, "n"].items()]
+    ax.set_xticks(range(len(worse)), labels, fontsize=10)
+    ax.set_yticks(np.linspace(0, 1, 6), [f"{share:.0%}" for share in np.linspace(0, 1, 6)])
+    ax.set(ylim=(0, max(0.2, 1.2 * worse.max())), ylabel="share of knees", xlabel="grade at baseline")
+    ax.set_title(f"At least one grade worse within {months} months")
+    ax.tick_params(axis="x", length=0)
+    ax.spines[["top", "right"]].set_visible(False)
     return ax
 
 

@@ -99,7 +99,7 @@ def reliability_figure(predictions: pd.DataFrame, *, bins: int = 15, ax: Axes | 
     table = reliability(predictions, bins=bins).dropna()
     ax = _axes(ax, 4.6, 4.4)
     ax.plot([0, 1], [0, 1], color=FAINT, linewidth=1.5, zorder=1)
-    ax.annotate("as sure as it should be", (0.22, 0.22), rotation=45, rotation_mode="anchor", va="bottom", fontsize=9)
+    ax.text(0.99, 0.06, "on the line: as sure as it should be", ha="right", fontsize=9)
     ax.vlines(table["confidence"], table["accuracy"], table["confidence"], color=ACCENT, linewidth=2, alpha=0.55)
     size = 12 + 260 * table["knees"] / table["knees"].max()
     ax.scatter(table["confidence"], table["accuracy"], s=size, color=GRADE_COLOURS[0], edgecolor=PAPER, zorder=3)

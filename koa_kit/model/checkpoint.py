@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -13,20 +12,10 @@ from koa_kit.errors import KoaError
 from koa_kit.model.clip_koa import ClipKoa, make_model
 from koa_kit.paths import replacing
 from koa_kit.prompts import PromptSet, from_texts, prompt_set
+from koa_kit.versions import versions
 
 FORMAT = 1
 _TOWER_PREFIX = {"image": "image_tower.", "text": "text_tower."}
-
-
-def versions() -> dict[str, str]:
-    """Versions of what a result depends on."""
-    found = {}
-    for package in ("koa_kit", "torch", "open_clip_torch", "timm", "transformers", "numpy"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
-    return found
 
 
 def save_checkpoint(model: ClipKoa, folder: str | Path, **facts) -> Path:

@@ -76,7 +76,8 @@ def make_towers(name: str, *, image_size: int | None = None, seed: int = 0, devi
     Parameters
     ----------
     name
-        "koa-tiny" (small, from scratch, no download), "lite0-minilm" (EfficientNet-lite0 with ImageNet weights and
+        "koa-tiny" (small, from scratch, no download; its text tower starts from random numbers and knows no language,
+        so that a prompt is no more than a name), "lite0-minilm" (EfficientNet-lite0 with ImageNet weights and
         the MiniLM sentence encoder, both out of installed packages), or any open_clip ``model:tag`` such as
         "ViT-B-16:openai", which downloads; "ViT-B-16:random" has the shape without the weights.
     image_size

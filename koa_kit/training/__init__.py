@@ -3,7 +3,8 @@
 from koa_kit.training.augmentation import augment
 from koa_kit.training.config import METHODS, REGIMES, SCALES, TrainConfig
 from koa_kit.training.embedding_cache import embed_cohort, resize_radiographs
-from koa_kit.training.loop import Run, choose_device, fit, load_run, write_predictions
+from koa_kit.training.loop import Run, choose_device, fit, fit_or_load, load_run, write_predictions
+from koa_kit.training.methods import cost_table, method_predictions, train_methods
 from koa_kit.training.prediction import predict, predictions_table
 
 __all__ = [
@@ -14,11 +15,15 @@ __all__ = [
     "TrainConfig",
     "augment",
     "choose_device",
+    "cost_table",
     "embed_cohort",
     "fit",
+    "fit_or_load",
     "load_run",
+    "method_predictions",
     "predict",
     "predictions_table",
     "resize_radiographs",
+    "train_methods",
     "write_predictions",
 ]

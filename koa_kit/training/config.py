@@ -34,7 +34,7 @@ class TrainConfig:
     Attributes
     ----------
     towers, prompts
-        Names for `make_towers` and `prompt_set`.
+        Names for `make_towers` and `prompt_set`; five texts (or tuples of texts) are prompts of one's own.
     image_size
         Side in pixels the image tower sees.
     method
@@ -60,7 +60,7 @@ class TrainConfig:
     """
 
     towers: str = "koa-tiny"
-    prompts: str = "paper"
+    prompts: str | tuple = "paper"
     image_size: int = 96
     method: str = "plain"
     regime: str = "finetune"
@@ -144,9 +144,8 @@ class TrainConfig:
 
     def write(self, path: Path) -> None:
         """Keep the choices as YAML."""
-        plain = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
         with replacing(path) as temporary:
-            temporary.write_text(yaml.safe_dump(plain, sort_keys=False), encoding="utf-8")
+            temporary.write_text(yaml.safe_dump(asdict(self), sort_keys=False), encoding="utf-8")
 
     @classmethod
     def read(cls, path: Path) -> TrainConfig:
@@ -154,9 +153,7 @@ class TrainConfig:
         if not Path(path).is_file():
             raise KoaError("There is no run here.", where=path, remedy="Train first: koa train --help.")
         raw = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        if raw.get("grade_weights") is not None:
-            raw["grade_weights"] = tuple(raw["grade_weights"])
-        return cls().with_changes(**raw)
+        return cls().with_changes(**{name: _frozen(value) for name, value in raw.items()})
 
 
 def _as_type(name: str, value: object) -> object:
@@ -169,11 +166,16 @@ def _as_type(name: str, value: object) -> object:
         raise KoaError(f"{name} must be a number.", where=f"{name}={value}") from None
     if kind == "bool" and not isinstance(value, bool):
         raise KoaError(f"{name} must be true or false.", where=f"{name}={value}")
-    return tuple(value) if isinstance(value, list) else value
+    return _frozen(value)
+
+
+def _frozen(value: object) -> object:
+    """Lists as YAML gives them, at any depth, as the tuples a frozen record holds."""
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
 SCALES = {
-    "smoke": TrainConfig(epochs=16, batch_size=16, learning_rate=3e-3, warmup=0.3, augment=0.5, train_text=True),
+    "smoke": TrainConfig(epochs=16, batch_size=16, learning_rate=3e-3, warmup=0.3, augment=0.5),
     "laptop": TrainConfig(
         towers="lite0-minilm",
         image_size=128,

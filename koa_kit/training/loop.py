@@ -23,6 +23,7 @@ from koa_kit.training.config import TrainConfig
 from koa_kit.training.embedding_cache import Progress
 from koa_kit.training.prediction import predict
 from koa_kit.training.views import FeatureViews, ImageViews
+from koa_kit.versions import versions
 
 GRADES = list(range(5))
 
@@ -233,7 +234,22 @@ def write_predictions(folder: Path, predictions: pd.DataFrame, embeddings: np.nd
     with replacing(folder / f"{stem}embeddings.npy") as path:
         np.save(path, embeddings)
     with replacing(folder / f"{stem}metrics.json") as path:
-        path.write_text(json.dumps(metrics(predictions), indent=2) + "\n", encoding="utf-8")
+        # a metric that these knees cannot tell (a grade is absent) is null: JSON has no nan
+        told = {name: None if np.isnan(value) else value for name, value in metrics(predictions).items()}
+        path.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+
+
+def fit_or_load(cohort: Cohort, config: TrainConfig, folder: str | Path, **options) -> Run:
+    """Run of these choices on this cohort: read from `folder` if it holds exactly that, else trained by `fit`.
+
+    What a notebook calls, so that a cell may be run twice and a later notebook finds what an earlier one trained.
+    """
+    folder = Path(folder)
+    if (folder / "metrics.json").is_file() and TrainConfig.read(folder / "config.yaml") == config:
+        record = read_record(folder)
+        if record["cohort_fingerprint"] == cohort.fingerprint and record["versions"] == versions():
+            return load_run(folder, device=options.get("device"))
+    return fit(cohort, config, folder, **options)
 
 
 def load_run(folder: str | Path, *, device: str | None = None) -> Run:

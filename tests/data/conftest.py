@@ -3,15 +3,10 @@
 import gzip
 import hashlib
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
-
-# pytest imports each file by its path, so the folder must be named for what the tests share.
-sys.path.insert(0, str(Path(__file__).parent))
-
 from knee_files import SIZE, knee_tree
 
 from koa_kit import paths

@@ -1,15 +1,18 @@
 import json
 import shutil
+from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 from knee_files import SIZE, bright_knee, knee_tree, save
 from typer.testing import CliRunner
 
-from koa_kit.data import figures, load_cohort
-from koa_kit.data.audit import audit, knee_pairs, patient_overlap
+from koa_kit.data import figures, load_cohort, progression
+from koa_kit.data.audit import audit, cohort_followup, knee_pairs, leak_of_image_split, patient_overlap, provenance
 from koa_kit.data.commands import app
+from koa_kit.errors import KoaError
 
 
 @pytest.fixture
@@ -118,6 +121,51 @@ def test_a_cohort_of_mirrored_pairs_has_equal_mean_knees_after_flipping(tmp_path
 def test_pairs_hold_only_patients_with_both_knees(odd_cohort):
     assert len(knee_pairs(odd_cohort.table)) == 10
     assert len(knee_pairs(odd_cohort.table.iloc[1:])) == 9
+
+
+def test_split_by_image_most_val_knees_would_meet_their_patient_in_training(odd_cohort):
+    many = pd.DataFrame({"patient": np.repeat(np.arange(2000), 2)})
+    for val_share in (0.1, 0.5):  # the other knee is anywhere among the rest
+        leak = leak_of_image_split(many, val_share=val_share, seed=3)
+        assert leak == pytest.approx(1 - val_share, abs=0.05)
+        assert leak == leak_of_image_split(many, val_share=val_share, seed=3)
+    assert leak_of_image_split(many.drop_duplicates("patient"), val_share=0.5) == 0
+    with pytest.raises(KoaError, match="one side of the split empty"):
+        leak_of_image_split(odd_cohort.table, val_share=1.0)
+
+
+def test_follow_up_is_of_the_cohorts_own_knees_and_empty_where_there_is_none(odd_cohort, tmp_path):
+    table = tmp_path / "oai-followup" / "kl_by_visit.csv"
+    table.parent.mkdir()
+    rows = ["9000001,L,0,1,15", "9000001,L,48,2,15", "9000001,R,0,0,15", "9000002,L,0,4,15"]
+    table.write_text("patient,side,months,kl,reading_project\n" + "\n".join(rows) + "\n")
+    assert cohort_followup(odd_cohort, data_dir=tmp_path).empty
+    oai = replace(odd_cohort, table=odd_cohort.table.assign(patient=["9000001"] * 10 + ["9000003"] * 10))
+    oai = oai.take(np.flatnonzero(oai.table.duplicated(["patient", "side"]).eq(False)))
+    assert cohort_followup(oai, data_dir=tmp_path / "elsewhere").empty
+    followup = cohort_followup(oai, data_dir=tmp_path)
+    assert followup[["side", "months", "kl"]].to_numpy().tolist() == [["L", 0, 1], ["L", 48, 2], ["R", 0, 0]]
+    bars = figures.progression_figure(progression(followup)).patches
+    assert [bar.get_height() for bar in bars] == [1.0]
+    table.write_text("nonsense\n")
+    with pytest.raises(KoaError, match="lacks the columns"):
+        cohort_followup(oai, data_dir=tmp_path)
+    plt.close("all")
+
+
+def test_knees_without_follow_up_get_a_sentence_not_an_empty_picture(odd_cohort, tmp_path):
+    table = progression(cohort_followup(odd_cohort, data_dir=tmp_path))
+    assert table.columns.tolist() == ["n", "reached_kl2", "one_grade_worse"]
+    ax = figures.progression_figure(table)
+    assert "no follow-up" in ax.texts[0].get_text()
+    plt.close("all")
+
+
+def test_the_source_of_a_published_cohort_is_told_and_of_ones_own_asked_for(odd_cohort, data_home):
+    source = provenance(load_cohort("oai-kl224"))
+    assert "CC BY 4.0" in source["licence"]
+    assert source["doi"] == "10.17632/56rmx5bjcr.1"
+    assert "not in the manifest" in provenance(odd_cohort)["title"]
 
 
 def test_the_real_train_and_val_knees_hold_84_inverted_images_and_share_no_patient(real_data):

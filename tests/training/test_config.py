@@ -7,7 +7,10 @@ from koa_kit.training import METHODS, SCALES, TrainConfig
 
 
 def test_choices_survive_the_run_folder(tmp_path):
-    config = TrainConfig(method="symmetry", grade_weights=(1.0, 2.0, 1.0, 1.0, 1.0), learning_rate=3e-4, seed=7)
+    words = (("none",), ("doubtful", "possible"), ("minimal",), ("moderate",), ("severe",))
+    config = TrainConfig(
+        method="symmetry", prompts=words, grade_weights=(1.0, 2.0, 1.0, 1.0, 1.0), learning_rate=3e-4, seed=7
+    )
     config.write(tmp_path / "config.yaml")
     assert TrainConfig.read(tmp_path / "config.yaml") == config
 

