@@ -108,7 +108,7 @@ def test_make_with_an_old_python_says_what_to_do(tmp_path):
 def test_ci_is_a_script_that_runs_every_test():
     script = ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK)
-    assert script.read_text(encoding="utf-8").rstrip().endswith('make PYTHON="$python" test')
+    assert script.read_text(encoding="utf-8").rstrip().endswith('make PYTHON="$python" lint test')
 
 
 def test_importing_the_kit_loads_nothing_heavy():

@@ -146,7 +146,7 @@ def progression_figure(data: pd.DataFrame, *, months: int = 48, ax: Axes | None 
     ax.bar_label(bars, [f"{share:.0%}" for share in worse], padding=3)
     labels = [f"{grade_label(kl)}\n{n:,} knees" for kl, n in data.loc[worse.index, "n"].items()]
     ax.set_xticks(range(len(worse)), labels, fontsize=10)
-    ax.set_yticks(np.linspace(0, 1, 6), [f"{share:.0%}" for share in np.linspace(0, 1, 6)])
+    ax.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
     ax.set(ylim=(0, max(0.2, 1.2 * worse.max())), ylabel="share of knees", xlabel="grade at baseline")
     ax.set_title(f"At least one grade worse within {months} months")
     ax.tick_params(axis="x", length=0)

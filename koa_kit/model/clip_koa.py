@@ -37,6 +37,9 @@ class ClipKoa(nn.Module):
         once in all.
     flip_pooling
         Answer with the mean of the logits of an image and its mirror image: flip-invariant by construction.
+    feature_dropout
+        Share of the image features left out at random in training, 0 to 1: what holds a probe of a thousand features
+        on a few thousand knees back from learning them by heart.
     seed
         Of the projections that start at random.
     """
@@ -49,9 +52,11 @@ class ClipKoa(nn.Module):
         embed_dim: int | None = None,
         locked: Iterable[str] = ("text",),
         flip_pooling: bool = False,
+        feature_dropout: float = 0.0,
         seed: int = 0,
     ):
         super().__init__()
+        self.feature_dropout = feature_dropout
         self.towers, self.prompts, self.flip_pooling = towers, prompt_set(prompts), flip_pooling
         self.image_tower, self.text_tower = towers.image, towers.text
         self.embed_dim = embed_dim or (towers.text_width if towers.aligned else min(256, towers.text_width))
@@ -138,8 +143,14 @@ class ClipKoa(nn.Module):
 
     def image_embeddings(self, features: Tensor) -> Tensor:
         """Unit vectors ``(N, D)`` in the shared space for features ``(N, image_width)``."""
-        standard = (features.to(self.feature_mean.dtype) - self.feature_mean) / self.feature_std
+        standard = (self._compressed(features) - self.feature_mean) / self.feature_std
+        standard = functional.dropout(standard, self.feature_dropout, self.training)
         return functional.normalize(self.image_projection(standard), dim=-1)
+
+    def _compressed(self, features: Tensor) -> Tensor:
+        features = features.to(self.feature_mean.dtype)
+        # only where the tower is locked: the slope of a square root at 0 is infinite
+        return features.sqrt() if self.towers.compressed and "image" in self.locked else features
 
     def prompt_embeddings(self) -> Tensor:
         """Unit vectors ``(5, D)``, one a grade: the normalised mean of its sentences' unit vectors."""
@@ -182,6 +193,7 @@ class ClipKoa(nn.Module):
         One unit for all features: scaling each by its own spread would raise those that hardly vary to the level of
         those that do, and the projection then learns their noise.
         """
+        features = self._compressed(features)
         self.feature_mean.copy_(features.mean(0))
         self.feature_std.fill_(features.var(0).mean().sqrt().clamp(min=1e-6))
 
@@ -193,6 +205,7 @@ def make_model(
     image_size: int | None = None,
     locked: Iterable[str] = ("text",),
     flip_pooling: bool = False,
+    feature_dropout: float = 0.0,
     seed: int = 0,
     device: str = "cpu",
 ) -> ClipKoa:
@@ -201,4 +214,6 @@ def make_model(
     See `make_towers` and `ClipKoa` for the parameters.
     """
     made = make_towers(towers, image_size=image_size, seed=seed)
-    return ClipKoa(made, prompts, locked=locked, flip_pooling=flip_pooling, seed=seed).to(device)
+    return ClipKoa(
+        made, prompts, locked=locked, flip_pooling=flip_pooling, feature_dropout=feature_dropout, seed=seed
+    ).to(device)

@@ -48,6 +48,9 @@ class Towers:
         Both towers were trained together, so that their features can be compared before any training of ours.
     channels_last
         The image tower is convolutional and runs faster in that memory format on a CPU.
+    compressed
+        The image tower's features are non-negative with a long tail; locked, they are used by their square root
+        (power normalisation, Perronnin et al. 2010), which a linear layer reads better.
     weights
         Component ("image", "text") to the sha256 of its pretrained weights; empty for weights from scratch.
     quick_gelu
@@ -66,6 +69,7 @@ class Towers:
     own_exposure: bool = False
     aligned: bool = False
     channels_last: bool = False
+    compressed: bool = False
     weights: dict[str, str] = field(default_factory=dict)
     quick_gelu: bool = False
 
@@ -153,6 +157,7 @@ def _lite0_minilm(image_size: int | None) -> Towers:
         image_width=image.num_features,
         text_width=384,
         channels_last=True,
+        compressed=True,
         weights={"image": LITE0_SHA256, "text": MINILM_SHA256},
     )
 

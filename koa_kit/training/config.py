@@ -51,6 +51,8 @@ class TrainConfig:
         See `prompt_cross_entropy`; `grade_weights` are five numbers, or nothing for equal ones.
     augment
         Strength of the batch augmentation, 0 none to 1.
+    feature_dropout
+        See `ClipKoa`; for probes.
     patience
         Stop after so many epochs without a better val QWK; 0 never stops early.
     train_text
@@ -76,6 +78,7 @@ class TrainConfig:
     label_smoothing: float = 0.0
     grade_weights: tuple[float, ...] | None = None
     augment: float = 1.0
+    feature_dropout: float = 0.0
     patience: int = 0
     train_text: bool = False
     seed: int = 0
@@ -91,8 +94,9 @@ class TrainConfig:
         for name in ("symmetry", "consistency", "weight_decay", "patience", "augment", "tower_rate"):
             if getattr(self, name) < 0:
                 raise KoaError(f"{name} must not be negative.", where=f"{name}={getattr(self, name)!r}")
-        if not 0 <= self.warmup < 1 or not 0 <= self.label_smoothing < 1:
-            raise KoaError("warmup and label_smoothing must lie in [0, 1).", where=str(self))
+        for name in ("warmup", "label_smoothing", "feature_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise KoaError(f"{name} must lie in [0, 1).", where=f"{name}={getattr(self, name)!r}")
         if self.grade_weights is not None and len(self.grade_weights) != 5:
             raise KoaError("grade_weights needs five numbers.", where=str(self.grade_weights))
 
@@ -185,6 +189,7 @@ SCALES = {
         learning_rate=3e-4,
         weight_decay=10.0,
         augment=0.0,
+        feature_dropout=0.3,
     ),
     "full": TrainConfig(
         towers="ViT-B-16:openai",

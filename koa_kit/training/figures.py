@@ -121,7 +121,7 @@ def descent_figure(paths: Mapping[str, np.ndarray], kl: np.ndarray) -> Figure:
     """
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(1, len(paths), figsize=(3.3 * len(paths), 3.3), sharey=True, squeeze=False)
+    figure, axes = plt.subplots(1, len(paths), figsize=(2.5 * len(paths), 3.0), sharey=True, squeeze=False)
     for ax, (name, path) in zip(axes[0], paths.items(), strict=True):
         p = torch.softmax(torch.from_numpy(path), -1).numpy()
         own = p[:, np.arange(len(kl)), :, np.asarray(kl)].mean(0)  # advanced indexing moves the knees to the front

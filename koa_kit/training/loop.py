@@ -114,6 +114,7 @@ def fit(
             image_size=config.image_size,
             locked=config.locked,
             flip_pooling=config.method == "flip_pooling",
+            feature_dropout=config.feature_dropout,
             seed=config.seed,
             device=choose_device(device),
         )
