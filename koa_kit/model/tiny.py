@@ -13,18 +13,19 @@ CHANNELS = (16, 32, 48, 96)
 class KoaConv(nn.Module):
     """Four strided convolutions, mean pooling, one linear layer: float ``(N, 3, H, W)`` to ``(N, num_classes)``.
 
-    No skip connections: with four layers they cost time and bring nothing.
+    Radiographs are grey, so the first of the three equal channels is all it looks at. No skip connections: with four
+    layers they cost time and bring nothing.
     """
 
-    def __init__(self, num_classes: int = 64, in_chans: int = 3):
+    def __init__(self, num_classes: int = 64):
         super().__init__()
-        self.stem = _block(in_chans, CHANNELS[0], kernel=5)
+        self.stem = _block(1, CHANNELS[0], kernel=5)
         self.blocks = nn.Sequential(*(_block(before, after, kernel=3) for before, after in pairwise(CHANNELS)))
         self.head = nn.Linear(CHANNELS[-1], num_classes)
         self.num_features = CHANNELS[-1]
 
     def forward(self, pixels: Tensor) -> Tensor:
-        return self.head(self.blocks(self.stem(pixels)).mean((2, 3)))
+        return self.head(self.blocks(self.stem(pixels[:, :1])).mean((2, 3)))
 
 
 def _block(before: int, after: int, kernel: int) -> nn.Sequential:
@@ -33,6 +34,6 @@ def _block(before: int, after: int, kernel: int) -> nn.Sequential:
 
 
 @register_model
-def koa_conv(pretrained: bool = False, num_classes: int = 64, in_chans: int = 3, **_) -> KoaConv:
+def koa_conv(pretrained: bool = False, num_classes: int = 64, **_) -> KoaConv:
     """`KoaConv` under the name by which open_clip's configuration ``koa-tiny.json`` asks timm for it."""
-    return KoaConv(num_classes, in_chans)
+    return KoaConv(num_classes)

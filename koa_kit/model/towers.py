@@ -125,7 +125,7 @@ def _koa_tiny(image_size: int | None) -> Towers:
         image=clip.visual,
         text=clip.text,
         tokenize=open_clip.get_tokenizer("koa-tiny"),
-        image_size=image_size or 96,
+        image_size=image_size or 80,
         mean=(0.5, 0.5, 0.5),
         std=(0.25, 0.25, 0.25),
         own_exposure=True,

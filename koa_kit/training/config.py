@@ -63,7 +63,7 @@ class TrainConfig:
 
     towers: str = "koa-tiny"
     prompts: str | tuple = "paper"
-    image_size: int = 96
+    image_size: int = 80
     method: str = "plain"
     regime: str = "finetune"
     symmetry: float = 1.0
@@ -179,7 +179,7 @@ def _frozen(value: object) -> object:
 
 
 SCALES = {
-    "smoke": TrainConfig(epochs=16, batch_size=16, learning_rate=3e-3, warmup=0.3, augment=0.5),
+    "smoke": TrainConfig(epochs=18, batch_size=16, learning_rate=3e-3, warmup=0.3, augment=0.2),
     "laptop": TrainConfig(
         towers="lite0-minilm",
         image_size=128,
