@@ -238,11 +238,17 @@ def _card(run: NotebookRun, folder: Path) -> dict:
 
 
 def _short_claims(claims: dict) -> dict[str, str]:
-    numbers = {
-        name: value for name, value in claims.items() if isinstance(value, int | float) and not isinstance(value, bool)
-    }
-    shown = list(numbers.items())[:SHOWN_CLAIMS]
-    return {name.replace("_", " "): f"{value:,}" if isinstance(value, int) else f"{value:.3g}" for name, value in shown}
+    """The first few claims that fit on a card: numbers, and values with their interval."""
+    shown = {name.replace("_", " "): text for name, value in claims.items() if (text := _short(value))}
+    return dict(list(shown.items())[:SHOWN_CLAIMS])
+
+
+def _short(value) -> str | None:
+    if isinstance(value, dict) and value.keys() >= {"value", "low", "high"}:
+        return f"{value['value']:.2f} ({value['low']:.2f} to {value['high']:.2f})"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return f"{value:,}" if isinstance(value, int) else f"{value:.3g}"
 
 
 def _thumbnail(notebook) -> str | None:

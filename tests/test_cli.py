@@ -38,8 +38,9 @@ def test_training_on_ones_own_folder_leaves_a_run(run_folder):
     assert (run_folder / "predictions.parquet").is_file()
 
 
-def test_a_run_is_scored_with_intervals_as_json(run_folder):
-    done = CliRunner().invoke(app, ["evaluate", str(run_folder), "--json"])
+def test_a_run_is_scored_with_intervals_as_json(run_folder, knee_folder):
+    done = CliRunner().invoke(app, ["evaluate", str(run_folder), "--dataset", str(knee_folder), "--json"])
+    assert done.exit_code == 0, done.exception
     rows = {row["metric"]: row for row in json.loads(done.stdout)}
     assert rows["accuracy"]["low"] <= rows["accuracy"]["value"] <= rows["accuracy"]["high"]
 
@@ -50,10 +51,11 @@ def test_the_test_split_stays_sealed_without_final(run_folder):
     assert not (run_folder / "openings.jsonl").exists()
 
 
-def test_every_opening_of_the_test_split_is_written_down(run_folder):
+def test_every_opening_of_the_test_split_is_written_down(run_folder, knee_folder):
+    opening = ["evaluate", str(run_folder), "--dataset", str(knee_folder), "--split", "test", "--final"]
     for _ in range(2):
-        done = CliRunner().invoke(app, ["evaluate", str(run_folder), "--split", "test", "--final"])
-        assert done.exit_code == 0, done.output
+        done = CliRunner().invoke(app, opening)
+        assert done.exit_code == 0, done.exception
     openings = [json.loads(line) for line in (run_folder / "openings.jsonl").read_text().splitlines()]
     assert len(openings) == 2
     assert openings[0]["knees"] > 0

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import re
 
 import nbformat
@@ -156,7 +157,8 @@ def test_the_first_heading_is_the_title_and_the_first_paragraph_the_question(not
 
 
 def test_the_index_has_a_card_a_notebook_with_picture_numbers_and_state(notebook, tmp_path):
-    results = '{"claims": {"knees": 1000, "kl1_recall": 0.31415, "note": "x"}, "versions": {"torch": "2.0"}}'
+    claims = {"knees": 1000, "kl1_recall": 0.31415, "qwk": {"value": 0.5, "low": 0.4, "high": 0.6}, "note": "x"}
+    results = json.dumps({"claims": claims, "versions": {"torch": "2.0"}})
     green = run_of(tmp_path, notebook, results=results)
     failed = run_of(tmp_path, new_notebook(), "04_training", findings=[Finding("04_training", "", "stopped")])
     index = write_index([green, failed], tmp_path / "index.html").read_text(encoding="utf-8")
@@ -165,6 +167,7 @@ def test_the_index_has_a_card_a_notebook_with_picture_numbers_and_state(notebook
     assert "May a knee change its grade in the mirror?" in index
     assert "<dt>kl1 recall</dt><dd>0.314</dd>" in index
     assert "<dt>knees</dt><dd>1,000</dd>" in index
+    assert "<dt>qwk</dt><dd>0.50 (0.40 to 0.60)</dd>" in index
     assert "12.3 s" in index
     assert "812 MB peak" in index
     assert "1 of 2 notebooks failed" in index

@@ -214,6 +214,9 @@ def make_model(
     See `make_towers` and `ClipKoa` for the parameters.
     """
     made = make_towers(towers, image_size=image_size, seed=seed)
-    return ClipKoa(
-        made, prompts, locked=locked, flip_pooling=flip_pooling, feature_dropout=feature_dropout, seed=seed
-    ).to(device)
+    # new layers draw their first weights from the global state, which is the caller's
+    with torch.random.fork_rng(devices=[]):
+        model = ClipKoa(
+            made, prompts, locked=locked, flip_pooling=flip_pooling, feature_dropout=feature_dropout, seed=seed
+        )
+    return model.to(device)

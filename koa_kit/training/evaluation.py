@@ -36,7 +36,7 @@ def evaluate_run(
     split
         "train", "val" or "test".
     dataset
-        Data set to score on; omitted, the one the run was trained on.
+        Data set to score on; omitted, the one the run was trained on. A folder of one's own must be named again.
     final
         Must be set to open the test split. The opening is logged in ``openings.jsonl`` before the first knee is
         graded.
@@ -58,13 +58,14 @@ def evaluate_run(
             remedy="Choose on val; when everything is settled, add --final. The opening is logged.",
         )
     run = load_run(folder, device=device)
-    dataset = dataset or read_record(folder)["cohort"]
+    trained_on = read_record(folder)["cohort"]
+    dataset = dataset or trained_on
     cohort = load_cohort(dataset, data_dir=data_dir, splits=(split,)).split(split)
     if split == SEALED:
         opening = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "dataset": dataset, "knees": len(cohort)}
         with (folder / "openings.jsonl").open("a", encoding="utf-8") as log:
             log.write(json.dumps(opening) + "\n")
     predictions, embeddings = run.predict(cohort, progress=progress)
-    stem = "" if (split, dataset) == ("val", read_record(folder)["cohort"]) else f"{Path(dataset).name}-{split}-"
+    stem = "" if (split, cohort.name) == ("val", trained_on) else f"{cohort.name}-{split}-"
     write_predictions(folder, predictions, embeddings, stem)
     return intervals(predictions)

@@ -174,7 +174,9 @@ def _optimiser(model: ClipKoa, config: TrainConfig, steps: int):
                 groups.append({"params": chosen, "lr": rate, "weight_decay": decay})
     optimiser = torch.optim.AdamW(groups)
     rates = [group["lr"] for group in groups]
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rates, total_steps=steps, pct_start=config.warmup or 1e-3)
+    # torch divides by the length of the climb, so even the shortest run climbs for more than one step
+    climb = min(max(config.warmup, 1.5 / steps), 0.9)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rates, total_steps=steps, pct_start=climb)
     return optimiser, schedule
 
 

@@ -28,6 +28,12 @@ def bright_knees(patients: int = 60, size: int = 32, seed: int = 0) -> Cohort:
     return Cohort("bright", pixels, table, hashlib.sha256(pixels.tobytes()).hexdigest()[:16])
 
 
+@pytest.fixture
+def make_knees():
+    """The function that makes them, for a test that needs another number of patients."""
+    return bright_knees
+
+
 @pytest.fixture(scope="session")
 def knees() -> Cohort:
     return bright_knees()

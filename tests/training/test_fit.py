@@ -40,7 +40,7 @@ def test_probabilities_are_the_softmax_of_the_similarities(canonical_run):
     table = canonical_run.predictions
     for suffix in ("", "_flip"):
         s, p = (table[[f"{letter}{grade}{suffix}" for grade in range(5)]].to_numpy() for letter in "sp")
-        torch.testing.assert_close(torch.softmax(torch.from_numpy(s), -1), torch.from_numpy(p))
+        torch.testing.assert_close(torch.softmax(torch.tensor(s.copy()), -1), torch.tensor(p.copy()))
         assert (table[f"pred{suffix}"] == p.argmax(1)).all()
 
 
@@ -125,6 +125,12 @@ def test_early_stopping_ends_a_run_that_no_longer_improves(knees, tmp_path):
     assert len(run.history) < 60
     best = run.history["val_qwk"].idxmax()
     assert len(run.history) == best + 1 + 2
+
+
+@pytest.mark.parametrize("patients", [3, 5, 9])
+def test_even_the_shortest_run_comes_to_an_end(patients, make_knees, tmp_path):
+    run = fit(make_knees(patients), PROBE.with_changes(epochs=1, batch_size=4), tmp_path)
+    assert np.isfinite(run.history["loss"]).all()
 
 
 def test_a_run_that_diverges_says_so_and_leaves_no_result(knees, tmp_path):
