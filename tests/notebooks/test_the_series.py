@@ -56,11 +56,9 @@ def test_a_notebook_is_green_on_real_knees(real_runs, name):
     check_run(real_runs[name], "oai-kl224", "laptop")
 
 
-def test_no_notebook_takes_a_student_long(phantom_runs):
-    """Asserted with room for a slower machine; the aim is 60 s and 3 GB on two cores."""
-    slow = {name: run.seconds for name, run in phantom_runs.items() if run.seconds > 180}
-    large = {name: run.peak_mb for name, run in phantom_runs.items() if (run.peak_mb or 0) > 3000}
-    assert (slow, large) == ({}, {})
+def test_every_notebook_fits_a_students_laptop(phantom_runs):
+    """Peak memory; seconds are measured, not asserted, since machines differ and are shared."""
+    assert {name: run.peak_mb for name, run in phantom_runs.items() if (run.peak_mb or 0) > 3000} == {}
 
 
 @pytest.fixture(scope="module")
