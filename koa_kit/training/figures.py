@@ -128,7 +128,8 @@ def descent_figure(paths: Mapping[str, np.ndarray], kl: np.ndarray) -> Figure:
         for view, (label, colour) in enumerate(zip(("as it lies", "mirrored"), VIEW_COLOURS, strict=True)):
             ax.plot(own[:, view], color=colour, linewidth=2, label=label)
         ax.fill_between(np.arange(len(own)), own[:, 0], own[:, 1], color=FAINT, alpha=0.7, linewidth=0)
-        ax.set(title=name, xlabel="step", ylim=(0, 1.02))
+        ax.set(xlabel="step", ylim=(0, 1.02))
+        ax.set_title(name, fontsize=9.5)  # four titles side by side must not touch
     axes[0, 0].set_ylabel("probability of the true grade")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
