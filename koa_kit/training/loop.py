@@ -26,6 +26,14 @@ from koa_kit.training.views import FeatureViews, ImageViews
 from koa_kit.versions import versions
 
 GRADES = list(range(5))
+RESULTS = (
+    "history.csv",
+    "model.safetensors",
+    "model.json",
+    "predictions.parquet",
+    "embeddings.npy",
+    "metrics.json",
+)
 
 
 @dataclass
@@ -93,19 +101,11 @@ def fit(
     Raises
     ------
     KoaError
-        If a split is missing or logits stop being finite; the folder then holds no results.
+        If a split is missing or a name unknown: an earlier run in the folder is left as it was. If logits stop being
+        finite: the folder then holds no predictions and no metrics, and `load_run` refuses it.
     """
     folder = Path(folder)
     train, val = cohort.split("train"), cohort.split("val")
-    for name in (
-        "history.csv",
-        "model.safetensors",
-        "model.json",
-        "predictions.parquet",
-        "embeddings.npy",
-        "metrics.json",
-    ):
-        (folder / name).unlink(missing_ok=True)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         model = make_model(
@@ -118,6 +118,9 @@ def fit(
             seed=config.seed,
             device=choose_device(device),
         )
+        # only now: a misspelt tower or prompt set must not cost the run that was here
+        for name in RESULTS:
+            (folder / name).unlink(missing_ok=True)
         config.write(folder / "config.yaml")
         history = _train(model, train, val, config, folder, on_epoch, on_embedding, cohort.fingerprint)
     model = load_checkpoint(folder, device=choose_device(device))
@@ -147,8 +150,10 @@ def _train(model, train, val, config, folder, on_epoch, on_embedding, fingerprin
         history.append(row)
         with replacing(folder / "history.csv") as path:
             pd.DataFrame(history).to_csv(path, index=False)
-        if scores["val_qwk"] > best:
-            best, since = scores["val_qwk"], 0
+        # QWK is undefined where readers and model use one grade only; such an epoch is kept if there is none better
+        quality = np.nan_to_num(scores["val_qwk"], nan=-1.0)
+        if quality > best:
+            best, since = quality, 0
             facts = {"seed": config.seed, "method": config.method, "epoch": epoch, "cohort": train.name}
             save_checkpoint(model, folder, **facts, cohort_fingerprint=fingerprint)
         else:

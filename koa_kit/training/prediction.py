@@ -7,12 +7,11 @@ import pandas as pd
 import torch
 
 from koa_kit.data.cohort import Cohort
+from koa_kit.error_analysis.predictions import IDENTITY
 from koa_kit.losses import check_finite
 from koa_kit.model import ClipKoa
 from koa_kit.training.embedding_cache import Progress
 from koa_kit.training.views import FeatureViews, ImageViews
-
-IDENTITY = ("knee_id", "patient", "side", "split", "kl", "file", "inverted")
 
 
 def predict(

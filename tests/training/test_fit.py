@@ -133,6 +133,21 @@ def test_even_the_shortest_run_comes_to_an_end(patients, make_knees, tmp_path):
     assert np.isfinite(run.history["loss"]).all()
 
 
+def test_a_misspelt_name_does_not_cost_the_run_that_was_there(knees, tmp_path):
+    fit(knees, PROBE.with_changes(epochs=1), tmp_path)
+    for wrong in ({"towers": "lite0-minilmm"}, {"prompts": "papper"}):
+        with pytest.raises(KoaError, match=r"There (are|is) no"):
+            fit(knees, PROBE.with_changes(**wrong), tmp_path)
+    assert len(load_run(tmp_path).predictions) == len(knees.split("val"))
+
+
+def test_val_knees_of_one_grade_still_give_a_run(make_knees, tmp_path):
+    knees = make_knees(12)
+    knees.table["kl"] = 2
+    run = fit(knees, PROBE.with_changes(epochs=4, batch_size=4), tmp_path)
+    assert (run.predictions["kl"] == 2).all()
+
+
 def test_a_run_that_diverges_says_so_and_leaves_no_result(knees, tmp_path):
     fit(knees, PROBE.with_changes(epochs=1), tmp_path)
     with pytest.raises(KoaError, match="not finite"):
