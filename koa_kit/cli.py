@@ -119,6 +119,34 @@ def evaluate(
     typer.echo(table.to_json(orient="records", indent=2) if as_json else table.round(3).to_string(index=False))
 
 
+@data_app.command("realism")
+def data_realism(
+    dataset: Annotated[str, typer.Option(help="Real knees to compare with.")] = "oai-kl224",
+    knees: Annotated[int, typer.Option(help="Knees of either kind.")] = 1000,
+    towers: Annotated[str, typer.Option(help="Whose features the classifier sees.")] = "lite0-minilm",
+    seed: int = 0,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure how near phantom radiographs come to real ones, and how well a linear classifier tells them apart.
+
+    Real knees are of the train split, phantoms have the same shares of grades. "halves" is the mean distance of two
+    random halves of the real patients: the yardstick.
+
+    Example: koa data realism --dataset oai-kl224
+    """
+    from koa_kit.training.realism import compare_with_real
+
+    with _Bar("computing features") as bar:
+        table, auc = compare_with_real(dataset, knees=knees, towers=towers, seed=seed, data_dir=data_dir, progress=bar)
+    if as_json:
+        measures = json.loads(table.reset_index(names="measure").to_json(orient="records"))
+        typer.echo(json.dumps({"measures": measures, "phantom_or_real_auc": auc}, indent=2))
+    else:
+        typer.echo(table.round(4).to_string())
+        typer.echo(f"phantom or real, linear classifier on {towers}: AUC {auc:.3f} (0.5 cannot tell, 1 always can)")
+
+
 class _Bar:
     """Progress bar that appears at the first report; on a terminal only, so that logs stay readable."""
 

@@ -210,9 +210,16 @@ def leak_of_image_split(table: pd.DataFrame, *, val_share: float = 0.2, seed: in
 def cohort_followup(cohort: Cohort, *, data_dir: str | os.PathLike | None = None) -> pd.DataFrame:
     """Readings of the cohort's own knees at later visits, as `load_followup`; no row where there are none.
 
-    The OAI's table is looked up only for patients whose numbers look like its own, so a phantom has no follow-up on
-    any machine. Raises `KoaError` if the table is here but cannot be read.
+    Phantoms carry their later grades with them (columns ``kl_12`` and so on); their reading project is 0. The OAI's
+    table is looked up only for patients whose numbers look like its own. Raises `KoaError` if the table is here but
+    cannot be read.
     """
+    visits = {name: int(name[3:]) for name in cohort.table if re.fullmatch(r"kl_\d+", name)}
+    if visits:
+        long = cohort.table.rename(columns={"kl": 0} | visits).melt(
+            ["patient", "side"], [0, *visits.values()], var_name="months", value_name="kl"
+        )
+        return long.astype({"months": int, "kl": int}).assign(reading_project=0)[FOLLOWUP_COLUMNS]
     nothing = pd.DataFrame(columns=FOLLOWUP_COLUMNS).astype({"months": int, "kl": int, "reading_project": int})
     known = re.compile(load_manifest()["oai-followup"].patient_pattern)
     if not cohort.table["patient"].map(lambda patient: bool(known.fullmatch(patient))).any():

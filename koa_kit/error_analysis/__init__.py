@@ -3,6 +3,7 @@
 from importlib import import_module
 
 from koa_kit.error_analysis.calibration import calibrated, expected_calibration_error, reliability, temperature
+from koa_kit.error_analysis.ceiling import beside_ceiling, ceiling_figure, consensus_posterior
 from koa_kit.error_analysis.comparison import compare, mcnemar, paired_difference
 from koa_kit.error_analysis.figures import (
     comparison_figure,
@@ -30,13 +31,16 @@ __all__ = [
     "METRIC_LABELS",
     "ConfusionExplorer",
     "ExplorerState",
+    "beside_ceiling",
     "calibrated",
+    "ceiling_figure",
     "check_predictions",
     "compare",
     "comparison_figure",
     "confused",
     "confusion",
     "confusion_figure",
+    "consensus_posterior",
     "drive",
     "expected_calibration_error",
     "flip_averaged",

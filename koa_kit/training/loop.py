@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from koa_kit.model import ClipKoa, load_checkpoint, make_model, read_record, sav
 from koa_kit.paths import replacing
 from koa_kit.training.config import TrainConfig
 from koa_kit.training.embedding_cache import Progress
-from koa_kit.training.prediction import predict
+from koa_kit.training.prediction import grade_images, predict
 from koa_kit.training.views import FeatureViews, ImageViews
 from koa_kit.versions import versions
 
@@ -65,6 +65,10 @@ class Run:
         """Predictions and embeddings for other knees, side handled as in training; see `predict`."""
         canonical = self.config.method == "canonical_side"
         return predict(self.model, cohort, canonical_side=canonical, progress=progress)
+
+    def grade(self, images: np.ndarray, sides: Sequence[str]) -> np.ndarray:
+        """Probabilities ``(N, 5)`` for radiographs ``(N, H, H)``, side handled as in training; see `grade_images`."""
+        return grade_images(self.model, images, sides, canonical_side=self.config.method == "canonical_side")
 
 
 def choose_device(name: str | None = None) -> str:

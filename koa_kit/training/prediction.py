@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import torch
@@ -10,7 +12,7 @@ from koa_kit.data.cohort import Cohort
 from koa_kit.error_analysis.predictions import IDENTITY
 from koa_kit.losses import check_finite
 from koa_kit.model import ClipKoa
-from koa_kit.training.embedding_cache import Progress
+from koa_kit.training.embedding_cache import Progress, resize_radiographs
 from koa_kit.training.views import FeatureViews, ImageViews
 
 
@@ -61,6 +63,42 @@ def predict(
     both = torch.cat(logits)
     check_finite(both.flatten(1), f"predictions of {cohort.name}")
     return predictions_table(cohort.table, both.numpy()), torch.cat(embeddings).numpy()
+
+
+def grade_images(
+    model: ClipKoa, images: np.ndarray, sides: Sequence[str], *, canonical_side: bool = False
+) -> np.ndarray:
+    """Probability of every grade, float32 ``(N, 5)``, for a few radiographs of no cohort; nothing is cached.
+
+    Parameters
+    ----------
+    model
+        Trained model; used in evaluation mode.
+    images
+        uint8 ``(N, H, H)``, bone bright.
+    sides
+        "R" or "L" of each; matters only with `canonical_side`.
+    canonical_side
+        Mirror every left knee first, for a model that was trained so.
+
+    Raises
+    ------
+    KoaError
+        If a logit is not finite.
+    """
+    images = np.asarray(images)
+    if canonical_side:
+        left = np.asarray(list(sides)) == "L"
+        images = np.where(left[:, None, None], images[:, :, ::-1], images)
+    training = model.training
+    model.eval()
+    with torch.inference_mode():
+        device = model.logit_scale.device
+        pixels = resize_radiographs(np.ascontiguousarray(images), model.towers.image_size, device=device)
+        logits = model(pixels).float().cpu()
+    model.train(training)
+    check_finite(logits, "grades of radiographs")
+    return logits.softmax(-1).numpy()
 
 
 def predictions_table(table: pd.DataFrame, logits: np.ndarray) -> pd.DataFrame:

@@ -1,44 +1,45 @@
-"""A cohort of made-up patients: two knees each, grades alike but not the same, split by patient."""
+"""A cohort of made-up patients: the population's knees, drawn."""
 
 from __future__ import annotations
 
 import hashlib
-import math
 import os
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtri
 
 from koa_kit import paths
 from koa_kit.data.cohort import COLUMNS, Cohort
+from koa_kit.data.phantom.build import sample_build
 from koa_kit.data.phantom.drawing import draw_knee
-from koa_kit.data.phantom.features import Exposure, KneeFeatures, sample_exposure, sample_features
+from koa_kit.data.phantom.exposure import beside, sample_exposure
+from koa_kit.data.phantom.features import KneeFeatures
+from koa_kit.data.phantom.masks import MASKS, knee_masks
+from koa_kit.data.phantom.population import sample_population
 from koa_kit.errors import KoaError
 from koa_kit.style import GRADES
 
 SPLITS = ("train", "val", "test")
-SHARES = (0.24, 0.20, 0.22, 0.20, 0.14)
-"""Share of each grade: flatter than in oai-kl224, where KL4 is 3 %, so that a small cohort holds every grade."""
-
-LIKENESS, ONE_SIDED = 0.95, 0.35
-"""Correlation of the severity of a patient's two knees, and the share of patients whose knees have nothing in common,
-as after an injury. Together: the same grade in about half of the patients, within one grade in about 83 %."""
-
-INVERTED_SHARE = 0.015
 
 
 def phantom_cohort(
-    patients: int = 400, *, size: int = 224, seed: int = 0, shares: tuple[float, ...] = SHARES
+    patients: int = 400,
+    *,
+    size: int = 224,
+    seed: int = 0,
+    shares: str | Sequence[float] = "teaching",
+    months: int = 0,
+    asymmetry: float = 0.0,
+    shortcut: float = 0.0,
 ) -> Cohort:
     """Cohort "phantom" of ``2 * patients`` made-up knees, the same bytes for the same arguments.
 
-    Grades of a patient's two knees are correlated, as in people (in oai-kl224 54 % of patients have the same grade in
-    both knees, 82 % within one). Patients are split 60 / 20 / 20 into train, val and test, evenly over severity. Both
-    knees of about 1.5 % of the patients (at least one from ten patients on) are marked ``inverted``: as if their files
-    had shown bone dark and been turned round on ingest; the images here are bone bright.
+    The patients are those of `sample_population`: two correlated knees each, split 60 / 20 / 20 by patient, graded by
+    three readers whose median is ``kl``. Knees marked ``inverted`` stand for films whose file shows bone dark and
+    was turned round on ingest; the images here are bone bright.
 
     Parameters
     ----------
@@ -48,39 +49,56 @@ def phantom_cohort(
         Side of the images in pixels.
     seed
         Decides everything that is left to chance.
-    shares
-        Expected share of KL0 to KL4 among the knees, summing to 1.
+    shares, months, asymmetry, shortcut
+        As of `sample_population`: shares of the grades, the visit, whether the right knee tends to be the worse one,
+        and whether a lead marker gives the grade away.
 
     Returns
     -------
     Cohort
-        The table has, after the usual columns, the eight signs of `KneeFeatures`, the fields of `Exposure` and
-        ``draw_seed``, with which `draw_knee` draws the knee again. ``sha256`` is that of the pixels' bytes; ``file``
-        is where `write_phantom_files` puts the knee.
+        The table has, after the usual columns, those of `sample_population`, the fields of `Build` and of `Exposure`:
+        `KneeFeatures.from_row` makes features of a row, and `draw_knee` draws them again with the row's ``draw_seed``.
+        ``sha256`` is that of the pixels' bytes; ``file`` is where `write_phantom_files` puts the knee.
 
     Raises
     ------
     KoaError
-        When there is no patient, or the shares are not five that sum to 1.
+        When there is no patient, or an argument is outside its range.
     """
-    table, features = _plan(patients, seed, shares)
+    table = _with_films(
+        sample_population(patients, seed=seed, shares=shares, months=months, asymmetry=asymmetry, shortcut=shortcut),
+        seed,
+    )
     images = np.empty((len(table), size, size), np.uint8)
+    rows = table.to_dict("records")
 
     def draw(row: int) -> str:
-        knee = table.iloc[row]
-        images[row] = draw_knee(features[row], side=knee["side"], size=size, seed=int(knee["draw_seed"]))
+        knee = rows[row]
+        images[row] = draw_knee(KneeFeatures.from_row(knee), side=knee["side"], size=size, seed=knee["draw_seed"])
         return hashlib.sha256(images[row].tobytes()).hexdigest()
 
-    # Each knee has its own seed, so the threads' order does not matter; numpy computes outside Python's lock.
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        table["sha256"] = list(pool.map(draw, range(len(table))))
+    # One after the other: on arrays this small threads wait for Python's lock longer than they compute.
+    _keep_memory()
+    table["sha256"] = [draw(row) for row in range(len(table))]
     images.flags.writeable = False
-    signs = pd.DataFrame([knee.as_row() for knee in features])
-    table = pd.concat([table[list(COLUMNS)], signs, table[["draw_seed"]]], axis=1)
     digest = hashlib.sha256(f"phantom {size}".encode())
     for knee in table[["split", "kl", "file", "sha256"]].itertuples(index=False):
         digest.update("\n".join(map(str, knee)).encode())
     return Cohort("phantom", images, table, digest.hexdigest()[:16])
+
+
+def phantom_masks(table: pd.DataFrame, size: int = 224) -> dict[str, np.ndarray]:
+    """Where each sign lies in the images of these rows of a phantom cohort's table: name to bool ``(N, size, size)``.
+
+    The names are those of `knee_masks`; 0.35 MB a knee at 224 pixels.
+    """
+    _keep_memory()
+    masks = {name: np.zeros((len(table), size, size), bool) for name in MASKS}
+    for row, knee in enumerate(table.to_dict("records")):
+        drawn = knee_masks(KneeFeatures.from_row(knee), side=knee["side"], size=size, seed=knee["draw_seed"])
+        for name, mask in drawn.items():
+            masks[name][row] = mask
+    return masks
 
 
 def write_phantom_files(folder: str | os.PathLike, patients: int, size: int, seed: int) -> Path:
@@ -108,66 +126,26 @@ def write_phantom_files(folder: str | os.PathLike, patients: int, size: int, see
     return folder
 
 
-def _plan(patients: int, seed: int, shares: tuple[float, ...]) -> tuple[pd.DataFrame, list[KneeFeatures]]:
-    """Table (sorted by split, patient, side) and features of the knees, not drawn yet."""
-    if patients < 1:
-        raise KoaError(f"A cohort of {patients} patients has no knees.", remedy="Give at least 1.")
-    if len(shares) != len(GRADES) or min(shares) < 0 or not math.isclose(sum(shares), 1, abs_tol=1e-6):
-        raise KoaError(f"The shares {tuple(shares)} are not five that sum to 1.", remedy=f"For example {SHARES}.")
-    rng = np.random.default_rng(seed)
-    # Severity at evenly spaced quantiles, in random order: even a small cohort meets its shares.
-    severity = ndtri((rng.permutation(patients) + 0.5) / patients)
-    shared, own = severity[:, None], rng.standard_normal((patients, 2))
-    # The square root makes LIKENESS the correlation between the knees.
-    knees = LIKENESS**0.5 * shared + (1 - LIKENESS) ** 0.5 * own
-    injured = rng.random(patients) < ONE_SIDED
-    knees[injured, 0], knees[injured, 1] = own[injured, 0], severity[injured]
-    swapped = rng.random(patients) < 0.5
-    knees[swapped] = knees[swapped, ::-1]
-    grades = np.searchsorted(ndtri(np.cumsum(shares)[:-1]), knees)
-    splits = _splits(severity, rng)
-    inverted = np.zeros(patients, bool)
-    inverted[rng.permutation(patients)[: math.ceil(INVERTED_SHARE * patients) if patients >= 10 else 0]] = True
+def _keep_memory() -> None:
+    """Nothing; a large block freed once teaches glibc to keep freed memory: a fifth of the drawing time on Linux."""
+    np.empty(24 << 20, np.uint8)
 
-    rows, features = [], []
-    for number, one in enumerate(rng.spawn(patients)):
-        patient = f"P{number:05d}"
-        film = sample_exposure(one)
-        for side, kl in zip("LR", grades[number].tolist(), strict=True):
-            split, knee_id = splits[number], f"{patient}{side}"
-            drawn = one.integers(2**31)
-            features.append(sample_features(kl, one, exposure=_beside(film, one)))
-            file = f"{split}/{kl}/{knee_id}.png"
-            rows.append((knee_id, patient, side, split, kl, file, "", bool(inverted[number]), int(drawn)))
-    table = pd.DataFrame(rows, columns=[*COLUMNS, "draw_seed"])
+
+def _with_films(people: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """The population's table, sorted by split, patient and side, with the person's build and the film of every knee."""
+    films = []
+    chances = np.random.default_rng((seed, 1)).spawn(len(people) // 2)
+    for patient, chance in enumerate(chances):
+        # Both knees lie on one film, and the second is built like the first.
+        exposure, build = sample_exposure(chance), sample_build(chance)
+        for knee in range(2):
+            marker = bool(people["marker"].iloc[2 * patient + knee])
+            exposure = replace(beside(exposure, chance), marker=marker)
+            build = sample_build(chance, beside=build) if knee else build
+            films.append(asdict(build) | asdict(exposure))
+    table = pd.concat([people.drop(columns="marker"), pd.DataFrame(films)], axis=1)
+    table["file"] = table["split"] + "/" + table["kl"].astype(str) + "/" + table["knee_id"] + ".png"
+    table["sha256"] = ""
     order = np.lexsort((table["knee_id"], table["split"].map(SPLITS.index)))
-    return table.iloc[order].reset_index(drop=True), [features[row] for row in order]
-
-
-def _splits(severity: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Split of each patient: of any five neighbours in severity three train, one val, one test."""
-    splits = np.empty(len(severity), object)
-    order = np.argsort(severity)
-    for start in range(0, len(order), 5):
-        block = order[start : start + 5]
-        splits[block] = rng.permutation(["train", "val", "test", "train", "train"][: len(block)])
-    return splits
-
-
-def _beside(film: Exposure, rng: np.random.Generator) -> Exposure:
-    """Exposure of one of two knees on the same film: the film's, with this knee's own placement."""
-    own = sample_exposure(rng)
-    return Exposure(
-        brightness=film.brightness + 0.03 * (own.brightness - film.brightness),
-        contrast=film.contrast,
-        glow=film.glow,
-        blur=film.blur,
-        noise=film.noise,
-        trabeculae=film.trabeculae,
-        tilt_deg=own.tilt_deg,
-        shift_x_mm=own.shift_x_mm,
-        shift_y_mm=own.shift_y_mm,
-        scale=film.scale,
-        leg_width_mm=film.leg_width_mm,
-        bead=own.bead,
-    )
+    further = [name for name in table if name not in COLUMNS]
+    return table.iloc[order].reset_index(drop=True)[[*COLUMNS, *further]]

@@ -6,8 +6,10 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from koa_kit.data.phantom.anatomy import build_anatomy, landmarks
-from koa_kit.data.phantom.features import Exposure, KneeFeatures
-from koa_kit.data.phantom.shadow import FIELD_MM, JOINT_ROW, F, cast_shadow, grain_field
+from koa_kit.data.phantom.features import KneeFeatures
+from koa_kit.data.phantom.metal import collimate
+from koa_kit.data.phantom.shadow import FIELD_MM, JOINT_ROW, cast_shadow
+from koa_kit.data.phantom.tissue import F, grain_field
 from koa_kit.errors import KoaError
 
 SMALLEST = 16
@@ -21,14 +23,15 @@ def draw_knee(features: KneeFeatures, *, side: str = "R", size: int = 224, seed:
     Parameters
     ----------
     features
-        Signs and exposure.
+        Signs, build and exposure.
     side
         "R" or "L"; a left knee is the exact mirror image of the right one with the same `seed`.
     size
         Side in pixels, at least 16; the knee fills the image at any size.
     seed
-        The person's build and the grain. The signs do not touch them: two knees that differ in one sign and are drawn
-        with one seed differ by that sign (and by the windowing, which follows the image's mean and spread).
+        The small waves of the outlines, the texture and the grain. The signs do not touch them: two knees that differ
+        in one sign and are drawn with one seed differ by that sign (and by the windowing, which follows the image's
+        mean and spread).
 
     Raises
     ------
@@ -41,14 +44,19 @@ def draw_knee(features: KneeFeatures, *, side: str = "R", size: int = 224, seed:
     >>> bool((left == right[:, ::-1]).all())
     True
     """
+    check_picture(side, size)
+    build, grain = np.random.default_rng(seed).spawn(2)
+    shadow = cast_shadow(features, build_anatomy(features, build), size, build, grain)
+    pixels = _expose(shadow, features, grain)
+    return np.ascontiguousarray(pixels[:, ::-1]) if side == "L" else pixels
+
+
+def check_picture(side: str, size: int) -> None:
+    """Nothing; raises `KoaError` for an unknown side or a picture too small to show anything."""
     if side not in ("L", "R"):
         raise KoaError(f"There is no side {side!r}.", remedy='Give "L" or "R".')
     if size < SMALLEST:
         raise KoaError(f"A knee of {size} pixels shows nothing.", remedy=f"Give a size of at least {SMALLEST}.")
-    build, grain = np.random.default_rng(seed).spawn(2)
-    shadow = cast_shadow(features, build_anatomy(features, build), size, build, grain)
-    pixels = _expose(shadow, features.exposure, grain)
-    return np.ascontiguousarray(pixels[:, ::-1]) if side == "L" else pixels
 
 
 def landmark_pixels(
@@ -64,16 +72,16 @@ def landmark_pixels(
     cos, sin = np.cos(np.deg2rad(exposure.tilt_deg)), np.sin(np.deg2rad(exposure.tilt_deg))
     pitch = FIELD_MM / exposure.scale / size
     places = {}
-    for name, (x, y) in landmarks(build_anatomy(features, build)).items():
+    for name, (x, y) in landmarks(features, build_anatomy(features, build)).items():
         column = (cos * x + sin * y + exposure.shift_x_mm) / pitch + size / 2 - 0.5
         row = (-sin * x + cos * y + exposure.shift_y_mm) / pitch + JOINT_ROW * size - 0.5
         places[name] = (float(size - 1 - column if side == "L" else column), float(row))
     return places
 
 
-def _expose(shadow: np.ndarray, exposure: Exposure, grain: np.random.Generator) -> np.ndarray:
+def _expose(shadow: np.ndarray, features: KneeFeatures, grain: np.random.Generator) -> np.ndarray:
     """Grey levels: windowed to the wanted mean and spread as a digital system does, softly saturated, uint8."""
-    size = len(shadow)
+    exposure, size = features.exposure, len(shadow)
     shadow = gaussian_filter(shadow, exposure.blur * size / 224, mode="nearest", truncate=2.5)
     middle, spread = float(shadow.mean(dtype=np.float64)), float(shadow.std(dtype=np.float64))
     grey = shadow
@@ -82,11 +90,12 @@ def _expose(shadow: np.ndarray, exposure: Exposure, grain: np.random.Generator) 
     # Windowing stretches the grain together with the knee.
     grey += F(exposure.noise * exposure.contrast / 0.15) * grain_field(size, grain)
     grey += F(exposure.brightness)
-    # Shoulder and toe: beyond 0.85 and below 0.12 the picture saturates instead of clipping.
-    over, under = np.maximum(grey - F(0.85), 0), np.maximum(F(0.12) - grey, 0)
-    grey = np.clip(grey, F(0.12), F(0.85), out=grey)
-    grey += F(0.15) * over / (over + F(0.15))
-    grey -= F(0.12) * under / (under + F(0.12))
+    # Shoulder and toe: beyond 0.88 and below 0.1 the picture saturates instead of clipping.
+    over, under = np.maximum(grey - F(0.88), 0), np.maximum(F(0.10) - grey, 0)
+    grey = np.clip(grey, F(0.10), F(0.88), out=grey)
+    grey += F(0.12) * over / (over + F(0.09))
+    grey -= F(0.10) * under / (under + F(0.10))
+    collimate(grey, features, FIELD_MM / exposure.scale / size)
     grey *= F(255)
     grey += F(0.5)
     return grey.astype(np.uint8)

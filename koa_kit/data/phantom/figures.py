@@ -1,11 +1,14 @@
-"""Figures of phantom knees: where things are, what the grades look like, how a joint space closes."""
+"""Figures of phantom knees: where things are, what the grades look like, and where readers disagree."""
 
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 
 from koa_kit.data.phantom.drawing import draw_knee, landmark_pixels
-from koa_kit.data.phantom.features import Exposure, KneeFeatures, kl_grade
+from koa_kit.data.phantom.exposure import Exposure
+from koa_kit.data.phantom.features import KneeFeatures, kl_grade
+from koa_kit.data.phantom.readers import agreement, reader_confusion
 from koa_kit.style import ACCENT, GRADE_COLOURS, INK, LABEL_NAMES, RADIOGRAPH
 
 CLEAR = Exposure(brightness=0.58, contrast=0.18, glow=0.15, blur=0.6, noise=0.008, trabeculae=0.35, leg_width_mm=122)
@@ -15,11 +18,11 @@ _SIZE = 448
 
 # Medial and lateral width in mm, osteophytes at the four sites, sclerosis, deformity: a plain case of each grade.
 _PLAIN_CASES = (
-    KneeFeatures(4.7, 5.5, 0.0, 0.1, 0.0, 0.0, 0.0, 0.0, CLEAR),
-    KneeFeatures(3.5, 5.4, 0.4, 0.7, 0.0, 0.2, 0.3, 0.0, CLEAR),
-    KneeFeatures(3.0, 5.4, 1.1, 1.6, 0.5, 0.6, 0.6, 0.0, CLEAR),
-    KneeFeatures(1.9, 5.5, 1.7, 2.1, 1.0, 0.9, 1.6, 0.4, CLEAR),
-    KneeFeatures(0.6, 5.7, 2.5, 2.9, 1.6, 1.4, 2.7, 2.0, CLEAR),
+    KneeFeatures(4.5, 6.1, 0.0, 0.1, 0.0, 0.0, 0.0, 0.0, exposure=CLEAR),
+    KneeFeatures(3.5, 6.0, 0.4, 0.7, 0.0, 0.2, 0.3, 0.0, exposure=CLEAR),
+    KneeFeatures(3.0, 6.0, 1.1, 1.6, 0.5, 0.6, 0.6, 0.0, exposure=CLEAR),
+    KneeFeatures(1.9, 5.9, 1.7, 2.1, 1.0, 0.9, 1.6, 0.4, exposure=CLEAR),
+    KneeFeatures(0.6, 5.8, 2.5, 2.9, 1.6, 1.4, 2.7, 2.0, exposure=CLEAR),
 )
 
 
@@ -95,23 +98,34 @@ def grade_row_figure(seed: int = 0):
     return figure
 
 
-def feature_ladder_figure(seed: int = 0):
-    """Figure of one knee whose medial joint space narrows from 5 to 0.5 mm while nothing else changes."""
+def readers_figure(table: pd.DataFrame):
+    """Figure of three matrices: every two readers' grades of the same knees, in per cent of the first reader's grade.
+
+    Parameters
+    ----------
+    table
+        Columns `READER_COLUMNS`, one row a knee, as in a phantom cohort's table.
+    """
     import matplotlib.pyplot as plt
 
-    widths = (5.0, 3.9, 2.8, 1.6, 0.5)
-    figure, axes = plt.subplots(1, len(widths), figsize=(12.5, 3.3))
-    for width, ax in zip(widths, axes, strict=True):
-        features = KneeFeatures(jsw_medial_mm=width, exposure=CLEAR)
-        ax.imshow(draw_knee(features, size=_SIZE, seed=seed), **RADIOGRAPH)
-        column, row = landmark_pixels(features, size=_SIZE, seed=seed)["medial_joint_space"]
-        ax.annotate(
-            "", (column, row + 16), (column, row + 74), arrowprops={"arrowstyle": "-|>", "color": ACCENT, "lw": 1.6}
-        )
-        ax.set_title(f"{width:.1f} mm", loc="center")
-        ax.text(0.5, -0.04, f"KL{kl_grade(features)} by the rules", transform=ax.transAxes, ha="center", va="top")
-        ax.set_axis_off()
-    figure.suptitle("Medial joint space width, everything else the same, no osteophytes", weight="bold")
+    pairs = agreement(table)
+    figure, axes = plt.subplots(1, len(pairs), figsize=(11.5, 3.9), layout="constrained")
+    for ax, pair in zip(axes, pairs.itertuples(), strict=True):
+        counts = reader_confusion(table[f"reader_{pair.reader}"], table[f"reader_{pair.other}"])
+        shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+        ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        for row, column in np.ndindex(*shares.shape):
+            if counts[row, column]:
+                dark = shares[row, column] > 0.55
+                text = f"{shares[row, column]:.0%}"
+                ax.text(column, row, text, ha="center", va="center", color="white" if dark else INK, fontsize=9)
+        labels = [f"KL{grade}" for grade in range(len(shares))]
+        ax.set_xticks(range(len(shares)), labels, fontsize=9)
+        ax.set_yticks(range(len(shares)), labels, fontsize=9)
+        ax.set(xlabel=f"reader {pair.other}", ylabel=f"reader {pair.reader}")
+        ax.set_title(f"{pair.reader} and {pair.other}: kappa {pair.kappa:.2f}", loc="center")
+        ax.tick_params(length=0)
+        ax.spines[:].set_visible(False)
     return figure
 
 

@@ -5,13 +5,27 @@ Everything is table look-ups and plain arithmetic on float32: fast, and the same
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
 
 from koa_kit.data.phantom.anatomy import AXIS_MM, REACH_MM, STEP_MM, Anatomy
-from koa_kit.data.phantom.features import Exposure, KneeFeatures
+from koa_kit.data.phantom.exposure import Exposure
+from koa_kit.data.phantom.features import KneeFeatures
+from koa_kit.data.phantom.metal import add_metal
+from koa_kit.data.phantom.tissue import (
+    DEEPEST_MM,
+    PER_MM,
+    F,
+    add_fibula,
+    bell,
+    blobs_and_lines,
+    deep,
+    flesh,
+    kneecap,
+    trabeculae,
+)
 
 FIELD_MM = 96.0
 """Side of the square crop in mm."""
@@ -19,46 +33,31 @@ FIELD_MM = 96.0
 JOINT_ROW = 0.58
 """Height of the joint line in the crop, 0 top to 1 bottom, as in the mean knee of oai-kl224."""
 
-_DEEPEST_MM, _PER_MM = 60, 20
-F = np.float32
 
+@dataclass(frozen=True, eq=False)
+class Bone:
+    """Femur or tibia at the pixels of the rows it can reach.
 
-def cast_shadow(
-    features: KneeFeatures, anatomy: Anatomy, size: int, build: np.random.Generator, grain: np.random.Generator
-) -> np.ndarray:
-    """Attenuation at each pixel of a right knee, float32 ``(size, size)``: flesh about 0.5, bone about 0.3 more.
-
-    `build` goes on from `build_anatomy` and places the bead; `grain` gives the bone its texture.
+    Attributes
+    ----------
+    rows
+        Rows of the image.
+    from_joint
+        Depth below the joint surface in mm, float32; negative outside.
+    from_side
+        Depth below the nearer flank in mm.
+    depth
+        Depth below the nearest outline, corners rounded, in mm.
+    column, row
+        Index into a curve over x and over y at each pixel; `row` counts on for the medial side.
     """
-    exposure = features.exposure
-    right, down, x, y = millimetres(exposure, size)
-    column, row = _entry(x), _entry(y)
-    shadow = _flesh(anatomy, exposure, x, y)
-    shadow += _blobs_and_lines(anatomy, exposure, right, down)
-    shadow += _patella_and_fibula(anatomy, x, y)
-    texture = _trabeculae(size, exposure, build, grain)
-    whiteness = _whiteness(features)
 
-    # Only the rows where a bone can be: half the work.
-    upper, lower = slice(0, np.searchsorted(down, 18)), slice(np.searchsorted(down, -18), size)
-    for rows, sign, curve, sides, corners, density, white, line in (
-        (upper, -1, anatomy.condyles, anatomy.femur_sides, anatomy.femur_corners, 0.24, 0.5, (-32, 0.004)),
-        (lower, 1, anatomy.plateau, anatomy.tibia_sides, anatomy.tibia_corners, 0.21, 1.0, (17, -0.003)),
-    ):
-        from_joint, depth = _depth(curve, sides, corners, x[rows], y[rows], column[rows], row[rows], sign=sign)
-        sclerotic, bone_profile = _profiles()
-        bone = bone_profile.take(_deep(depth))
-        band = sclerotic.take(_deep(from_joint))
-        band *= F(white) * whiteness.take(column[rows])
-        # Growth plate of the child, still a faint line across the adult bone.
-        band += F(0.024) * bell(y[rows] - F(line[0]) + F(line[1]) * x[rows] * x[rows], 0.7)
-        band += F(density) * texture[rows]
-        band *= bone
-        shadow[rows] += band
-    if exposure.bead:
-        place = build.choice((-1, 1)) * build.uniform(38, 44), build.uniform(-50, 30)
-        shadow[(x - F(place[0])) ** 2 + (y - F(place[1])) ** 2 < 0.6] += F(0.5)
-    return shadow
+    rows: slice
+    from_joint: np.ndarray
+    from_side: np.ndarray
+    depth: np.ndarray
+    column: np.ndarray
+    row: np.ndarray
 
 
 def millimetres(exposure: Exposure, size: int) -> tuple[np.ndarray, ...]:
@@ -72,13 +71,68 @@ def millimetres(exposure: Exposure, size: int) -> tuple[np.ndarray, ...]:
     return right, down, x, y
 
 
-def bell(offset: np.ndarray, width: float) -> np.ndarray:
-    """Bell 1 / (1 + t^2)^2 with t = offset / (1.5 width): nearly a Gaussian, from plain arithmetic."""
-    square = offset * F(1 / (1.5 * width))
-    square *= square
-    square += F(1)
-    square *= square
-    return np.reciprocal(square, out=square)
+def place_bones(anatomy: Anatomy, down: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[Bone, Bone]:
+    """Femur and tibia at the pixels whose positions `millimetres` gives."""
+    # Only the rows where a bone can be: half the work.
+    upper, lower = slice(0, int(np.searchsorted(down, 18))), slice(int(np.searchsorted(down, -18)), len(down))
+    column, row, medial = _entry(x), _entry(y), x > 0
+    row += medial * len(AXIS_MM)
+    return tuple(
+        _bone(rows, sign, curve, sides, corners, x[rows], y[rows], column[rows], row[rows], medial[rows])
+        for rows, sign, curve, sides, corners in (
+            (upper, -1, anatomy.condyles, anatomy.femur_sides, anatomy.femur_corners),
+            (lower, 1, anatomy.plateau, anatomy.tibia_sides, anatomy.tibia_corners),
+        )
+    )
+
+
+def cast_shadow(
+    features: KneeFeatures, anatomy: Anatomy, size: int, build: np.random.Generator, grain: np.random.Generator
+) -> np.ndarray:
+    """Attenuation at each pixel of a right knee, float32 ``(size, size)``: flesh about 0.5, bone about 0.3 more.
+
+    `build` goes on from `build_anatomy`; `grain` gives the bone its texture.
+    """
+    exposure = features.exposure
+    right, down, x, y = millimetres(exposure, size)
+    shadow = flesh(exposure, build.standard_normal(2), x, y)
+    shadow += blobs_and_lines(features, build, right, down)
+    shadow += kneecap(features, x, y)
+    add_fibula(shadow, features, x, y, _profiles(0.0)[1])
+    texture = trabeculae(size, exposure, build, grain)
+    whiteness = _whiteness(features)
+    lines = anatomy.femur_lines, anatomy.tibia_lines
+    scar = build.uniform(-36, -29), build.uniform(13, 19)
+    for bone, density, white, (depths, clear), far, veil, line in zip(
+        place_bones(anatomy, down, x, y),
+        (0.150, 0.150),
+        (0.35, 1.0),
+        lines,
+        (0.0, features.build.rim_mm),
+        (0.0, features.build.veil_mm),
+        ((scar[0], 0.004), (scar[1], -0.003)),
+        strict=True,
+    ):
+        rows = bone.rows
+        sclerotic, profile = _profiles(round(far * 4) / 4)
+        inside = profile.take(deep(bone.depth))
+        band = sclerotic.take(deep(bone.from_joint))
+        band *= F(white) * whiteness.take(bone.column)
+        # Growth plate of the child, still a faint line across the adult bone.
+        curve = y[rows] - F(line[0]) + F(line[1]) * x[rows] * x[rows]
+        band += F(0.055 * features.build.growth_line) * bell(curve, 0.7)
+        # Contours of the far side run inside the near one.
+        band += F(0.10) * clear.astype(F).take(bone.row) * bell(bone.from_side - depths.astype(F).take(bone.row), 0.45)
+        band += F(density) * texture[rows]
+        band *= inside
+        if veil:
+            # The rim that the beam meets too high covers part of the gap: the joint space looks narrower than it is.
+            over = np.clip(bone.from_joint * F(2.5) + F(2.5 * veil + 0.5), 0, 1) * F(0.3 * density)
+            over *= (bone.from_joint < 0) & (bone.from_side > 2)
+            band += over
+        shadow[rows] += band
+    add_metal(shadow, features, x, y, build)
+    return shadow
 
 
 def _entry(position: np.ndarray) -> np.ndarray:
@@ -89,28 +143,24 @@ def _entry(position: np.ndarray) -> np.ndarray:
     return index.astype(np.intp)
 
 
-def _deep(depth: np.ndarray) -> np.ndarray:
-    """Index into a profile over depth; the profile begins 1 mm outside the surface."""
-    index = depth * F(_PER_MM)
-    index += F(_PER_MM + 0.5)
-    np.clip(index, 0, _DEEPEST_MM * _PER_MM - 1, out=index)
-    return index.astype(np.intp)
+@lru_cache(maxsize=32)
+def _profiles(far_mm: float) -> tuple[np.ndarray, np.ndarray]:
+    """Sclerotic band and bone as tables over the depth below a surface.
 
-
-@lru_cache(maxsize=1)
-def _profiles() -> tuple[np.ndarray, np.ndarray]:
-    """Sclerotic band and bone as tables over the depth below a surface."""
-    depth = np.arange(_DEEPEST_MM * _PER_MM) / _PER_MM - 1
+    A plateau that is tilted against the beam shows its far rim as a second, fainter line `far_mm` below the near one.
+    """
+    depth = np.arange(DEEPEST_MM * PER_MM) / PER_MM - 1
     inside, within = np.clip((depth + 0.25) / 0.5, 0, 1), np.clip(depth, 0, None)
-    cortex = 0.32 * np.exp(-(((within - 0.35) / 0.55) ** 2))
-    cancellous = 0.46 + 0.54 * (1 - np.exp(-within / 5.5))
-    # The tilted plateau shows its far rim as a second, fainter line below the near one.
-    sclerotic = np.exp(-within / 3.8) + 0.28 * np.exp(-(((within - 4.2) / 0.7) ** 2))
+    cortex = 0.46 * np.exp(-(((within - 0.35) / 0.5) ** 2))
+    cancellous = 0.42 + 0.58 * (1 - np.exp(-within / 5.0))
+    sclerotic = np.exp(-within / 3.4)
+    if far_mm >= 0.5:
+        sclerotic = sclerotic + 0.5 * np.exp(-(((within - far_mm) / 0.6) ** 2))
     return (sclerotic * inside).round(6).astype(F), ((cortex + cancellous) * inside).round(6).astype(F)
 
 
-def _depth(surface, sides, corners, x, y, column, row, *, sign: int) -> tuple[np.ndarray, np.ndarray]:
-    """Depth in mm below the joint surface, and below the nearest outline with the two corners rounded off.
+def _bone(rows, sign, surface, sides, corners, x, y, column, row, medial) -> Bone:
+    """Depths below the joint surface and below the nearest outline with the two corners rounded off.
 
     `surface` is a height over x, the bone lies below it (`sign` 1) or above (-1); `sides` are distances over y.
     """
@@ -118,12 +168,10 @@ def _depth(surface, sides, corners, x, y, column, row, *, sign: int) -> tuple[np
     from_joint = y * steepness.astype(F).take(column)
     from_joint -= (surface * steepness).astype(F).take(column)
 
-    medial = x > 0
     outline = np.concatenate(sides)
     steepness = np.concatenate([1 / np.sqrt(1 + np.gradient(side, STEP_MM) ** 2) for side in sides])
-    pick = row + medial * len(AXIS_MM)
-    from_side = (outline * steepness).astype(F).take(pick)
-    from_side -= np.abs(x) * steepness.astype(F).take(pick)
+    from_side = (outline * steepness).astype(F).take(row)
+    from_side -= np.abs(x) * steepness.astype(F).take(row)
 
     radius = np.where(medial, F(corners[1]), F(corners[0]))
     near_joint, near_side = np.maximum(radius - from_joint, 0), np.maximum(radius - from_side, 0)
@@ -131,7 +179,8 @@ def _depth(surface, sides, corners, x, y, column, row, *, sign: int) -> tuple[np
     near_side *= near_side
     near_joint += near_side
     rounded = radius - np.sqrt(near_joint, out=near_joint)
-    return from_joint, np.where(rounded < radius, rounded, np.minimum(from_joint, from_side))
+    depth = np.where(rounded < radius, rounded, np.minimum(from_joint, from_side))
+    return Bone(rows, from_joint, from_side, depth, column, row)
 
 
 def _whiteness(features: KneeFeatures) -> np.ndarray:
@@ -139,80 +188,5 @@ def _whiteness(features: KneeFeatures) -> np.ndarray:
     shares = np.where(AXIS_MM < 0, 1 - features.medial_share, features.medial_share)
     centre = np.where(AXIS_MM < 0, -21, 21)
     window = np.exp(-(((AXIS_MM - centre) / 13) ** 4))
-    healthy = 0.10 + 0.06 * (AXIS_MM > 0)
+    healthy = 0.13 + 0.05 * (AXIS_MM > 0)
     return (window * (healthy + 0.085 * features.sclerosis * shares)).round(6).astype(F)
-
-
-def _flesh(anatomy: Anatomy, exposure: Exposure, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Soft tissue: thickest in the middle of the leg, none beyond it; the thigh is thicker than the calf."""
-    half = exposure.leg_width_mm / 2
-    across = x + F(0.15) * np.maximum(y, 0)
-    across -= F(anatomy.leg_centre_mm)
-    across *= F(1 / half) + F(0.0022 / half) * y
-    across *= across
-    np.subtract(1, across, out=across)
-    np.maximum(across, 0, out=across)
-    np.sqrt(across, out=across)
-    across *= F(0.5) - F(0.0008) * y
-    return across
-
-
-def _blobs_and_lines(anatomy: Anatomy, exposure: Exposure, right: np.ndarray, down: np.ndarray) -> np.ndarray:
-    """Sum of products of a bell over x and a bell over y; the tilt is too small to matter for these."""
-    wall = anatomy.notch_wall_mm
-    parts = (
-        (0.30 * exposure.glow, 2, 34, -42, 30),  # the thick thigh
-        (-0.06, 0.5, 7.5, -14, 7),  # the notch between the condyles
-        (0.05, wall, 0.7, -19, 9),  # its medial and lateral wall
-        (0.025, 1 - wall, 0.7, -18, 8),
-        (0.035, -32.5, 0.8, -13, 8),  # groove of the popliteus tendon
-        (0.03, 34, 1.0, -30, 7),
-    )
-    over_x, over_y = right.astype(F), down.astype(F)
-    # No matrix product here or below: a threaded one costs more than it saves on arrays this small.
-    return sum(
-        np.multiply.outer(F(strength) * bell(over_y - F(y), height), bell(over_x - F(x), width))
-        for strength, x, width, y, height in parts
-    )
-
-
-def _patella_and_fibula(anatomy: Anatomy, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    centre_x, centre_y, radius, clear = anatomy.patella
-    across, along = x - F(centre_x), y * F(0.9) - F(0.9 * centre_y)
-    shadow = F(radius) - np.sqrt(across * across + along * along)
-    shadow *= F(1 / 7)
-    np.clip(shadow, 0, 1, out=shadow)
-    shadow *= F(0.085 * clear)
-
-    rows = slice(int(np.searchsorted(y[:, 0], 8)), len(y))
-    x, y = x[rows], y[rows]
-    centre_x, centre_y, half = anatomy.fibula
-    along = y - F(centre_y)
-    # An egg: its tip points up and outwards, below it the neck narrows into the shaft.
-    across = x - F(centre_x) - F(0.25) * along
-    across *= F(1) - F(0.018) * np.minimum(along, 0)
-    along *= np.where(along < 0, F(0.85), F(0.25))
-    depth = F(half) - np.sqrt(across * across + along * along)
-    shadow[rows] += F(0.105) * _profiles()[1].take(_deep(depth * F(0.7)))
-    return shadow
-
-
-def _trabeculae(size: int, exposure: Exposure, build: np.random.Generator, grain: np.random.Generator) -> np.ndarray:
-    """Density of cancellous bone about 1: fine, mostly upright struts and slow clouds."""
-    pixels = size / 224
-    field = grain_field(size, grain)
-    field = gaussian_filter(field, (1.9 * pixels, 0.5 * pixels), mode="wrap", truncate=2.5)
-    field *= F((0.02 + 0.055 * exposure.trabeculae) / max(float(field.std(dtype=np.float64)), 1e-6))
-    clouds = (0.05 * build.standard_normal((12, 12))).astype(F)
-    at = np.linspace(0, 10.999, size)
-    before, share = at.astype(int), (at % 1).astype(F)
-    clouds = clouds[before] + share[:, None] * (clouds[before + 1] - clouds[before])
-    field += clouds[:, before] + share * (clouds[:, before + 1] - clouds[:, before])
-    field += F(1)
-    return field
-
-
-def grain_field(size: int, grain: np.random.Generator) -> np.ndarray:
-    """Noise of mean 0 and standard deviation 1, float32: the sum of four random bytes, near enough to normal."""
-    four = np.frombuffer(grain.bytes(4 * size * size), np.uint8).reshape(4, size, size)
-    return (four.sum(axis=0, dtype=np.uint16).astype(F) - F(510)) * F(1 / 147.8)

@@ -1,0 +1,119 @@
+"""The model beside the best that any model could do: known only where the readers themselves are known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from koa_kit.data.cohort import Cohort
+from koa_kit.data.phantom.ceiling import kl1_frontier, sampled_ceiling
+from koa_kit.data.phantom.features import SIGNS
+from koa_kit.data.phantom.readers import consensus_probabilities
+from koa_kit.error_analysis.intervals import intervals
+from koa_kit.error_analysis.metrics import METRIC_LABELS, metrics
+from koa_kit.errors import KoaError
+from koa_kit.style import ACCENT, FAINT, INK
+
+CEILING_METRICS = ("accuracy", "qwk", "kl1_recall")
+
+
+def consensus_posterior(predictions: pd.DataFrame, cohort: Cohort) -> np.ndarray | None:
+    """Probability of every consensus grade of the predicted knees, ``(N, 5)``; ``None`` where nobody knows the readers.
+
+    Known for phantoms, whose table holds the signs (`koa_kit.data.phantom`); of real knees only one grade is known.
+
+    Raises
+    ------
+    KoaError
+        If a predicted knee is not in the cohort.
+    """
+    if not set(SIGNS) <= set(cohort.table):
+        return None
+    knees = cohort.table.set_index("knee_id")
+    if missing := sorted(set(predictions["knee_id"]) - set(knees.index)):
+        raise KoaError(f"Knee {missing[0]} is not in the cohort.", where=cohort.name, remedy="Give its own knees.")
+    return consensus_probabilities(knees.loc[predictions["knee_id"], list(SIGNS)].reset_index(drop=True))
+
+
+def beside_ceiling(predictions: pd.DataFrame, posterior: np.ndarray, *, seed: int = 0) -> pd.DataFrame:
+    """Accuracy, QWK and KL1 recall of the model and of the best rule that knows every sign, one row a metric.
+
+    Parameters
+    ----------
+    predictions
+        Predictions of knees.
+    posterior
+        Of the same knees, row for row, by `consensus_posterior`.
+    seed
+        Of the bootstrap and of the simulated readers.
+
+    Returns
+    -------
+    DataFrame
+        Index the metric; ``model`` with its 95 % interval over patients (``low``, ``high``), ``ceiling`` with the 95 %
+        range in which the best rule's score on these very knees falls as the readers' chance has it (``ceiling_low``,
+        ``ceiling_high``). KL1 recall is that of the rule with the best accuracy; it is no bound, see
+        `koa_kit.data.phantom.kl1_frontier`.
+    """
+    if len(predictions) != len(posterior):
+        raise KoaError(f"{len(posterior)} posteriors for {len(predictions)} knees.", remedy="Give one a knee.")
+    model = intervals(predictions, metrics=list(CEILING_METRICS), seed=seed).set_index("metric")
+    best = sampled_ceiling(posterior, seed=seed).set_index("metric")
+    best = best.rename(columns={"value": "ceiling", "low": "ceiling_low", "high": "ceiling_high"})
+    model = model.rename(columns={"value": "model"})[["model", "low", "high"]]
+    return model.join(best[["ceiling", "ceiling_low", "ceiling_high"]]).loc[list(CEILING_METRICS)]
+
+
+def ceiling_figure(predictions: pd.DataFrame, posterior: np.ndarray | None, *, seed: int = 0):
+    """Figure of the model beside the ceiling; where no ceiling is known, a sentence that says so.
+
+    On the left the metrics of `beside_ceiling`: the model with its interval, the best rule with its range. On the
+    right the highest accuracy at every KL1 recall, and where the model stands: the way to the curve is what a better
+    model could win, the way along it only exchanges one kind of mistake for another.
+    """
+    import matplotlib.pyplot as plt
+
+    if posterior is None:
+        figure, ax = plt.subplots(figsize=(9, 0.8), layout="constrained")
+        text = (
+            "Real knees: who read them, and how she errs, is not known. Only of phantoms can the ceiling be computed."
+        )
+        ax.text(0, 0.5, text, va="center", fontsize=11, color=INK)
+        ax.set_axis_off()
+        return figure
+    table = beside_ceiling(predictions, posterior, seed=seed)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 3.6), layout="constrained", width_ratios=(1.15, 1))
+    heights = np.arange(len(table))[::-1]
+    for height, row in zip(heights, table.itertuples(), strict=True):
+        left.barh(height, row.ceiling_high - row.ceiling_low, 0.5, row.ceiling_low, color=FAINT, zorder=1)
+        left.plot([row.ceiling] * 2, [height - 0.25, height + 0.25], color=INK, lw=1.6, zorder=2)
+        left.plot([row.low, row.high], [height] * 2, color=ACCENT, lw=2, zorder=3)
+        left.plot(row.model, height, "o", color=ACCENT, ms=7, zorder=4)
+    left.plot([], [], "o-", color=ACCENT, label="model, 95 % interval")
+    left.plot([], [], color=INK, lw=1.6, label="ceiling")
+    left.barh(np.nan, 0, color=FAINT, label="best rule on these knees, 95 %")
+    left.legend(loc="lower center", bbox_to_anchor=(0.5, -0.42), ncols=3, frameon=False, fontsize=9)
+    left.set_yticks(heights, [METRIC_LABELS.get(name, name) for name in table.index])
+    left.set(xlim=(0, 1.02), ylim=(-0.5, len(table) - 0.5))
+    left.set_title("The model and the best rule there is", loc="left")
+
+    frontier, found = kl1_frontier(posterior), metrics(predictions)
+    right.plot(frontier["kl1_recall"], frontier["accuracy"], color=INK, lw=1.6)
+    # Less recall than the most accurate rule has buys nothing.
+    right.plot([0, frontier["kl1_recall"].iloc[0]], [frontier["accuracy"].iloc[0]] * 2, color=INK, lw=1, ls=":")
+    right.plot(found["kl1_recall"], found["accuracy"], "o", color=ACCENT, ms=7)
+    right.annotate("model", (found["kl1_recall"], found["accuracy"]), (7, -4), textcoords="offset points", color=ACCENT)
+    right.annotate(
+        "best accuracy\nat each recall",
+        (frontier["kl1_recall"].iloc[0], frontier["accuracy"].iloc[0]),
+        (-6, 4),
+        textcoords="offset points",
+        ha="right",
+        fontsize=9,
+        color=INK,
+    )
+    right.set(xlabel="KL1 recall", ylabel="accuracy", xlim=(0, 1.02), ylim=(min(0.3, found["accuracy"] - 0.1), 1))
+    right.set_title("What more KL1 recall would cost", loc="left")
+    for ax in (left, right):
+        ax.spines[["top", "right"]].set_visible(False)
+    return figure
