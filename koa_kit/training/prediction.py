@@ -86,15 +86,13 @@ def grade_images(
     KoaError
         If a logit is not finite.
     """
-    images = np.asarray(images)
-    if canonical_side:
-        left = np.asarray(list(sides)) == "L"
-        images = np.where(left[:, None, None], images[:, :, ::-1], images)
     training = model.training
     model.eval()
     with torch.inference_mode():
-        device = model.logit_scale.device
-        pixels = resize_radiographs(np.ascontiguousarray(images), model.towers.image_size, device=device)
+        pixels = resize_radiographs(np.asarray(images), model.towers.image_size, device=model.logit_scale.device)
+        if canonical_side:
+            left = torch.tensor([side == "L" for side in sides], device=pixels.device)
+            pixels = torch.where(left[:, None, None], pixels.flip(-1), pixels)
         logits = model(pixels).float().cpu()
     model.train(training)
     check_finite(logits, "grades of radiographs")

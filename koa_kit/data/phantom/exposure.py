@@ -108,7 +108,7 @@ def sample_exposure(rng: np.random.Generator) -> Exposure:
         glow=float(rng.beta(1.3, 3.0)),
         burnt=float(rng.beta(2, 2)) if rng.random() < 0.08 else 0.0,
         blur=float(rng.uniform(0.5, 1.4)),
-        noise=float(0.004 + 0.009 * rng.random()),
+        noise=float(0.004 + 0.0101 * rng.random()),
         trabeculae=float(rng.beta(1.6, 2.2)),
         tilt_deg=near(0, 2.0, -5, 5),
         shift_x_mm=near(0, 2.0, -5, 5),
