@@ -115,14 +115,18 @@ def cast_shadow(
     ):
         rows = bone.rows
         sclerotic, profile = _profiles(round(far * 4) / 4)
-        inside = profile.take(deep(bone.depth))
-        band = sclerotic.take(deep(bone.from_joint))
-        band *= F(white) * whiteness.take(bone.column)
+        inside = profile.take(deep(bone.depth), mode="clip")
+        band = sclerotic.take(deep(bone.from_joint), mode="clip")
+        band *= F(white) * whiteness.take(bone.column, mode="clip")
         # Growth plate of the child, still a faint line across the adult bone.
         curve = y[rows] - F(line[0]) + F(line[1]) * x[rows] * x[rows]
         band += F(0.055 * features.build.growth_line) * bell(curve, 0.7)
         # Contours of the far side run inside the near one.
-        band += F(0.10) * clear.astype(F).take(bone.row) * bell(bone.from_side - depths.astype(F).take(bone.row), 0.45)
+        band += (
+            F(0.10)
+            * clear.astype(F).take(bone.row, mode="clip")
+            * bell(bone.from_side - depths.astype(F).take(bone.row, mode="clip"), 0.45)
+        )
         band += F(density) * texture[rows]
         band *= inside
         if veil:
@@ -165,13 +169,13 @@ def _bone(rows, sign, surface, sides, corners, x, y, column, row, medial) -> Bon
     `surface` is a height over x, the bone lies below it (`sign` 1) or above (-1); `sides` are distances over y.
     """
     steepness = sign / np.sqrt(1 + np.gradient(surface, STEP_MM) ** 2)
-    from_joint = y * steepness.astype(F).take(column)
-    from_joint -= (surface * steepness).astype(F).take(column)
+    from_joint = y * steepness.astype(F).take(column, mode="clip")
+    from_joint -= (surface * steepness).astype(F).take(column, mode="clip")
 
     outline = np.concatenate(sides)
     steepness = np.concatenate([1 / np.sqrt(1 + np.gradient(side, STEP_MM) ** 2) for side in sides])
-    from_side = (outline * steepness).astype(F).take(row)
-    from_side -= np.abs(x) * steepness.astype(F).take(row)
+    from_side = (outline * steepness).astype(F).take(row, mode="clip")
+    from_side -= np.abs(x) * steepness.astype(F).take(row, mode="clip")
 
     radius = np.where(medial, F(corners[1]), F(corners[0]))
     near_joint, near_side = np.maximum(radius - from_joint, 0), np.maximum(radius - from_side, 0)

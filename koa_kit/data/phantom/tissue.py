@@ -26,7 +26,10 @@ def bell(offset: np.ndarray, width: float) -> np.ndarray:
 def grain_field(size: int, grain: np.random.Generator) -> np.ndarray:
     """Noise of mean 0 and standard deviation 1, float32: the sum of four random bytes, near enough to normal."""
     four = np.frombuffer(grain.bytes(4 * size * size), np.uint8).reshape(4, size, size)
-    return (four.sum(axis=0, dtype=np.uint16).astype(F) - F(510)) * F(1 / 147.8)
+    total = np.add(four[0], four[1], dtype=np.uint16)
+    total += four[2]
+    total += four[3]
+    return (total.astype(F) - F(510)) * F(1 / 147.8)
 
 
 def deep(depth: np.ndarray) -> np.ndarray:
@@ -100,7 +103,7 @@ def add_fibula(shadow: np.ndarray, features: KneeFeatures, x: np.ndarray, y: np.
     across *= F(1) - F(0.018) * np.minimum(along, 0)
     along *= np.where(along < 0, F(0.85), F(0.25))
     depth = F(build.fibula_mm) - np.sqrt(across * across + along * along)
-    shadow[rows] += F(0.065) * profile.take(deep(depth * F(0.8)))
+    shadow[rows] += F(0.065) * profile.take(deep(depth * F(0.8)), mode="clip")
 
 
 def trabeculae(size: int, exposure: Exposure, build: np.random.Generator, grain: np.random.Generator) -> np.ndarray:
