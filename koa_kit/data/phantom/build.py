@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from koa_kit.errors import KoaError
+
+
+def require_within(record: object, limits: Mapping[str, tuple[float, float]]) -> None:
+    """Nothing; raises `KoaError` naming the first attribute of `record` that is outside its limits."""
+    for name, (low, high) in limits.items():
+        if not low <= getattr(record, name) <= high:
+            raise KoaError(f"{name} is {getattr(record, name)}.", remedy=f"Give a number from {low} to {high}.")
 
 
 @dataclass(frozen=True)
@@ -69,9 +77,7 @@ class Build:
     growth_line: float = 0.5
 
     def __post_init__(self):
-        for name, (low, high) in LIMITS.items():
-            if not low <= getattr(self, name) <= high:
-                raise KoaError(f"{name} is {getattr(self, name)}.", remedy=f"Give a number from {low} to {high}.")
+        require_within(self, LIMITS)
 
 
 LIMITS = {

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
+from koa_kit.data.phantom.build import require_within
 from koa_kit.errors import KoaError
 
 HARDWARE = ("none", "screw", "staple")
@@ -67,9 +68,7 @@ class Exposure:
     hardware: str = "none"
 
     def __post_init__(self):
-        for name, (low, high) in LIMITS.items():
-            if not low <= getattr(self, name) <= high:
-                raise KoaError(f"{name} is {getattr(self, name)}.", remedy=f"Give a number from {low} to {high}.")
+        require_within(self, LIMITS)
         if self.hardware not in HARDWARE:
             raise KoaError(f"There is no hardware {self.hardware!r}.", remedy=f"Choose from {', '.join(HARDWARE)}.")
 

@@ -9,9 +9,8 @@ from dataclasses import asdict, dataclass, field, fields
 import numpy as np
 import pandas as pd
 
-from koa_kit.data.phantom.build import Build
+from koa_kit.data.phantom.build import Build, require_within
 from koa_kit.data.phantom.exposure import Exposure
-from koa_kit.errors import KoaError
 
 SITES = ("medial_femur", "medial_tibia", "lateral_femur", "lateral_tibia")
 LATERAL_SURPLUS_MM = 1.6
@@ -65,10 +64,7 @@ class KneeFeatures:
     exposure: Exposure = field(default_factory=Exposure)
 
     def __post_init__(self):
-        for name in (*SIGNS, *FURTHER):
-            low, high = RANGES[name]
-            if not low <= getattr(self, name) <= high:
-                raise KoaError(f"{name} is {getattr(self, name)}.", remedy=f"Give a number from {low} to {high}.")
+        require_within(self, RANGES)
 
     @property
     def osteophytes(self) -> tuple[float, float, float, float]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from koa_kit.data.phantom.build import sample_build
+from koa_kit.data.phantom.build import require_within, sample_build
 from koa_kit.data.phantom.exposure import Exposure, sample_exposure
 from koa_kit.data.phantom.features import FURTHER, LATERAL_SURPLUS_MM, RANGES, SIGNS, SITES, KneeFeatures
 from koa_kit.errors import KoaError
@@ -69,9 +69,7 @@ class LabState:
     detail: float = 1.0
 
     def __post_init__(self):
-        for name, (low, high) in LIMITS.items():
-            if not low <= getattr(self, name) <= high:
-                raise KoaError(f"{name} is {getattr(self, name)}.", remedy=f"Give a number from {low} to {high}.")
+        require_within(self, LIMITS)
         if self.side not in ("L", "R"):
             raise KoaError(f"side is {self.side!r}.", remedy='Give "L" or "R".')
         if self.film not in FILMS:
