@@ -1,6 +1,8 @@
 """Where things lie: the kit's own files, the user's data, the caches. Nothing is created on import."""
 
+import errno
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,7 +39,13 @@ def cache_dir(given: str | os.PathLike | None = None) -> Path:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Temporary path beside `path` that takes its place when the block ends well and vanishes when it does not."""
+    """Temporary path beside `path` that takes its place when the block ends well and vanishes when it does not.
+
+    Raises
+    ------
+    KoaError
+        If the disk is full; `path` then is what it was.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
@@ -47,5 +55,26 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         temporary.chmod(0o644)
         os.replace(temporary, path)
+    except Exception as error:
+        if _disk_full(error):
+            raise KoaError(
+                "The disk is full, or this account's share of it: the file was not written.",
+                where=path,
+                remedy="Free some space and go on; what was there before is intact.",
+            ) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def _disk_full(error: BaseException | None) -> bool:
+    """True if an error or what led to it is a full disk; torch hides it in a chain, safetensors tells it in words."""
+    if error is None:
+        return False
+    told = re.search(r"os error (\d+)", str(error))
+    if getattr(error, "errno", None) in DISK_FULL or (told and int(told.group(1)) in DISK_FULL):
+        return True
+    return _disk_full(error.__cause__ or error.__context__)

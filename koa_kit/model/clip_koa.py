@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -74,6 +75,8 @@ class ClipKoa(nn.Module):
         self.register_buffer("averaging", averaging / averaging.sum(1, keepdim=True), persistent=False)
         self.register_buffer("tokens", towers.tokenize(self.prompts.sentences), persistent=False)
         self.register_buffer("prompt_features", None, persistent=False)
+        # the towers' autocast type, None for their own; projections and logits stay in float32
+        self.compute_dtype: torch.dtype | None = None
         self.locked: frozenset[str] = frozenset()
         self.lock(locked)
 
@@ -104,11 +107,18 @@ class ClipKoa(nn.Module):
         return self
 
     def train(self, mode: bool = True) -> ClipKoa:
-        """Training mode for what is trained; a locked tower keeps its running statistics and drops nothing."""
+        """Training mode for what is trained; a locked tower keeps its running statistics and drops nothing.
+
+        So does a batch norm whose gains are frozen, in an image tower of which only the last blocks are trained.
+        """
         super().train(mode)
         for name, tower in (("image", self.image_tower), ("text", self.text_tower)):
             if name in self.locked:
                 tower.eval()
+        for module in self.image_tower.modules():
+            frozen = not any(parameter.requires_grad for parameter in module.parameters(recurse=False))
+            if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.affine and frozen:
+                module.eval()
         return self
 
     def image_features(self, images: Tensor) -> Tensor:
@@ -127,13 +137,18 @@ class ClipKoa(nn.Module):
             pixels = (pixels - self.pixel_mean) / self.pixel_std
         if self.towers.channels_last:
             pixels = pixels.contiguous(memory_format=torch.channels_last)
-        with torch.set_grad_enabled(torch.is_grad_enabled() and "image" not in self.locked):
+        with torch.set_grad_enabled(torch.is_grad_enabled() and "image" not in self.locked), self._autocast():
             return self.image_tower(pixels)
+
+    def _autocast(self):
+        device, dtype = self.logit_scale.device.type, self.compute_dtype
+        return nullcontext() if dtype is None else torch.autocast(device, dtype)
 
     def text_features(self) -> Tensor:
         """Features ``(P, text_width)`` of all sentences of the prompt set; kept when the text tower is locked."""
         if "text" not in self.locked:
-            return self.text_tower(self.tokens)
+            with self._autocast():
+                return self.text_tower(self.tokens)
         if self.prompt_features is None:
             training = self.text_tower.training
             with torch.no_grad():
@@ -154,7 +169,8 @@ class ClipKoa(nn.Module):
 
     def prompt_embeddings(self) -> Tensor:
         """Unit vectors ``(5, D)``, one a grade: the normalised mean of its sentences' unit vectors."""
-        sentences = functional.normalize(self.text_projection(self.text_features()), dim=-1)
+        features = self.text_features().to(self.text_projection.weight.dtype)
+        sentences = functional.normalize(self.text_projection(features), dim=-1)
         return functional.normalize(self.averaging @ sentences, dim=-1)
 
     @property

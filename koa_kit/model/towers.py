@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from koa_kit.errors import KoaError
+from koa_kit.model.relu6 import keep_less
 
 LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -144,6 +145,7 @@ def _lite0_minilm(image_size: int | None) -> Towers:
     _check_sha256(folder / "model.safetensors", MINILM_SHA256)
     image = timm.create_model("tf_efficientnet_lite0", num_classes=0)
     image.load_state_dict(lite0_weights())
+    keep_less(image)
     text = HFTextEncoder(str(folder), output_dim=384, pooler_type="mean_pooler", proj_type=None, pretrained=True)
     tokenizer = HFTokenizer(str(folder), context_length=64, clean="whitespace")
     return Towers(

@@ -12,8 +12,19 @@ ROTATION, ZOOM, SHIFT, GAMMA, CONTRAST = 8.0, 0.08, 0.05, 0.25, 0.15
 """Largest changes at strength 1: degrees, share of scale, share of the side, log2 of gamma, share of contrast."""
 
 
-def augment(images: Tensor, *, strength: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
-    """Float images ``(N, H, W)``, 0 to 255, each moved and re-exposed at random.
+def draw_changes(count: int, generator: torch.Generator | None = None) -> Tensor:
+    """Random changes for `count` knees, float32 ``(6, count)`` on the CPU, each uniform in -1 to 1.
+
+    Rows: rotation, zoom, shift across, shift down, gamma, contrast. Drawn on the CPU, so that one seed gives one run
+    on every device, and apart from the images, so that a whole epoch is drawn at once.
+    """
+    return 2 * torch.rand(6, count, generator=generator) - 1
+
+
+def augment(
+    images: Tensor, changes: Tensor | None = None, *, strength: float = 1.0, generator: torch.Generator | None = None
+) -> Tensor:
+    """Float images ``(N, H, W)``, 0 to 255, each moved and re-exposed.
 
     A mirror image is not made here: a flip turns a left knee into a right one, which is the subject of the lesson and
     belongs to the training method.
@@ -22,17 +33,19 @@ def augment(images: Tensor, *, strength: float = 1.0, generator: torch.Generator
     ----------
     images
         uint8 or float ``(N, H, W)``, 0 to 255.
+    changes
+        From `draw_changes`, on any device; omitted, they are drawn from `generator`.
     strength
         Factor on all changes; 0 gives the images back.
     generator
-        Source of randomness, on the CPU, so that one seed gives one run on every device.
+        Source of randomness where no `changes` are given.
     """
     pixels = images.float()
     if strength == 0:
         return pixels
     count = len(pixels)
-    draws = (2 * torch.rand(6, count, generator=generator) - 1) * strength
-    angle, zoom, across, down, gamma, contrast = draws.to(pixels.device)
+    changes = draw_changes(count, generator) if changes is None else changes
+    angle, zoom, across, down, gamma, contrast = (changes * strength).to(pixels.device, non_blocking=True)
     angle, zoom = angle * math.radians(ROTATION), 1 + zoom * ZOOM
     theta = torch.zeros(count, 2, 3, device=pixels.device)
     theta[:, 0, 0], theta[:, 0, 1], theta[:, 0, 2] = zoom * angle.cos(), -zoom * angle.sin(), 2 * SHIFT * across

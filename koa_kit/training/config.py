@@ -26,6 +26,8 @@ REGIMES = {
     "finetune": "all layers of the image tower trained on augmented images",
 }
 
+PRECISIONS = ("auto", "float32", "bf16")
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -45,8 +47,16 @@ class TrainConfig:
         Weights and form of the losses for the methods that use them (the paper states none of the three).
     epochs, batch_size, learning_rate, weight_decay, warmup
         AdamW with a one-cycle schedule; `warmup` is the share of steps that climb.
-    tower_rate
-        Factor on the learning rate for the towers, where they are trained.
+    tower_rate, layer_decay
+        Factor on the learning rate for the towers, where they are trained, and from each block to the one below it.
+    trained_blocks
+        Only so many of the last blocks of the image tower are trained; 0 trains all.
+    clip_norm
+        Largest norm of the gradient; 0 does not clip.
+    ema
+        Decay of a moving average of the weights, which is then what is scored and kept; 0 is none.
+    wise_ft
+        Share of the tuned weights in what is scored and kept, the rest being those of the start (WiSE-FT); 1 is tuned.
     label_smoothing, grade_weights
         See `prompt_cross_entropy`; `grade_weights` are five numbers, or nothing for equal ones.
     augment
@@ -57,6 +67,10 @@ class TrainConfig:
         Stop after so many epochs without a better val QWK; 0 never stops early.
     train_text
         Train the text tower too.
+    precision
+        "float32", "bf16" (autocast), or "auto": bf16 on a GPU that has it, else float32.
+    compile
+        Backend of ``torch.compile`` for the image tower, such as "inductor"; empty, it is not compiled.
     seed
         Of initial weights, order and augmentation.
     """
@@ -75,28 +89,44 @@ class TrainConfig:
     weight_decay: float = 0.05
     warmup: float = 0.25
     tower_rate: float = 1.0
+    layer_decay: float = 1.0
+    trained_blocks: int = 0
+    clip_norm: float = 0.0
+    ema: float = 0.0
+    wise_ft: float = 1.0
     label_smoothing: float = 0.0
     grade_weights: tuple[float, ...] | None = None
     augment: float = 1.0
     feature_dropout: float = 0.0
     patience: int = 0
     train_text: bool = False
+    precision: str = "auto"
+    compile: str = ""
     seed: int = 0
 
     def __post_init__(self):
-        choices = {"method": tuple(METHODS), "regime": tuple(REGIMES), "form": CONSISTENCY_FORMS}
+        choices = {
+            "method": tuple(METHODS),
+            "regime": tuple(REGIMES),
+            "form": CONSISTENCY_FORMS,
+            "precision": PRECISIONS,
+        }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise KoaError(f"There is no {name} {getattr(self, name)!r}.", remedy=f"Choose from {list(allowed)}.")
         for name in ("epochs", "batch_size", "learning_rate", "image_size"):
             if not getattr(self, name) > 0:
                 raise KoaError(f"{name} must be above 0.", where=f"{name}={getattr(self, name)!r}")
-        for name in ("symmetry", "consistency", "weight_decay", "patience", "augment", "tower_rate"):
+        weights = ("symmetry", "consistency", "weight_decay", "augment", "tower_rate", "clip_norm")
+        for name in (*weights, "patience", "trained_blocks"):
             if getattr(self, name) < 0:
                 raise KoaError(f"{name} must not be negative.", where=f"{name}={getattr(self, name)!r}")
-        for name in ("warmup", "label_smoothing", "feature_dropout"):
+        for name in ("warmup", "label_smoothing", "feature_dropout", "ema"):
             if not 0 <= getattr(self, name) < 1:
                 raise KoaError(f"{name} must lie in [0, 1).", where=f"{name}={getattr(self, name)!r}")
+        for name in ("layer_decay", "wise_ft"):
+            if not 0 < getattr(self, name) <= 1:
+                raise KoaError(f"{name} must lie in (0, 1].", where=f"{name}={getattr(self, name)!r}")
         if self.grade_weights is not None and len(self.grade_weights) != 5:
             raise KoaError("grade_weights needs five numbers.", where=str(self.grade_weights))
 
@@ -109,6 +139,12 @@ class TrainConfig:
             "consistency": self.consistency if self.method == "symmetry_consistency" else 0.0,
             "form": self.form,
         }
+
+    @property
+    def sees_flip(self) -> bool:
+        """A training step needs the mirror image too."""
+        weights = self.loss_weights
+        return self.method == "flip_pooling" or weights["symmetry"] > 0 or weights["consistency"] > 0
 
     @property
     def locked(self) -> tuple[str, ...]:

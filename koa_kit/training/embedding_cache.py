@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from filelock import FileLock
 from torch import Tensor
 from torch.nn import functional
 
@@ -16,6 +17,7 @@ from koa_kit.data.cohort import Cohort
 from koa_kit.model import ClipKoa
 from koa_kit.model.towers import state_sha256
 from koa_kit.paths import cache_dir, replacing
+from koa_kit.training.memory import hold_memory, release_pages
 
 Progress = Callable[[int, int], None]
 """Called with (done, total) as work goes on."""
@@ -27,12 +29,14 @@ def resize_radiographs(images: np.ndarray, size: int, *, device: str = "cpu", ba
     Resampled bilinearly with antialiasing, once, rather than for every epoch.
     """
     if images.shape[1:] == (size, size):
-        return torch.from_numpy(np.ascontiguousarray(images)).to(device)
+        # a copy: torch warns of arrays that cannot be written, as those of a mapped file
+        return torch.from_numpy(np.array(images)).to(device)
     small = torch.empty((len(images), size, size), dtype=torch.uint8)
     for start in range(0, len(images), batch):
         pixels = torch.from_numpy(np.array(images[start : start + batch])).float()[:, None]
         resized = functional.interpolate(pixels, (size, size), mode="bilinear", antialias=True, align_corners=False)
         small[start : start + batch] = resized[:, 0].round().clamp(0, 255).byte()
+    release_pages(images)
     return small.to(device)
 
 
@@ -47,7 +51,7 @@ def embed_cohort(
     """Features float32 ``(N, 2, image_width)`` of every knee ([:, 0]) and of its mirror image ([:, 1]).
 
     Kept as ``.npy`` in the cache folder under a key of tower, weights, cohort and preprocessing; a second call maps
-    the file. The file appears under its name only when complete.
+    the file. The file appears under its name only when complete; of several processes one computes, the others wait.
 
     Parameters
     ----------
@@ -62,10 +66,24 @@ def embed_cohort(
     progress
         Called with (done, total) knees.
     """
-    path = None if cache is False else cache_dir(cache) / "features" / f"{_key(model, cohort)}.npy"
-    if path is not None and path.is_file():
-        return np.load(path, mmap_mode="r")
+    if cache is False:
+        return _embed(model, cohort, batch, progress)
+    path = cache_dir(cache) / "features" / f"{_key(model, cohort)}.npy"
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # a second process with the same wish waits, and then reads
+        with FileLock(path.with_suffix(".lock")):
+            if not path.is_file():
+                features = _embed(model, cohort, batch, progress)
+                with replacing(path) as temporary:
+                    np.save(temporary, features)
+    return np.load(path, mmap_mode="r")
+
+
+def _embed(model: ClipKoa, cohort: Cohort, batch: int, progress: Progress | None) -> np.ndarray:
     device = model.logit_scale.device
+    if device.type == "cpu":
+        hold_memory()
     images = resize_radiographs(cohort.images, model.towers.image_size, device=device)
     features = np.empty((len(cohort), 2, model.towers.image_width), dtype=np.float32)
     training = model.training
@@ -78,10 +96,6 @@ def embed_cohort(
             if progress:
                 progress(min(start + batch, len(cohort)), len(cohort))
     model.train(training)
-    if path is not None:
-        with replacing(path) as temporary:
-            np.save(temporary, features)
-        return np.load(path, mmap_mode="r")
     return features
 
 
@@ -91,10 +105,11 @@ def _key(model: ClipKoa, cohort: Cohort) -> str:
         "tower": towers.name,
         "weights": towers.weights.get("image") if "image" in model.locked else None,
         "size": towers.image_size,
-        "normalisation": [towers.mean, towers.std],
+        "normalisation": [towers.mean, towers.std, towers.own_exposure],
+        "resampling": "bilinear, antialiased, rounded to uint8",
         "cohort": cohort.fingerprint,
         "knees": hashlib.sha256("\n".join(cohort.table["file"]).encode()).hexdigest(),
-        "precision": str(next(model.image_tower.parameters()).dtype),
+        "precision": str(model.compute_dtype or next(model.image_tower.parameters()).dtype),
     }
     # a tower without published weights, or one that was trained, is known by its own state
     facts["weights"] = facts["weights"] or state_sha256(model.image_tower)

@@ -12,7 +12,7 @@ from koa_kit.data import load_cohort
 from koa_kit.errors import KoaError
 from koa_kit.model import read_record
 from koa_kit.training.embedding_cache import Progress
-from koa_kit.training.loop import load_run, write_predictions
+from koa_kit.training.run import load_run, write_predictions
 
 SEALED = "test"
 

@@ -2,78 +2,26 @@
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
-from sklearn.metrics import cohen_kappa_score, recall_score
-from torch import Tensor
+from filelock import FileLock, Timeout
 
 from koa_kit.data.cohort import Cohort
 from koa_kit.errors import KoaError
-from koa_kit.losses import check_finite, clip_koa_loss
-from koa_kit.model import ClipKoa, load_checkpoint, make_model, read_record, save_checkpoint
-from koa_kit.paths import replacing
+from koa_kit.model import load_checkpoint, make_model, read_record
+from koa_kit.model.blocks import train_last_blocks
 from koa_kit.training.config import TrainConfig
 from koa_kit.training.embedding_cache import Progress
-from koa_kit.training.prediction import grade_images, predict
-from koa_kit.training.views import FeatureViews, ImageViews
+from koa_kit.training.epochs import Training
+from koa_kit.training.processes import Processes, find_processes
+from koa_kit.training.run import RESULTS, Run, load_run, write_predictions
+from koa_kit.training.state import begin_state, check_same_run, clear_state, load_state
+from koa_kit.training.step import naming_a_smaller_batch
 from koa_kit.versions import versions
-
-GRADES = list(range(5))
-RESULTS = (
-    "history.csv",
-    "model.safetensors",
-    "model.json",
-    "predictions.parquet",
-    "embeddings.npy",
-    "metrics.json",
-)
-
-
-@dataclass
-class Run:
-    """A finished training run and what it left in its folder.
-
-    Attributes
-    ----------
-    folder
-        Run folder: config.yaml, history.csv, model.safetensors, model.json, predictions.parquet, embeddings.npy,
-        metrics.json.
-    config
-        Its choices.
-    model
-        The model of the best epoch, in evaluation mode.
-    history
-        One row an epoch: losses, learning rate, val scores, seconds.
-    predictions
-        Predictions of the val knees.
-    """
-
-    folder: Path
-    config: TrainConfig
-    model: ClipKoa
-    history: pd.DataFrame
-    predictions: pd.DataFrame
-
-    def predict(self, cohort: Cohort, *, progress: Progress | None = None) -> tuple[pd.DataFrame, np.ndarray]:
-        """Predictions and embeddings for other knees, side handled as in training; see `predict`."""
-        canonical = self.config.method == "canonical_side"
-        return predict(self.model, cohort, canonical_side=canonical, progress=progress)
-
-    def grade(self, images: np.ndarray, sides: Sequence[str]) -> np.ndarray:
-        """Probabilities ``(N, 5)`` for radiographs ``(N, H, H)``, side handled as in training; see `grade_images`."""
-        return grade_images(self.model, images, sides, canonical_side=self.config.method == "canonical_side")
-
-
-def choose_device(name: str | None = None) -> str:
-    """Name of the device to compute on: `name` if given, else a GPU if there is one, else the CPU."""
-    return name or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def fit(
@@ -82,10 +30,14 @@ def fit(
     folder: str | Path,
     *,
     device: str | None = None,
+    resume: bool = False,
+    save_minutes: float = 5.0,
     on_epoch: Callable[[dict], None] | None = None,
     on_embedding: Progress | None = None,
 ) -> Run:
     """Train on the cohort's train split, keep the epoch with the best QWK on its val split, and write a run folder.
+
+    Started by ``accelerate launch`` as several processes, they share the batches of one run.
 
     Parameters
     ----------
@@ -94,9 +46,14 @@ def fit(
     config
         Choices of the run.
     folder
-        Run folder; results of an earlier run in it are removed first.
+        Run folder; without `resume`, results of an earlier run in it are removed first.
     device
         Such as "cpu" or "cuda"; omitted, a GPU if there is one.
+    resume
+        Go on where a killed run left its state: on a CPU the result is that of the uninterrupted run, bit for bit. A
+        run that is finished is read, one that never began is begun.
+    save_minutes
+        The state is kept after every epoch, and so often within one.
     on_epoch
         Called after each epoch with its row of the history.
     on_embedding
@@ -105,12 +62,60 @@ def fit(
     Raises
     ------
     KoaError
-        If a split is missing or a name unknown: an earlier run in the folder is left as it was. If logits stop being
-        finite: the folder then holds no predictions and no metrics, and `load_run` refuses it.
+        If a split is missing or a name unknown: an earlier run in the folder is left as it was. If the loss or a
+        logit stops being finite: the folder then holds no predictions and no metrics, and `load_run` refuses it. If
+        memory or disk do not suffice, another process trains into the folder, or a run to resume was begun with
+        other choices or knees.
     """
-    folder = Path(folder)
+    folder, processes = Path(folder), find_processes(device)
+    with _alone_in(folder, processes, wait=False):
+        return _fit(cohort, config, folder, processes, resume, save_minutes, on_epoch, on_embedding)
+
+
+def fit_or_load(cohort: Cohort, config: TrainConfig, folder: str | Path, **options) -> Run:
+    """Run of these choices on this cohort: read from `folder` if it holds exactly that, else trained by `fit`.
+
+    What a notebook calls, so that a cell may be run twice and a later notebook finds what an earlier one trained.
+    Where the same run was interrupted, it goes on; where another process is training it, it is waited for.
+    """
+    folder, processes = Path(folder), find_processes(options.pop("device", None))
+    with _alone_in(folder, processes, wait=True):
+        resume = _is_of(folder, cohort, config, processes)
+        if resume and (folder / "metrics.json").is_file() and read_record(folder)["versions"] != versions():
+            resume = False
+        names = ("save_minutes", "on_epoch", "on_embedding")
+        given = {"save_minutes": 5.0, "on_epoch": None, "on_embedding": None} | options
+        if unknown := set(given) - set(names):
+            raise TypeError(f"fit_or_load takes no argument {min(unknown)!r}")
+        return _fit(cohort, config, folder, processes, resume, *(given[name] for name in names))
+
+
+def _is_of(folder: Path, cohort: Cohort, config: TrainConfig, processes: Processes) -> bool:
+    if not (folder / "config.yaml").is_file():
+        return False
+    try:
+        check_same_run(folder, config, cohort, processes)
+    except KoaError:
+        return False
+    return True
+
+
+def _fit(cohort, config, folder, processes, resume, save_minutes, on_epoch, on_embedding) -> Run:
     train, val = cohort.split("train"), cohort.split("val")
-    with torch.random.fork_rng(devices=[]):
+    if config.batch_size % processes.count:
+        raise KoaError(
+            f"{processes.count} processes cannot share batches of {config.batch_size} knees equally.",
+            remedy=f"Choose a multiple: --set batch_size={-(-config.batch_size // processes.count) * processes.count}.",
+        )
+    resume = resume and (folder / "config.yaml").is_file()
+    if resume:
+        check_same_run(folder, config, cohort, processes)
+        if (folder / "metrics.json").is_file():
+            clear_state(folder)
+            return load_run(folder, device=str(processes.device))
+    processes.wait()
+    on_gpu = [processes.device] if processes.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=on_gpu), naming_a_smaller_batch(config):
         torch.manual_seed(config.seed)
         model = make_model(
             config.towers,
@@ -120,163 +125,70 @@ def fit(
             flip_pooling=config.method == "flip_pooling",
             feature_dropout=config.feature_dropout,
             seed=config.seed,
-            device=choose_device(device),
+            device=str(processes.device),
         )
+        if config.trained_blocks:
+            train_last_blocks(model, config.trained_blocks)
         # only now: a misspelt tower or prompt set must not cost the run that was here
-        for name in RESULTS:
+        if processes.main:
+            _prepare(folder, config, cohort, processes, resume)
+        facts = {
+            "seed": config.seed,
+            "method": config.method,
+            "cohort": cohort.name,
+            "cohort_fingerprint": cohort.fingerprint,
+        }
+        training = Training(model, train, val, config, folder, facts, processes, on_embedding)
+        if resume and (state := load_state(folder)):
+            training.restore(state)
+        history = training.run(save_minutes=save_minutes, on_epoch=on_epoch)
+        del training, model
+    if processes.main:
+        _finish(folder, config, val, history, str(processes.device))
+    processes.wait()
+    return load_run(folder, device=str(processes.device))
+
+
+def _prepare(folder: Path, config: TrainConfig, cohort: Cohort, processes: Processes, resume: bool) -> None:
+    if not resume:
+        # the mark of a finished run goes first: whatever is left of it then does not count as one
+        for name in reversed(RESULTS):
             (folder / name).unlink(missing_ok=True)
-        config.write(folder / "config.yaml")
-        history = _train(model, train, val, config, folder, on_epoch, on_embedding, cohort.fingerprint)
-    model = load_checkpoint(folder, device=choose_device(device))
-    run = Run(folder, config, model, history, pd.DataFrame())
-    run.predictions, embeddings = run.predict(val)
-    write_predictions(folder, run.predictions, embeddings)
-    return run
+        clear_state(folder)
+    # what a killed process was writing; nobody else writes here while the folder is held
+    for name in ("config.yaml", *RESULTS):
+        for unfinished in folder.glob(f".{name}.*"):
+            unfinished.unlink()
+    config.write(folder / "config.yaml")
+    begin_state(folder, cohort, processes)
 
 
-def _train(model, train, val, config, folder, on_epoch, on_embedding, fingerprint) -> pd.DataFrame:
-    kind = FeatureViews if config.regime == "probe" else ImageViews
-    canonical = config.method == "canonical_side"
-    views, val_views = (kind(model, part, canonical_side=canonical, progress=on_embedding) for part in (train, val))
-    if config.regime == "probe":
-        model.centre_features(views.values[:, 0])
-    kl = torch.tensor(train.table["kl"].to_numpy(), device=model.logit_scale.device)
-    batches = max(len(train) // config.batch_size, 1)
-    optimiser, schedule = _optimiser(model, config, batches * config.epochs)
-    generator = torch.Generator().manual_seed(config.seed)
-    history, best, since = [], -np.inf, 0
-    for epoch in range(1, config.epochs + 1):
-        started = time.perf_counter()
-        losses = _epoch(model, views, kl, config, optimiser, schedule, generator, batches)
-        scores = _scores(model, val_views, val.table["kl"].to_numpy(), config)
-        row = {"epoch": epoch, **losses, "learning_rate": schedule.get_last_lr()[-1], **scores}
-        row["seconds"] = time.perf_counter() - started
-        history.append(row)
-        with replacing(folder / "history.csv") as path:
-            pd.DataFrame(history).to_csv(path, index=False)
-        # QWK is undefined where readers and model use one grade only; such an epoch is kept if there is none better
-        quality = np.nan_to_num(scores["val_qwk"], nan=-1.0)
-        if quality > best:
-            best, since = quality, 0
-            facts = {"seed": config.seed, "method": config.method, "epoch": epoch, "cohort": train.name}
-            save_checkpoint(model, folder, **facts, cohort_fingerprint=fingerprint)
-        else:
-            since += 1
-        if on_epoch:
-            on_epoch(row)
-        if config.patience and since >= config.patience:
-            break
-    return pd.DataFrame(history)
+def _finish(folder: Path, config: TrainConfig, val: Cohort, history: pd.DataFrame, device: str) -> None:
+    run = Run(folder, config, load_checkpoint(folder, device=device), history, pd.DataFrame())
+    predictions, embeddings = run.predict(val)
+    write_predictions(folder, predictions, embeddings)
+    clear_state(folder)
 
 
-def _optimiser(model: ClipKoa, config: TrainConfig, steps: int):
-    groups = []
-    for name in ("image", "text", "projections"):
-        rate = config.learning_rate * (1.0 if name == "projections" else config.tower_rate)
-        trained = [parameter for parameter in model.component(name) if parameter.requires_grad]
-        # gains, biases and the temperature are not shrunk: decay there only fights the normalisation
-        for decay, chosen in (
-            (config.weight_decay, [p for p in trained if p.ndim > 1]),
-            (0.0, [p for p in trained if p.ndim <= 1]),
-        ):
-            if chosen:
-                groups.append({"params": chosen, "lr": rate, "weight_decay": decay})
-    optimiser = torch.optim.AdamW(groups)
-    rates = [group["lr"] for group in groups]
-    # torch divides by the length of the climb, so even the shortest run climbs for more than one step
-    climb = min(max(config.warmup, 1.5 / steps), 0.9)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rates, total_steps=steps, pct_start=climb)
-    return optimiser, schedule
-
-
-def _epoch(model, views, kl: Tensor, config: TrainConfig, optimiser, schedule, generator, batches: int) -> dict:
-    """One pass over the train knees; means of the loss parts. The losses stay on the device until the end."""
-    model.train()
-    weights = config.loss_weights
-    flip = config.method == "flip_pooling" or weights["symmetry"] > 0 or weights["consistency"] > 0
-    grade_weights = None if config.grade_weights is None else torch.tensor(config.grade_weights, device=kl.device)
-    order = torch.randperm(len(kl), generator=generator)
-    parts = []
-    for rows in order.tensor_split(batches):
-        mirrored = torch.rand(len(rows), generator=generator) < 0.5 if config.method == "random_flip" else None
-        features = views.features(rows, mirrored=mirrored, flip=flip, strength=config.augment, generator=generator)
-        logits, logits_flip = model.from_features(*features)
-        loss = clip_koa_loss(
-            logits,
-            logits_flip,
-            kl[rows.to(kl.device)],
-            **weights,
-            grade_weights=grade_weights,
-            label_smoothing=config.label_smoothing,
-        )
-        optimiser.zero_grad(set_to_none=True)
-        loss.total.backward()
-        optimiser.step()
-        schedule.step()
-        parts.append(torch.stack([part.detach() for part in loss]))
-    means = torch.stack(parts).mean(0)
-    check_finite(means[None], "the training loss")
-    return dict(zip(("loss", "prompt_loss", "symmetry_loss", "consistency_loss"), means.tolist(), strict=True))
-
-
-def _scores(model: ClipKoa, views, kl: np.ndarray, config: TrainConfig) -> dict[str, float]:
-    model.eval()
-    # a second view of every val knee is free when cached, and costs a forward pass when not
-    flip = model.flip_pooling or config.regime == "probe"
-    with torch.inference_mode():
-        answers = [
-            model.from_features(*views.features(rows, flip=flip))[0] for rows in torch.arange(len(kl)).split(256)
-        ]
-    logits = torch.cat(answers)
-    check_finite(logits, "the val knees")
-    pred = logits.argmax(1).cpu().numpy()
-    return {
-        "val_accuracy": float((pred == kl).mean()),
-        "val_qwk": float(cohen_kappa_score(kl, pred, labels=GRADES, weights="quadratic")),
-        "val_kl1_recall": float(recall_score(kl, pred, labels=[1], average="macro", zero_division=0)),
-    }
-
-
-def write_predictions(folder: Path, predictions: pd.DataFrame, embeddings: np.ndarray, stem: str = "") -> None:
-    """Write predictions, embeddings and their metrics into a run folder; `stem` goes before the file names."""
-    from koa_kit.error_analysis.metrics import metrics
-
-    with replacing(folder / f"{stem}predictions.parquet") as path:
-        predictions.to_parquet(path, index=False)
-    with replacing(folder / f"{stem}embeddings.npy") as path:
-        np.save(path, embeddings)
-    with replacing(folder / f"{stem}metrics.json") as path:
-        # a metric that these knees cannot tell (a grade is absent) is null: JSON has no nan
-        told = {name: None if np.isnan(value) else value for name, value in metrics(predictions).items()}
-        path.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
-
-
-def fit_or_load(cohort: Cohort, config: TrainConfig, folder: str | Path, **options) -> Run:
-    """Run of these choices on this cohort: read from `folder` if it holds exactly that, else trained by `fit`.
-
-    What a notebook calls, so that a cell may be run twice and a later notebook finds what an earlier one trained.
-    """
-    folder = Path(folder)
-    if (folder / "metrics.json").is_file() and TrainConfig.read(folder / "config.yaml") == config:
-        record = read_record(folder)
-        if record["cohort_fingerprint"] == cohort.fingerprint and record["versions"] == versions():
-            return load_run(folder, device=options.get("device"))
-    return fit(cohort, config, folder, **options)
-
-
-def load_run(folder: str | Path, *, device: str | None = None) -> Run:
-    """Run kept in a folder by `fit`.
-
-    Raises
-    ------
-    KoaError
-        If the folder holds no finished run or its checkpoint does not fit its configuration.
-    """
-    folder = Path(folder)
-    config = TrainConfig.read(folder / "config.yaml")
-    read_record(folder)
-    if not (folder / "predictions.parquet").is_file():
-        raise KoaError("The run was not finished: it has no predictions.", where=folder, remedy="Train it again.")
-    model = load_checkpoint(folder, towers=config.towers, prompts=config.prompts, device=choose_device(device))
-    history = pd.read_csv(folder / "history.csv")
-    return Run(folder, config, model, history, pd.read_parquet(folder / "predictions.parquet"))
+@contextmanager
+def _alone_in(folder: Path, processes: Processes, *, wait: bool) -> Iterator[None]:
+    """Hold the run folder; a process that dies lets go of it."""
+    if not processes.main:
+        processes.wait()
+        yield
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.parent / f".{folder.name}.lock", timeout=-1 if wait else 0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise KoaError(
+            "Another process is training into this run folder.",
+            where=folder,
+            remedy="Wait for it, or give this run another name.",
+        ) from None
+    processes.wait()
+    try:
+        yield
+    finally:
+        lock.release()

@@ -34,20 +34,36 @@ class FeatureViews:
     def __len__(self) -> int:
         return len(self.values)
 
-    def features(self, rows: Tensor, *, mirrored: Tensor | None = None, flip: bool = True, **_):
-        """Features of these rows and, with `flip`, of their mirror images; `mirrored` rows change places first."""
-        values = self.values[rows.to(self.values.device)]
-        if mirrored is not None:
-            values = _swap(values, mirrored.to(values.device))
-        return values[:, 0], values[:, 1] if flip else None
+    @property
+    def device(self) -> torch.device:
+        """Where the features lie."""
+        return self.values.device
+
+    def inputs(self, rows: Tensor, *, mirrored: Tensor | None = None, **_) -> Tensor:
+        """Features ``(n, 2, image_width)`` of these rows and their mirror images; `mirrored` rows change places."""
+        values = self.values[rows.to(self.device)]
+        return values if mirrored is None else _swap(values, mirrored.to(self.device))
+
+    def encode(self, inputs: Tensor, *, flip: bool = True) -> tuple[Tensor, Tensor | None]:
+        """The two columns of `inputs`; the mirror images' only with `flip`."""
+        return inputs[:, 0], inputs[:, 1] if flip else None
+
+    def features(self, rows: Tensor, *, flip: bool = True) -> tuple[Tensor, Tensor | None]:
+        """Features of these rows and, with `flip`, of their mirror images."""
+        return self.encode(self.inputs(rows), flip=flip)
 
 
 class ImageViews:
-    """Views of knees for an image tower in training: images resident on the device, augmented batch by batch."""
+    """Views of knees for an image tower in training: uint8 images, augmented batch by batch where the model is.
+
+    The whole cohort lies on the device if it takes less than half of what is free there, else in main memory.
+    """
 
     def __init__(self, model: ClipKoa, cohort: Cohort, *, canonical_side: bool, **_):
         self.model = model
-        self.images = resize_radiographs(cohort.images, model.towers.image_size, device=model.logit_scale.device)
+        size, device = model.towers.image_size, model.logit_scale.device
+        fits = device.type != "cuda" or len(cohort) * size**2 < torch.cuda.mem_get_info(device)[0] / 2
+        self.images = resize_radiographs(cohort.images, size, device=device if fits else "cpu")
         if canonical_side:
             left = left_knees(cohort).to(self.images.device)
             self.images = torch.where(left[:, None, None], self.images.flip(-1), self.images)
@@ -55,23 +71,29 @@ class ImageViews:
     def __len__(self) -> int:
         return len(self.images)
 
-    def features(
-        self,
-        rows: Tensor,
-        *,
-        mirrored: Tensor | None = None,
-        flip: bool = True,
-        strength: float = 0.0,
-        generator: torch.Generator | None = None,
-    ):
-        """Features of these rows and, with `flip`, of their mirror images, in one pass of the image tower."""
-        images = self.images[rows.to(self.images.device)]
+    @property
+    def device(self) -> torch.device:
+        """Where the images lie."""
+        return self.images.device
+
+    def inputs(
+        self, rows: Tensor, *, mirrored: Tensor | None = None, changes: Tensor | None = None, strength: float = 0.0
+    ) -> Tensor:
+        """Images ``(n, size, size)`` of these rows where the model is, mirrored and augmented as asked."""
+        images = self.images[rows.to(self.device)].to(self.model.logit_scale.device, non_blocking=True)
         if mirrored is not None:
             images = torch.where(mirrored.to(images.device)[:, None, None], images.flip(-1), images)
-        images = augment(images, strength=strength, generator=generator)
+        return augment(images, changes, strength=strength)
+
+    def encode(self, inputs: Tensor, *, flip: bool = True) -> tuple[Tensor, Tensor | None]:
+        """Features of images and, with `flip`, of their mirror images, in one pass of the image tower."""
         if not flip:
-            return self.model.image_features(images), None
-        return self.model.image_features(torch.cat([images, images.flip(-1)])).chunk(2)
+            return self.model.image_features(inputs), None
+        return self.model.image_features(torch.cat([inputs, inputs.flip(-1)])).chunk(2)
+
+    def features(self, rows: Tensor, *, flip: bool = True) -> tuple[Tensor, Tensor | None]:
+        """Features of these rows as they are and, with `flip`, of their mirror images."""
+        return self.encode(self.inputs(rows), flip=flip)
 
 
 def _swap(features: Tensor, which: Tensor) -> Tensor:

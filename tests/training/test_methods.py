@@ -36,8 +36,8 @@ def test_other_knees_can_be_graded_by_every_method(runs, knees):
 def test_a_run_is_read_when_nothing_changed_and_trained_when_something_did(runs, knees, monkeypatch):
     import koa_kit.training.loop as loop
 
-    folder, trained, fit = runs["plain"].folder, [], loop.fit
-    monkeypatch.setattr(loop, "fit", lambda *args, **options: trained.append(1) or fit(*args, **options))
+    folder, trained, training = runs["plain"].folder, [], loop.Training
+    monkeypatch.setattr(loop, "Training", lambda *args: trained.append(1) or training(*args))
     again = fit_or_load(knees, PROBE, folder)
     assert trained == []
     np.testing.assert_array_equal(again.predictions["s0"], runs["plain"].predictions["s0"])

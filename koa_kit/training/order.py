@@ -1,0 +1,88 @@
+"""In which order a run meets its knees, and how each is changed: the randomness of an epoch, drawn before it begins."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from koa_kit.training.augmentation import draw_changes
+from koa_kit.training.config import TrainConfig
+
+
+class Batch(NamedTuple):
+    """The knees of one step.
+
+    Attributes
+    ----------
+    rows
+        int64 ``(n,)``: their rows in the train split.
+    mirrored
+        Boolean ``(n,)``: which are shown as mirror images; None where the method mirrors none at random.
+    changes
+        float32 ``(6, n)`` from `draw_changes`; None where nothing is augmented.
+    """
+
+    rows: Tensor
+    mirrored: Tensor | None
+    changes: Tensor | None
+
+    def to(self, device: str | torch.device) -> Batch:
+        """The same batch on another device."""
+        return Batch(*(None if part is None else part.to(device, non_blocking=True) for part in self))
+
+    def part(self, rank: int, count: int) -> Batch:
+        """Share of process `rank` among `count`: every process draws the whole batch, and takes its own knees."""
+        if count == 1:
+            return self
+        rows, mirrored, changes = self
+        return Batch(
+            rows.chunk(count)[rank],
+            None if mirrored is None else mirrored.chunk(count)[rank],
+            None if changes is None else changes.chunk(count, dim=1)[rank],
+        )
+
+
+class KneeOrder:
+    """Batches of equal size without end: every knee once before any knee twice.
+
+    Where the batch size does not divide the number of knees, the rest of one shuffle opens the next epoch, so that no
+    knee is left out and no batch is smaller: one shape all through is faster and needs less memory.
+
+    Parameters
+    ----------
+    knees
+        Number of train knees.
+    config
+        Its batch size, method and augmentation.
+    generator
+        Source of randomness, on the CPU. Its state and `pending` at the beginning of an epoch are all that is needed
+        to draw that epoch again.
+
+    Examples
+    --------
+    >>> order = KneeOrder(5, TrainConfig(batch_size=2), torch.Generator().manual_seed(0))
+    >>> [len(batch.rows) for batch in order.epoch()]
+    [2, 2, 2]
+    """
+
+    def __init__(self, knees: int, config: TrainConfig, generator: torch.Generator):
+        self.knees, self.generator = knees, generator
+        self.size = min(config.batch_size, knees)
+        self.batches = -(-knees // self.size)
+        self.random_flip = config.method == "random_flip"
+        self.augments = config.regime == "finetune" and config.augment > 0
+        self.pending = torch.empty(0, dtype=torch.int64)
+
+    def epoch(self) -> list[Batch]:
+        """Batches of the next epoch, on the CPU: as many as hold every knee once."""
+        return [self._batch() for _ in range(self.batches)]
+
+    def _batch(self) -> Batch:
+        if len(self.pending) < self.size:
+            shuffled = torch.randperm(self.knees, generator=self.generator)
+            self.pending = torch.cat([self.pending, shuffled])
+        rows, self.pending = self.pending[: self.size], self.pending[self.size :]
+        mirrored = torch.rand(self.size, generator=self.generator) < 0.5 if self.random_flip else None
+        return Batch(rows, mirrored, draw_changes(self.size, self.generator) if self.augments else None)

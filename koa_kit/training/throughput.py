@@ -1,0 +1,272 @@
+"""How fast is a step, and how fast could it be? Operations, peaks of hardware, images a second, memory, batch size."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch.utils import flop_counter
+
+from koa_kit.errors import KoaError
+
+DATA_SHEET_PEAKS = {
+    # fragments of torch.cuda.get_device_name, the longer names first: dense 1e12 FLOP/s of NVIDIA's data sheets
+    "H100 PCIe": {"bfloat16": 756.0, "float16": 756.0, "tf32": 378.0, "float32": 51.0},
+    "H100 NVL": {"bfloat16": 835.0, "float16": 835.0, "tf32": 417.0, "float32": 60.0},
+    "H100": {"bfloat16": 989.0, "float16": 989.0, "tf32": 494.0, "float32": 67.0},
+    "H200 NVL": {"bfloat16": 835.0, "float16": 835.0, "tf32": 417.0, "float32": 60.0},
+    "H200": {"bfloat16": 989.0, "float16": 989.0, "tf32": 494.0, "float32": 67.0},
+    "A100": {"bfloat16": 312.0, "float16": 312.0, "tf32": 156.0, "float32": 19.5},
+    "L40S": {"bfloat16": 362.0, "float16": 362.0, "tf32": 183.0, "float32": 91.6},
+    "RTX 4090": {"bfloat16": 165.2, "float16": 165.2, "tf32": 82.6, "float32": 82.6},
+    "T4": {"float16": 65.0, "float32": 8.1},
+}
+
+SMALLEST_GAIN = 0.03
+"""A batch twice as large has to give so much more images a second to be worth its memory."""
+
+
+def count_flops(function: Callable, *args) -> int:
+    """Floating-point operations of one call, a multiplication and an addition counted as two; the call is carried out.
+
+    Call it with a step, forward and backward, on one batch. Counted are matrix products, convolutions and attention,
+    as torch's `FlopCounterMode` knows them, with two mends: attention on a CPU, which it does not know, and the way
+    back through a depthwise convolution, which it counts as dense. Fused attention computes its scores again on the
+    way back, and they count again. Left out is what takes time but few operations: activations, normalisation,
+    softmax, pooling, dropout, resampling, the optimiser. Left out by mistake are compiled kernels and the fused
+    transformer layers that torch uses in evaluation without gradients: count before ``torch.compile``, and with
+    gradients.
+
+    Parameters
+    ----------
+    function, *args
+        What is called, and with what.
+
+    Examples
+    --------
+    >>> count_flops(torch.matmul, torch.ones(2, 3), torch.ones(3, 5))
+    60
+    """
+    with flop_counter.FlopCounterMode(display=False, custom_mapping=_formulas()) as counter:
+        function(*args)
+    return counter.get_total_flops()
+
+
+def _formulas() -> dict:
+    """Operations by shapes where torch has no formula, or one that takes a depthwise convolution for a dense one."""
+    aten = torch.ops.aten
+
+    def attention(query, key, value, *_, **__):
+        return flop_counter.sdpa_flop_count(query, key, value)
+
+    def attention_backward(gradient, query, key, value, *_, **__):
+        return flop_counter.sdpa_backward_flop_count(gradient, query, key, value)
+
+    def convolution_backward(gradient, pixels, weight, *options, **_):
+        transposed, wanted = options[4], options[7]
+        # the gradients of the input and of the weights cost a pass forward each
+        forward = flop_counter.conv_flop_count(pixels, weight, gradient, transposed=transposed)
+        return forward * sum(wanted[:2])
+
+    return {
+        aten._scaled_dot_product_flash_attention_for_cpu: attention,
+        aten._scaled_dot_product_flash_attention_for_cpu_backward: attention_backward,
+        aten.convolution_backward: convolution_backward,
+    }
+
+
+def peak_flops(device: str | torch.device = "cpu", dtype: torch.dtype | None = None) -> tuple[float, str]:
+    """Dense peak of a device in FLOP/s, and where the number is from: "data sheet (…)" or "measured matmul (…)".
+
+    Parameters
+    ----------
+    device
+        Such as "cpu" or "cuda". A CPU, a slice of a GPU (MIG) and a GPU whose data sheet is not in `DATA_SHEET_PEAKS`
+        are measured, once a process: the fastest of a few large matrix products, which is what the hardware reaches
+        rather than what it could.
+    dtype
+        Of the factors, None for float32; where torch may use TF32 for them, its peak is the one that counts.
+    """
+    device, dtype = torch.device(device), dtype or torch.float32
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+        kind = "tf32" if dtype == torch.float32 and _uses_tf32() else str(dtype).removeprefix("torch.")
+        if peak := data_sheet_peak(name, kind):
+            return peak, f"data sheet ({name}, {kind})"
+    return _measured_peak(str(device), dtype), f"measured matmul ({device.type}, {str(dtype).removeprefix('torch.')})"
+
+
+def data_sheet_peak(name: str, kind: str) -> float | None:
+    """Dense peak in FLOP/s of the GPU of that name for "bfloat16", "float16", "tf32" or "float32"; None if unknown."""
+    if "MIG" in name:
+        return None
+    words = name.replace("-", " ").split()
+    for fragment, peaks in DATA_SHEET_PEAKS.items():
+        if set(fragment.split()) <= set(words):
+            return peaks[kind] * 1e12 if kind in peaks else None
+    return None
+
+
+def _uses_tf32() -> bool:
+    return torch.get_float32_matmul_precision() != "highest" or torch.backends.cudnn.allow_tf32
+
+
+@lru_cache
+def _measured_peak(device: str, dtype: torch.dtype) -> float:
+    on_gpu = torch.device(device).type == "cuda"
+    best = 0.0
+    for side in (4096, 8192) if on_gpu else (512, 1024, 2048):
+        factor = torch.ones(side, side, device=device, dtype=dtype)
+        for _ in range(4):
+            started = time.perf_counter()
+            factor @ factor
+            if on_gpu:
+                torch.cuda.synchronize(device)
+            seconds = time.perf_counter() - started
+            best = max(best, 2 * side**3 / seconds)
+        if seconds > 0.5:
+            break
+    return best
+
+
+class StepClock:
+    """Images a second and the share of time spent on data, over the steps of an epoch.
+
+    Times are taken by the device itself: on a GPU by events in its stream that are read at the end only, so that a
+    step never waits for them. Time between data and the end of the step before is the GPU's wait for the host, and
+    counts.
+
+    Parameters
+    ----------
+    device
+        Where the steps are computed.
+    now
+        Function that gives the time in seconds, for devices other than a GPU.
+
+    Examples
+    --------
+    >>> clock = StepClock("cpu")
+    >>> for _ in range(2):
+    ...     with clock.data():
+    ...         batch = torch.ones(8)
+    ...     clock.step(len(batch))
+    >>> sorted(clock.summary())
+    ['data_share', 'images_per_second']
+    """
+
+    def __init__(self, device: str | torch.device = "cpu", *, now: Callable[[], float] = time.perf_counter):
+        self.device, self.now = torch.device(device), now
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget all steps; time begins to count with the next data."""
+        self.first = self.last = None
+        self.spans: list[tuple] = []
+        self.images = 0
+
+    @contextmanager
+    def data(self) -> Iterator[None]:
+        """Block in which a batch is brought to the device and prepared."""
+        begin = self._mark()
+        if self.first is None:
+            self.first = begin
+        yield
+        self.spans.append((begin, self._mark()))
+
+    def step(self, images: int) -> None:
+        """Note that a step over so many images through the image tower is at its end."""
+        self.last = self._mark()
+        self.images += images
+
+    def summary(self) -> dict[str, float]:
+        """``images_per_second`` and ``data_share`` (0 to 1) since the last summary, and restart; nan without a step."""
+        if self.first is None or self.last is None:
+            return {"images_per_second": float("nan"), "data_share": float("nan")}
+        if self.device.type == "cuda":
+            self.last.synchronize()
+        total = max(self._between(self.first, self.last), 1e-9)
+        share = sum(self._between(*span) for span in self.spans) / total
+        summary = {"images_per_second": self.images / total, "data_share": share}
+        self.restart()
+        return summary
+
+    def _mark(self):
+        if self.device.type != "cuda":
+            return self.now()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record(torch.cuda.current_stream(self.device))
+        return event
+
+    def _between(self, begin, end) -> float:
+        return begin.elapsed_time(end) / 1000 if self.device.type == "cuda" else end - begin
+
+
+def peak_memory_mb() -> dict[str, float]:
+    """Largest memory in use so far, in MB (1e6 bytes): "process" of this process, "gpu" of tensors where one is used.
+
+    On Linux the high-water mark of the address space: ``ru_maxrss`` would hand a child its parent's. nan on Windows.
+    """
+    peaks = {"process": _peak_of_process() / 1e6}
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        peaks["gpu"] = torch.cuda.max_memory_allocated() / 1e6
+    return peaks
+
+
+def _peak_of_process() -> float:
+    status = Path("/proc/self/status")
+    if status.is_file():
+        for line in status.read_text(encoding="ascii", errors="replace").splitlines():
+            if line.startswith("VmHWM:"):
+                return float(line.split()[1]) * 1024
+    try:
+        import resource
+    except ImportError:
+        return float("nan")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return float(peak if sys.platform == "darwin" else peak * 1024)
+
+
+def largest_batch(
+    step_seconds_at: Callable[[int], float], candidates: Iterable[int] = tuple(2**power for power in range(3, 13))
+) -> int:
+    """Batch size beyond which a larger one no longer gives 3 % more images a second, or does not fit into memory.
+
+    Parameters
+    ----------
+    step_seconds_at
+        Seconds of one step with so many knees; may raise `torch.OutOfMemoryError`.
+    candidates
+        Batch sizes from small to large, usually each twice the one before.
+
+    Raises
+    ------
+    KoaError
+        If not even the smallest fits.
+    """
+    best, rate = None, 0.0
+    for size in candidates:
+        seconds = _seconds_or_none(step_seconds_at, size)
+        if seconds is None or size / seconds < rate * (1 + SMALLEST_GAIN):
+            break
+        best, rate = size, size / seconds
+    if best is None:
+        raise KoaError("Out of memory with the smallest batch.", remedy="Choose a smaller image size or other towers.")
+    return best
+
+
+def _seconds_or_none(step_seconds_at: Callable[[int], float], size: int) -> float | None:
+    try:
+        return step_seconds_at(size)
+    except torch.OutOfMemoryError:
+        pass
+    # after the block: the error held the frames, and with them the tensors of the step that did not fit
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return None

@@ -1,0 +1,46 @@
+"""Memory is kept from step to step where there is plenty, and pages of read files are let go."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from koa_kit.training.memory import release_pages
+
+FAULTS = """
+import resource, sys, torch
+from koa_kit.training import memory
+memory._free_memory = lambda: float(sys.argv[1])
+held = memory.hold_memory()
+faults = []
+for _ in range(3):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones(20_000_000)
+    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+print(held, faults[-1])
+"""
+
+
+@pytest.mark.parametrize(
+    ("free", "shell", "holds"), [(1e10, {}, True), (1e9, {}, False), (1e10, {"KOA_LEAN_MEMORY": "1"}, False)]
+)
+def test_memory_is_held_where_there_is_plenty_and_not_fetched_anew(free, shell, holds):
+    command = [sys.executable, "-c", FAULTS, str(free)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | shell)
+    held, faults = done.stdout.split()
+    if sys.platform == "linux":
+        assert (held == "True") == holds
+        assert (int(faults) < 1000) == holds
+
+
+def test_released_pages_of_a_file_are_read_again(tmp_path):
+    np.save(tmp_path / "knees.npy", np.arange(100_000, dtype=np.uint8))
+    mapped = np.load(tmp_path / "knees.npy", mmap_mode="r")
+    total = int(mapped.sum())
+    release_pages(mapped[10:])
+    assert int(mapped.sum()) == total
+    own = np.arange(5)
+    release_pages(own)
+    assert own.tolist() == [0, 1, 2, 3, 4]
