@@ -133,11 +133,13 @@ def _free_port() -> str:
 
 
 def _print_epoch(row: dict) -> None:
+    speed = ""
+    if row["images_per_second"] == row["images_per_second"]:  # not nan: features that are cached have no speed
+        speed = f"  {row['images_per_second']:.0f} images/s, {row['peak_fraction']:.1%} of peak"
     typer.echo(
         f"epoch {row['epoch']:3d}  loss {row['loss']:.3f}  val accuracy {row['val_accuracy']:.1%}  "
-        f"QWK {row['val_qwk']:.3f}  KL1 recall {row['val_kl1_recall']:.2f}  {row['seconds']:.1f} s  "
-        f"{row['images_per_second']:.0f} images/s  data {row['data_share']:.1%}"
-        + (f"  {row['peak_fraction']:.0%} of peak" if row["peak_fraction"] == row["peak_fraction"] else "")
+        f"QWK {row['val_qwk']:.3f}  KL1 recall {row['val_kl1_recall']:.2f}  {row['seconds']:.1f} s, "
+        f"{row['data_share']:.1%} on data{speed}"
     )
 
 

@@ -41,8 +41,9 @@ def ablate(
 
     Example: koa ablate losses --dataset oai-kl224 --scale laptop --method plain --method symmetry --jobs 2
     """
-    from koa_kit.training.ablation import grid, run_grid, summary
+    from koa_kit.training.ablation import grid, run_grid
     from koa_kit.training.config import METHODS, TrainConfig
+    from koa_kit.training.grid_tables import summary
 
     config = TrainConfig.for_scale(scale).with_text(change or [])
     cells = grid(config, method or tuple(METHODS), range(seeds))
@@ -84,7 +85,7 @@ def _line(row: dict, width: int) -> str:
 
 def _readable(means):
     """Summary with one text column a metric, such as "0.712 ± 0.013"."""
-    from koa_kit.training.ablation import MAIN_METRICS
+    from koa_kit.training.grid_tables import MAIN_METRICS
 
     told = means[["method", "seeds", "failed"]].copy()
     for metric in MAIN_METRICS:

@@ -17,7 +17,7 @@ from koa_kit.data.cohort import Cohort
 from koa_kit.model import ClipKoa
 from koa_kit.model.towers import state_sha256
 from koa_kit.paths import cache_dir, replacing
-from koa_kit.training.memory import hold_memory, release_pages
+from koa_kit.training.memory import release_pages, tune_memory
 
 Progress = Callable[[int, int], None]
 """Called with (done, total) as work goes on."""
@@ -83,7 +83,7 @@ def embed_cohort(
 def _embed(model: ClipKoa, cohort: Cohort, batch: int, progress: Progress | None) -> np.ndarray:
     device = model.logit_scale.device
     if device.type == "cpu":
-        hold_memory()
+        tune_memory()
     images = resize_radiographs(cohort.images, model.towers.image_size, device=device)
     features = np.empty((len(cohort), 2, model.towers.image_width), dtype=np.float32)
     training = model.training

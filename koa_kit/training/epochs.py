@@ -131,6 +131,9 @@ class Training:
             "learning_rate": self.step.schedule.get_last_lr()[-1],
         }
         speed = self.step.clock.summary()
+        if self.flops is None:
+            # cached features: no image goes through a tower
+            speed["images_per_second"] = float("nan")
         with self._scored_weights():
             row |= self._scores()
             self._keep_if_best(row)

@@ -59,15 +59,19 @@ def method_predictions(runs: dict[str, Run], cohort: Cohort | None = None) -> di
 
 
 def cost_table(runs: dict[str, Run]) -> pd.DataFrame:
-    """One row a method: epochs, seconds an epoch (median), the epoch kept, and what the method does."""
+    """One row a method: epochs, seconds an epoch and images a second (medians), the epoch kept, what the method does.
+
+    Images a second count both views; there are none for probes, whose images went through the tower beforehand.
+    """
     rows = [
         {
             "method": name.replace("_", " "),
             "epochs": len(run.history),
             "seconds_an_epoch": round(run.history["seconds"].median(), 2),
+            "images_a_second": run.history["images_per_second"].median().round(),
             "kept_epoch": int(run.history.loc[run.history["val_qwk"].idxmax(), "epoch"]),
             "what": METHODS[name],
         }
         for name, run in runs.items()
     ]
-    return pd.DataFrame(rows).set_index("method")
+    return pd.DataFrame(rows).set_index("method").dropna(axis=1, how="all")

@@ -13,7 +13,7 @@ from koa_kit.losses import clip_koa_loss
 from koa_kit.model import ClipKoa
 from koa_kit.training.averaging import WeightAverage
 from koa_kit.training.config import TrainConfig
-from koa_kit.training.memory import hold_memory
+from koa_kit.training.memory import tune_memory
 from koa_kit.training.optimiser import make_optimiser
 from koa_kit.training.order import Batch
 from koa_kit.training.processes import Processes, share_batch_norms
@@ -78,7 +78,7 @@ class TrainingStep:
         self.average = WeightAverage(model, config.ema) if config.ema else None
         self.clock = StepClock(device)
         if device.type == "cpu":
-            hold_memory()
+            tune_memory()
 
     def __call__(self, batch: Batch) -> Tensor:
         """Loss parts ``(4,)`` of this batch before the step, on the device, in the order of `PARTS`."""

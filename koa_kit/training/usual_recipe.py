@@ -14,12 +14,15 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler
 from koa_kit.data.cohort import Cohort
 from koa_kit.errors import KoaError
 from koa_kit.model import Towers
+from koa_kit.model.relu6 import LeanReLU6
 from koa_kit.prompts import PromptSet, prompt_set
 
 CAPTIONS = {
     "view": "the text tower reads a caption for every image it is shown, the mirror image included",
     "knee": "the text tower reads a caption for every knee, and its features serve both views",
 }
+CONTEXT_LENGTH = 77
+"""Tokens to which open_clip pads a caption unless told otherwise."""
 
 
 class CaptionedKnees(Dataset):
@@ -49,7 +52,7 @@ class CaptionedKnees(Dataset):
             Image.fromarray(image).save(file)
         self.preprocess = image_transform(towers.image_size, is_train=True, mean=towers.mean, std=towers.std)
         self.grades = cohort.table["kl"].tolist()
-        self.tokens = towers.tokenize([captions[grade] for grade in self.grades])
+        self.tokens = towers.tokenize([captions[grade] for grade in self.grades], context_length=CONTEXT_LENGTH)
 
     def __len__(self) -> int:
         return len(self.files)
@@ -89,7 +92,8 @@ class UsualStep:
 
     - a `Dataset` opens PNG files with PIL, preprocesses them with open_clip's stock training transform (crop of 90 to
       100 % of the area, bicubic, three channels), and a shuffling `DataLoader` collates them;
-    - both towers are trained, with AdamW, in torch's default memory format;
+    - both towers are trained, with AdamW, in torch's default memory format and with torch's own activations;
+    - captions are padded to the 77 tokens that are open_clip's default;
     - the mirror image (Symmetry and Consistency Loss need it) is a second call of the model, as in
       ``model(images, tokens)`` and ``model(images.flip(-1), tokens)``: two forward passes, and by `captions` the
       text tower reads the captions of both;
@@ -155,7 +159,8 @@ class UsualStep:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.model = DualEncoder(towers)
-        self.model.to(self.device).train()
+        _as_it_comes(towers.image)
+        self.model.to(self.device, memory_format=torch.contiguous_format).train()
         for parameter in self.model.parameters():
             parameter.requires_grad_(True)
         self.optimiser = torch.optim.AdamW(self.model.parameters(), lr=learning_rate, weight_decay=0.2)
@@ -197,6 +202,13 @@ class UsualStep:
         loss.backward()
         self.optimiser.step()
         return loss.detach()
+
+
+def _as_it_comes(tower: nn.Module) -> None:
+    """Undo what the kit changed in a tower of timm: its activations, see `koa_kit.model.relu6`."""
+    for block in tower.modules():
+        if isinstance(getattr(block, "act", None), LeanReLU6):
+            block.act = nn.ReLU6(inplace=True)
 
 
 def _clip_loss(logits: Tensor, targets: Tensor) -> Tensor:

@@ -13,10 +13,12 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from koa_kit.data import load_cohort
+from koa_kit.error_analysis.metrics import METRICS
 from koa_kit.errors import KoaError
-from koa_kit.training import TrainConfig, ablation
+from koa_kit.training import TrainConfig, grid_backends
 from koa_kit.training.ablate_command import ablate
-from koa_kit.training.ablation import COLUMNS, Cell, grid, grid_table, run_grid, summary
+from koa_kit.training.ablation import Cell, grid, run_grid
+from koa_kit.training.grid_tables import COLUMNS, grid_table, summary
 
 QUICK = TrainConfig(image_size=32, epochs=2, batch_size=16)
 METHODS = ("plain", "symmetry")
@@ -144,7 +146,7 @@ def test_a_local_dask_cluster_gives_the_same_table(finished, dataset, tmp_path):
     same = [0, 2, 3]
     np.testing.assert_allclose(far.loc[same, COUNTED], table.loc[same, COUNTED], atol=1e-6)
     unlike = ["status", "seconds"]
-    left, right = (part.loc[same].drop(columns=[*unlike, *ablation.METRICS]) for part in (far, table))
+    left, right = (part.loc[same].drop(columns=[*unlike, *METRICS]) for part in (far, table))
     pd.testing.assert_frame_equal(left, right, check_dtype=False)
 
 
@@ -164,7 +166,9 @@ def test_a_killed_process_fails_its_own_cell_only(monkeypatch):
 
     monkeypatch.setattr("joblib.Parallel", Pool)
     cells = [Cell(name, QUICK.with_changes(seed=seed)) for seed, name in enumerate(["a", "b", "killer", "c", "d"])]
-    outcomes = dict(ablation.BACKENDS["loky"](lambda cell, threads: (cell.name, "trained"), cells, jobs=2, threads=1))
+    outcomes = dict(
+        grid_backends.BACKENDS["loky"](lambda cell, threads: (cell.name, "trained"), cells, jobs=2, threads=1)
+    )
     assert "killed" in str(outcomes.pop("killer"))
     assert outcomes == dict.fromkeys("abcd", "trained")
 
@@ -195,7 +199,9 @@ def test_ray_gets_every_cell_and_a_lost_worker_is_told(monkeypatch):
         return cell.name, "trained"
 
     cells = [Cell(name, QUICK.with_changes(seed=seed)) for seed, name in enumerate("abc")]
-    outcomes = dict(ablation.BACKENDS["ray"](task, cells, jobs=2, threads=1, scheduler="ray://one:1", device="cuda"))
+    outcomes = dict(
+        grid_backends.BACKENDS["ray"](task, cells, jobs=2, threads=1, scheduler="ray://one:1", device="cuda")
+    )
     assert str(outcomes.pop("b")) == "the worker died"
     assert outcomes == {"a": "trained", "c": "trained"}
     assert calls == ["ray://one:1", "shutdown"]
@@ -217,7 +223,7 @@ def test_an_unusable_backend_is_refused_before_training(options, said, dataset, 
 
 @pytest.mark.parametrize(("backend", "package"), [("ray", "ray"), ("dask", "distributed")])
 def test_a_missing_package_is_named_with_the_line_that_installs_it(backend, package, dataset, tmp_path, monkeypatch):
-    monkeypatch.setattr(ablation, "find_spec", lambda name: None)
+    monkeypatch.setattr(grid_backends, "find_spec", lambda name: None)
     with pytest.raises(KoaError, match=f"pip install {package}"):
         run_grid(grid(QUICK, seeds=[0]), tmp_path, dataset=dataset, backend=backend)
 

@@ -156,3 +156,44 @@ def test_a_run_that_diverges_says_so_and_leaves_no_result(knees, tmp_path):
     assert not (tmp_path / "metrics.json").exists()
     with pytest.raises(KoaError):
         load_run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {"trained_blocks": 1, "layer_decay": 0.5},
+        {"ema": 0.9, "clip_norm": 1.0},
+        {"wise_ft": 0.5},
+        {"compile": "aot_eager", "precision": "bf16", "augment": 0.0},
+    ],
+    ids=lambda choices: "-".join(choices),
+)
+def test_what_is_scored_is_what_is_kept_under_every_choice(choices, knees, tmp_path):
+    run = fit(knees, QUICK.with_changes(epochs=3, train_text=False, **choices), tmp_path)
+    kept = run.history.set_index("epoch").loc[json.loads((tmp_path / "model.json").read_text())["epoch"]]
+    accuracy = (run.predictions["pred"] == run.predictions["kl"]).mean()
+    # bf16 rounds the scores of an epoch, predictions are made in float32: one knee in 24 may differ
+    assert accuracy == pytest.approx(kept["val_accuracy"], abs=1 / 24 if "precision" in choices else 1e-9)
+
+
+def test_only_the_last_block_and_what_follows_it_changes(knees, tmp_path):
+    config = QUICK.with_changes(epochs=1, trained_blocks=1)
+    trained = fit(knees, config, tmp_path).model.state_dict()
+    start = make_model("koa-tiny", image_size=32, locked=(), seed=config.seed).state_dict()
+    changed = {name for name in start if not torch.equal(start[name], trained[name])}
+    blocks = {name.split(".")[3] for name in changed if name.startswith("image_tower.trunk.blocks.")}
+    assert blocks == {"2"}
+    assert not any(name.startswith("image_tower.trunk.stem") for name in changed)
+    assert any(name.startswith("image_tower.trunk.head") for name in changed)
+
+
+def test_the_history_tells_speed_and_share_of_peak(canonical_run):
+    history = canonical_run.history
+    assert (history["images_per_second"] > 0).all()
+    assert history["data_share"].between(0, 1).all()
+    assert history["peak_fraction"].between(0, 1.5).all()
+
+
+def test_an_unknown_compiler_is_refused_with_the_known_ones(knees, tmp_path):
+    with pytest.raises(KoaError, match=r"no backend 'inductr'[\s\S]*inductor"):
+        fit(knees, QUICK.with_changes(compile="inductr"), tmp_path)
