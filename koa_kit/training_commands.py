@@ -51,7 +51,7 @@ def train(
         TrainConfig.read(folder / "config.yaml") if begun and not scale else TrainConfig.for_scale(scale or "smoke")
     )
     if begun and not dataset:
-        dataset = (read_identity(folder) or {}).get("cohort")
+        dataset = read_identity(folder).get("cohort")
         if dataset and dataset not in load_manifest():
             raise KoaError(
                 "The run was begun on a folder of your own.", where=folder, remedy="Name it again with --dataset."

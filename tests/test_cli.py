@@ -1,6 +1,7 @@
 """The `koa` command: messages instead of tracebacks, a sealed test split, results that scripts can read."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -36,6 +37,24 @@ def koa(*arguments):
 
 def test_training_on_ones_own_folder_leaves_a_run(run_folder):
     assert (run_folder / "predictions.parquet").is_file()
+
+
+def test_a_finished_run_is_resumed_without_saying_again_what_it_is(run_folder, knee_folder):
+    again = ["train", "tiny", "--resume", "--runs", str(run_folder.parent), "--dataset", str(knee_folder)]
+    before = (run_folder / "model.safetensors").stat().st_mtime_ns
+    done = CliRunner().invoke(app, again)
+    assert done.exit_code == 0, done.exception
+    assert "epochs=1" in done.output
+    assert "epoch   1" not in done.output
+    assert (run_folder / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_a_resume_on_other_knees_is_refused(run_folder):
+    resume = ["train", "tiny", "--resume", "--runs", str(run_folder.parent)]
+    for options, message in (([], "folder of your own"), (["--dataset", "phantom"], "cohort: .* asked")):
+        done = CliRunner().invoke(app, [*resume, *options])
+        assert isinstance(done.exception, KoaError)
+        assert re.search(message, str(done.exception))
 
 
 def test_a_run_is_scored_with_intervals_as_json(run_folder, knee_folder):
@@ -81,7 +100,7 @@ def test_a_users_mistake_is_a_message_without_a_traceback(arguments, message):
 
 
 def test_every_command_shows_an_example():
-    for command in ("doctor", "run", "train", "evaluate"):
+    for command in ("doctor", "run", "train", "evaluate", "ablate", "bench"):
         assert "Example: koa" in CliRunner().invoke(app, [command, "--help"]).output
 
 

@@ -25,10 +25,13 @@ def begin_state(folder: Path, cohort: Cohort, processes: Processes) -> None:
         path.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
 
-def read_identity(folder: str | Path) -> dict | None:
-    """What `begin_state` wrote, None where no run is under way."""
-    path = Path(folder) / IDENTITY
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+def read_identity(folder: str | Path) -> dict:
+    """What `begin_state` wrote; of a finished run what its checkpoint remembers; empty where there is neither."""
+    for name in (IDENTITY, "model.json"):
+        if (path := Path(folder) / name).is_file():
+            record = json.loads(path.read_text(encoding="utf-8"))
+            return {key: record[key] for key in ("cohort", "cohort_fingerprint", "processes") if key in record}
+    return {}
 
 
 def check_same_run(folder: Path, config: TrainConfig, cohort: Cohort, processes: Processes) -> None:
@@ -44,11 +47,7 @@ def check_same_run(folder: Path, config: TrainConfig, cohort: Cohort, processes:
     differing = [
         f"{name}: {there[name]!r} there, {asked[name]!r} asked" for name in asked if there[name] != asked[name]
     ]
-    facts = read_identity(folder)
-    if facts is None and (folder / "model.json").is_file():
-        record = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-        facts = {name: record.get(name) for name in ("cohort", "cohort_fingerprint")}
-    if facts:
+    if facts := read_identity(folder):
         if facts["cohort_fingerprint"] != cohort.fingerprint:
             knees = (
                 f"{facts['cohort']} ({facts['cohort_fingerprint']}) there, {cohort.name} ({cohort.fingerprint}) asked"
