@@ -68,10 +68,12 @@ def cost_table(runs: dict[str, Run]) -> pd.DataFrame:
             "method": name.replace("_", " "),
             "epochs": len(run.history),
             "seconds_an_epoch": round(run.history["seconds"].median(), 2),
-            "images_a_second": run.history["images_per_second"].median().round(),
+            "images_a_second": run.history["images_per_second"].median(),
             "kept_epoch": int(run.history.loc[run.history["val_qwk"].idxmax(), "epoch"]),
             "what": METHODS[name],
         }
         for name, run in runs.items()
     ]
-    return pd.DataFrame(rows).set_index("method").dropna(axis=1, how="all")
+    table = pd.DataFrame(rows).set_index("method")
+    table["images_a_second"] = table["images_a_second"].round().astype("Int64")
+    return table.dropna(axis=1, how="all")

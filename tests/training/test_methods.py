@@ -18,7 +18,9 @@ def runs(knees, tmp_path_factory):
 def test_methods_differ_in_nothing_but_the_method(runs):
     assert list(runs) == list(METHODS)
     assert {run.config.with_changes(method="plain") for run in runs.values()} == {PROBE}
-    assert list(cost_table(runs)["epochs"]) == [2] * len(METHODS)
+    costs = cost_table(runs)
+    assert list(costs["epochs"]) == [2] * len(METHODS)
+    assert "images_a_second" not in costs, "no image of a probe goes through a tower while it trains"
 
 
 def test_flip_averaging_stands_beside_plain_and_costs_no_run(runs):
