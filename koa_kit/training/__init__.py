@@ -1,6 +1,8 @@
 """How does it learn? Run configuration, batch augmentation, embedding cache, `fit`, `predict`."""
 
+from koa_kit.training.ablation import grid, run_grid
 from koa_kit.training.augmentation import augment
+from koa_kit.training.averaging import wise_ft_curve
 from koa_kit.training.config import METHODS, REGIMES, SCALES, TrainConfig
 from koa_kit.training.embedding_cache import embed_cohort, resize_radiographs
 from koa_kit.training.loop import fit, fit_or_load
@@ -21,11 +23,14 @@ __all__ = [
     "embed_cohort",
     "fit",
     "fit_or_load",
+    "grid",
     "load_run",
     "method_predictions",
     "predict",
     "predictions_table",
     "resize_radiographs",
+    "run_grid",
     "train_methods",
+    "wise_ft_curve",
     "write_predictions",
 ]

@@ -46,7 +46,7 @@ class TrainConfig:
     symmetry, consistency, form
         Weights and form of the losses for the methods that use them (the paper states none of the three).
     epochs, batch_size, learning_rate, weight_decay, warmup
-        AdamW with a one-cycle schedule; `warmup` is the share of steps that climb.
+        AdamW with a one-cycle schedule; `warmup` is the share of steps that climb. Several processes share one batch.
     tower_rate, layer_decay
         Factor on the learning rate for the towers, where they are trained, and from each block to the one below it.
     trained_blocks
