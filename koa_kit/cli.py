@@ -9,12 +9,12 @@ from typing import Annotated
 
 import typer
 
+from koa_kit.commands.ablate import ablate
+from koa_kit.commands.bench import bench
+from koa_kit.commands.train import evaluate, train
 from koa_kit.data.commands import app as data_app
 from koa_kit.errors import KoaError
 from koa_kit.progress import Bar
-from koa_kit.training.ablate_command import ablate
-from koa_kit.training.bench_command import bench
-from koa_kit.training_commands import evaluate, train
 
 app = typer.Typer(
     help="Grade knee osteoarthritis with words: notebooks, data, training.",

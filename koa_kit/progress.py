@@ -9,9 +9,14 @@ class Bar:
     """Progress bar that appears at the first report; on a terminal only, so that logs stay readable."""
 
     def __init__(self, what: str):
+        from rich.console import Console
         from rich.progress import Progress
 
-        self.what, self.progress, self.task = what, Progress(disable=not sys.stderr.isatty()), None
+        self.what, self.progress, self.task = (
+            what,
+            Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()),
+            None,
+        )
 
     def __enter__(self):
         return self

@@ -107,3 +107,8 @@ def test_every_command_shows_an_example():
 def test_importing_the_kit_loads_none_of_the_heavy_libraries():
     code = "import sys, koa_kit; print([m for m in ('torch', 'pandas', 'numpy', 'matplotlib') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_the_command_starts_without_torch_so_that_doctor_can_miss_it():
+    code = "import sys, koa_kit.cli; print([m for m in ('torch', 'open_clip', 'sklearn') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"

@@ -77,9 +77,10 @@ class Training:
         self.order = KneeOrder(len(train), config, torch.Generator().manual_seed(config.seed))
         kl = torch.from_numpy(train.table["kl"].to_numpy(dtype=np.int64, copy=True))
         steps = self.order.batches * config.epochs
+        # before the step compiles the tower: the counter does not see into compiled kernels
+        self.flops = flops_per_image(model) if config.regime == "finetune" else None
         self.step = TrainingStep(model, views, kl, config, steps=steps, processes=processes)
         self.start = start_weights(config) if config.wise_ft < 1 else {}
-        self.flops = flops_per_image(model) if config.regime == "finetune" else None
         self.epoch, self.done, self.losses, self.seconds = 1, 0, [], 0.0
         self.history, self.best, self.since = [], -np.inf, 0
         self.drawn_from = None
@@ -150,8 +151,10 @@ class Training:
 
     def _is_time(self, mine: bool) -> bool:
         """The main process's answer, for all of them: saving needs everyone."""
-        if self.processes.count == 1 or self.done % LOOK_EVERY:
-            return mine and self.processes.count == 1
+        if self.processes.count == 1:
+            return mine
+        if self.done % LOOK_EVERY:
+            return False
         return bool(self.processes.gather(torch.tensor([mine], device=self.processes.device))[0])
 
     def _look_at_losses(self, last: bool) -> None:
@@ -162,12 +165,15 @@ class Training:
         bad = (~torch.isfinite(recent).all(1)).nonzero()
         if len(bad):
             step = self.done - len(recent) + int(bad[0]) + 1
-            kept = [row["epoch"] for row in self.history]
             raise KoaError(
                 f"The training loss is not finite in step {step} of epoch {self.epoch}.",
                 where=self.folder,
                 remedy="Lower the learning rate, or clip the gradient (--set clip_norm=1). "
-                + (f"The last good checkpoint is in {self.folder}." if kept else "There is no good checkpoint yet."),
+                + (
+                    f"The last good checkpoint is in {self.folder}."
+                    if self.history
+                    else "There is no good checkpoint yet."
+                ),
             )
 
     def _scored_weights(self) -> AbstractContextManager:

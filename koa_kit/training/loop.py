@@ -72,22 +72,27 @@ def fit(
         return _fit(cohort, config, folder, processes, resume, save_minutes, on_epoch, on_embedding)
 
 
-def fit_or_load(cohort: Cohort, config: TrainConfig, folder: str | Path, **options) -> Run:
+def fit_or_load(
+    cohort: Cohort,
+    config: TrainConfig,
+    folder: str | Path,
+    *,
+    device: str | None = None,
+    save_minutes: float = 5.0,
+    on_epoch: Callable[[dict], None] | None = None,
+    on_embedding: Progress | None = None,
+) -> Run:
     """Run of these choices on this cohort: read from `folder` if it holds exactly that, else trained by `fit`.
 
     What a notebook calls, so that a cell may be run twice and a later notebook finds what an earlier one trained.
     Where the same run was interrupted, it goes on; where another process is training it, it is waited for.
     """
-    folder, processes = Path(folder), find_processes(options.pop("device", None))
+    folder, processes = Path(folder), find_processes(device)
     with _alone_in(folder, processes, wait=True):
         resume = _is_of(folder, cohort, config, processes)
         if resume and (folder / "metrics.json").is_file() and read_record(folder)["versions"] != versions():
             resume = False
-        names = ("save_minutes", "on_epoch", "on_embedding")
-        given = {"save_minutes": 5.0, "on_epoch": None, "on_embedding": None} | options
-        if unknown := set(given) - set(names):
-            raise TypeError(f"fit_or_load takes no argument {min(unknown)!r}")
-        return _fit(cohort, config, folder, processes, resume, *(given[name] for name in names))
+        return _fit(cohort, config, folder, processes, resume, save_minutes, on_epoch, on_embedding)
 
 
 def _is_of(folder: Path, cohort: Cohort, config: TrainConfig, processes: Processes) -> bool:

@@ -12,11 +12,11 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner
 
+from koa_kit.commands.ablate import ablate
 from koa_kit.data import load_cohort
 from koa_kit.error_analysis.metrics import METRICS
 from koa_kit.errors import KoaError
 from koa_kit.training import TrainConfig, grid_backends
-from koa_kit.training.ablate_command import ablate
 from koa_kit.training.ablation import Cell, grid, run_grid
 from koa_kit.training.grid_tables import COLUMNS, grid_table, summary
 

@@ -9,12 +9,12 @@ import torch
 import typer
 from typer.testing import CliRunner
 
+from koa_kit.commands.bench import bench, table_of
 from koa_kit.errors import KoaError
 from koa_kit.model import make_model, make_towers
 from koa_kit.prompts import prompt_set
 from koa_kit.training import bench_processes
 from koa_kit.training.bench import bench_step
-from koa_kit.training.bench_command import bench, table_of
 from koa_kit.training.bench_embedding import bench_embedding, bench_scaling
 from koa_kit.training.bench_parts import BareTower, choose_batch
 from koa_kit.training.bench_processes import START_UPS, bench_memory, bench_startup

