@@ -19,6 +19,14 @@ from torch.nn import functional
 
 from koa_kit.errors import KoaError
 
+LOSSES = {
+    "cross_entropy": "only the true grade's probability counts",
+    "cdw_ce": "probability on a wrong grade costs more the further off it is (class distance weighted cross-entropy)",
+    "corn": "each step to the next grade is a yes or no, given that the last step was a yes",
+    "soft_labels": "the target is spread over the true grade's neighbours",
+}
+"""What can be asked of one view, see `grade_loss`."""
+
 CONSISTENCY_FORMS = ("mse_logits", "mse_probabilities", "l1", "symmetric_kl", "jensen_shannon")
 
 
@@ -53,12 +61,96 @@ def prompt_cross_entropy(
     return functional.cross_entropy(logits, kl, weight=grade_weights, label_smoothing=label_smoothing)
 
 
+def distance_weighted_cross_entropy(
+    logits: Tensor, kl: Tensor, *, power: float = 2.0, grade_weights: Tensor | None = None
+) -> Tensor:
+    """Mean of -sum_k abs(k - y)**power · log(1 - p_k): CDW-CE (Polat et al. 2022, arXiv 2202.05167, equation 2).
+
+    The true grade itself has weight 0; it becomes likely because all others become unlikely.
+
+    Parameters
+    ----------
+    logits, kl, grade_weights
+        As in `prompt_cross_entropy`.
+    power
+        Above 0: how fast a mistake grows with its distance.
+    """
+    # log(1 - p_k) from the other logits: finite where p_k rounds to 1
+    count = logits.shape[-1]
+    others = torch.eye(count, dtype=torch.bool, device=logits.device)
+    without = logits[:, None, :].expand(-1, count, -1).masked_fill(others, -torch.inf).logsumexp(-1)
+    log_rest = without - logits.logsumexp(-1, keepdim=True)
+    distance = (torch.arange(count, device=logits.device) - kl[:, None]).abs().to(logits.dtype) ** power
+    return _weighted_mean(-(distance * log_rest).sum(-1), kl, grade_weights)
+
+
+def soft_label_cross_entropy(
+    logits: Tensor, kl: Tensor, *, width: float = 0.6, grade_weights: Tensor | None = None
+) -> Tensor:
+    """Mean cross-entropy to a target that falls off around the true grade (SORD, Diaz and Marathe 2019, equation 2).
+
+    Parameters
+    ----------
+    logits, kl, grade_weights
+        As in `prompt_cross_entropy`.
+    width
+        Standard deviation in grades of the bell the target is cut from: at 0.6 a middle grade keeps 0.66 of the
+        target and its neighbours get 0.17 each; towards 0 it is plain cross-entropy.
+    """
+    grades = torch.arange(logits.shape[-1], device=logits.device)
+    target = (-((grades - kl[:, None]).to(logits.dtype) ** 2) / (2 * width**2)).softmax(-1)
+    return _weighted_mean(-(target * logits.log_softmax(-1)).sum(-1), kl, grade_weights)
+
+
+def _weighted_mean(losses: Tensor, kl: Tensor, grade_weights: Tensor | None) -> Tensor:
+    if grade_weights is None:
+        return losses.mean()
+    weights = grade_weights[kl]
+    return (weights * losses).sum() / weights.sum()
+
+
+def grade_loss(
+    logits: Tensor,
+    kl: Tensor,
+    *,
+    loss: str = "cross_entropy",
+    grade_weights: Tensor | None = None,
+    label_smoothing: float = 0.0,
+    distance_power: float = 2.0,
+    soft_width: float = 0.6,
+) -> Tensor:
+    """What one view must answer for, one of `LOSSES`, a scalar.
+
+    "corn" is cross-entropy of logits that a model with the link "continuation" gives: a product of steps, whose
+    logarithm is the sum over steps that CORN minimises (Shi, Cao and Raschka 2023, arXiv 2111.08851).
+
+    Parameters
+    ----------
+    logits, kl, grade_weights, label_smoothing
+        See `prompt_cross_entropy`; smoothing is for "cross_entropy" and "corn".
+    distance_power, soft_width
+        See `distance_weighted_cross_entropy` and `soft_label_cross_entropy`.
+
+    Raises
+    ------
+    KoaError
+        If the loss is unknown.
+    """
+    if loss in ("cross_entropy", "corn"):
+        return prompt_cross_entropy(logits, kl, grade_weights=grade_weights, label_smoothing=label_smoothing)
+    if loss == "cdw_ce":
+        return distance_weighted_cross_entropy(logits, kl, power=distance_power, grade_weights=grade_weights)
+    if loss == "soft_labels":
+        return soft_label_cross_entropy(logits, kl, width=soft_width, grade_weights=grade_weights)
+    raise KoaError(f"There is no loss {loss!r}.", remedy=f"Choose from {', '.join(LOSSES)}.")
+
+
 def symmetry_loss(logits: Tensor, logits_flip: Tensor, kl: Tensor, **options) -> Tensor:
     """CE(S, y) + CE(S_H, y): the knee and its mirror image must both be graded right (CLIP-KOA, Symmetry Loss).
 
-    `options` go to `prompt_cross_entropy`.
+    `options` go to `grade_loss`, which may put another loss in the place of the cross-entropy.
     """
-    return prompt_cross_entropy(logits, kl, **options) + prompt_cross_entropy(logits_flip, kl, **options)
+    return grade_loss(logits, kl, **options) + grade_loss(logits_flip, kl, **options)
 
 
 def consistency_loss(logits: Tensor, logits_flip: Tensor, form: str = "mse_logits") -> Tensor:
@@ -103,8 +195,7 @@ def clip_koa_loss(
     symmetry: float = 1.0,
     consistency: float = 1.0,
     form: str = "mse_logits",
-    grade_weights: Tensor | None = None,
-    label_smoothing: float = 0.0,
+    **options,
 ) -> LossParts:
     """Loss of CLIP-KOA and its parts: CE(S, y) + `symmetry` · CE(S_H, y) + `consistency` · D(S, S_H).
 
@@ -118,8 +209,8 @@ def clip_koa_loss(
         Weights, 0 or more. With both at 0 this is plain prompt cross-entropy.
     form
         See `consistency_loss`.
-    grade_weights, label_smoothing
-        See `prompt_cross_entropy`.
+    **options
+        See `grade_loss`: another loss in the place of CE, weights of grades, smoothing.
 
     Raises
     ------
@@ -128,14 +219,13 @@ def clip_koa_loss(
     """
     if symmetry < 0 or consistency < 0:
         raise KoaError("A loss weight is negative.", where=f"symmetry={symmetry}, consistency={consistency}")
-    options = {"grade_weights": grade_weights, "label_smoothing": label_smoothing}
-    prompt = prompt_cross_entropy(logits, kl, **options)
+    prompt = grade_loss(logits, kl, **options)
     if logits_flip is None:
         if symmetry or consistency:
             raise KoaError("The flipped image's logits are missing.", remedy="Give them, or set both weights to 0.")
         zero = torch.zeros_like(prompt)
         return LossParts(prompt, prompt, zero, zero)
-    mirrored = prompt_cross_entropy(logits_flip, kl, **options)
+    mirrored = grade_loss(logits_flip, kl, **options)
     distance = consistency_loss(logits, logits_flip, form)
     return LossParts(prompt + symmetry * mirrored + consistency * distance, prompt, mirrored, distance)
 

@@ -10,15 +10,20 @@ from hypothesis.extra.numpy import arrays
 from koa_kit.errors import KoaError
 from koa_kit.losses import (
     CONSISTENCY_FORMS,
+    LOSSES,
     check_finite,
     clip_koa_loss,
     consistency_loss,
+    distance_weighted_cross_entropy,
+    grade_loss,
     prompt_cross_entropy,
+    soft_label_cross_entropy,
     symmetry_loss,
 )
 
 LOGITS = arrays(np.float64, (4, 5), elements=st.floats(-20, 20))
 GRADES = arrays(np.int64, (4,), elements=st.integers(0, 4))
+EVERY_LOSS = pytest.mark.parametrize("loss", LOSSES)
 EVERY_FORM = pytest.mark.parametrize("form", CONSISTENCY_FORMS)
 
 
@@ -161,3 +166,78 @@ def test_logits_that_are_not_numbers_are_refused_with_their_count():
     logits[1, 2] = float("nan")
     with pytest.raises(KoaError, match=r"1 of 3 knees(.|\n)*where: here"):
         check_finite(logits, "here")
+
+
+def numpy_distance_weighted(s, y, power, weights):
+    p, total = softmax(s), 0.0
+    for knee, grade in enumerate(y):
+        total += weights[grade] * sum(-(abs(k - grade) ** power) * np.log(1 - p[knee, k]) for k in range(5))
+    return total / weights[y].sum()
+
+
+def numpy_soft_labels(s, y, width, weights):
+    total = 0.0
+    for knee, grade in enumerate(y):
+        target = softmax(-((np.arange(5) - grade) ** 2) / (2 * width**2))
+        total += weights[grade] * -(target * np.log(softmax(s)[knee])).sum()
+    return total / weights[y].sum()
+
+
+@pytest.mark.parametrize("power", [1.0, 2.0, 5.0])
+def test_distance_weighted_cross_entropy_equals_numpy(power):
+    s, _, y = some_knees(7)
+    weights = np.array([1.0, 3.0, 1.0, 2.0, 0.5])
+    ours = distance_weighted_cross_entropy(*tensors(s, y), power=power, grade_weights=torch.from_numpy(weights))
+    assert ours.item() == pytest.approx(numpy_distance_weighted(s, y, power, weights), rel=1e-10)
+
+
+@pytest.mark.parametrize("width", [0.4, 0.6, 1.0])
+def test_soft_label_cross_entropy_equals_numpy(width):
+    s, _, y = some_knees(8)
+    weights = np.array([1.0, 3.0, 1.0, 2.0, 0.5])
+    ours = soft_label_cross_entropy(*tensors(s, y), width=width, grade_weights=torch.from_numpy(weights))
+    assert ours.item() == pytest.approx(numpy_soft_labels(s, y, width, weights), rel=1e-10)
+
+
+def test_soft_labels_of_no_width_are_plain_labels():
+    s, _, y = some_knees(9)
+    narrow = soft_label_cross_entropy(*tensors(s, y), width=0.05).item()
+    assert narrow == pytest.approx(numpy_cross_entropy(s, y), rel=1e-12)
+
+
+def test_a_mistake_by_two_grades_costs_more_than_by_one_only_with_distance():
+    kl = torch.tensor([1])
+    near, far = 4 * torch.eye(5)[2][None], 4 * torch.eye(5)[3][None]
+    assert distance_weighted_cross_entropy(far, kl) > 1.5 * distance_weighted_cross_entropy(near, kl)
+    assert soft_label_cross_entropy(far, kl) > soft_label_cross_entropy(near, kl)
+    assert prompt_cross_entropy(far, kl).item() == prompt_cross_entropy(near, kl).item()
+
+
+@EVERY_LOSS
+def test_every_loss_has_the_right_gradient_and_falls_towards_the_true_grade(loss):
+    s, _, y = some_knees(10, count=3)
+    s, y = tensors(s, y)
+    assert torch.autograd.gradcheck(lambda logits: grade_loss(logits, y, loss=loss), (s.requires_grad_(),))
+    # not more: soft labels rightly punish a model that is surer than its readers
+    right = 2 * torch.nn.functional.one_hot(y, 5).double()
+    assert grade_loss(right, y, loss=loss) < grade_loss(torch.zeros_like(right), y, loss=loss)
+
+
+@EVERY_LOSS
+def test_a_view_that_is_certain_and_wrong_gives_a_finite_loss_and_gradient(loss):
+    s = torch.tensor([[200.0, 0, 0, 0, 0]], requires_grad=True)
+    value = grade_loss(s, torch.tensor([4]), loss=loss)
+    value.backward()
+    assert torch.isfinite(value)
+    assert torch.isfinite(s.grad).all()
+
+
+def test_clip_koa_takes_another_loss_for_both_views_and_refuses_an_unknown_one():
+    s, h, y = tensors(*some_knees(11))
+    parts = clip_koa_loss(s, h, y, loss="cdw_ce", distance_power=3.0)
+    assert parts.symmetry.item() == distance_weighted_cross_entropy(h, y, power=3.0).item()
+    assert symmetry_loss(s, h, y, loss="soft_labels").item() == pytest.approx(
+        (soft_label_cross_entropy(s, y) + soft_label_cross_entropy(h, y)).item()
+    )
+    with pytest.raises(KoaError, match="cdw_ce"):
+        clip_koa_loss(s, h, y, loss="mse")

@@ -50,6 +50,8 @@ def save_checkpoint(model: ClipKoa, folder: str | Path, **facts) -> Path:
         "embed_dim": model.embed_dim,
         "locked": sorted(model.locked),
         "flip_pooling": model.flip_pooling,
+        "head": model.head,
+        "link": model.link,
         "prompts": model.prompts.to_dict(),
         "prompts_fingerprint": model.prompts.fingerprint,
         "label_names": list(model.prompts.label_names),
@@ -115,6 +117,9 @@ def load_checkpoint(
         image_size=record["image_size"],
         locked=record["locked"],
         flip_pooling=record["flip_pooling"],
+        # a checkpoint from before there was a choice
+        head=record.get("head", "prompts"),
+        link=record.get("link", "softmax"),
         seed=record.get("seed", 0),
     )
     _expect("quick_gelu", record["quick_gelu"], model.towers.quick_gelu, folder)

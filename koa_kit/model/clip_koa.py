@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from koa_kit.errors import KoaError
+from koa_kit.model.answers import HEADS, LINKS, continuation_logits
 from koa_kit.model.towers import Towers, make_towers
 from koa_kit.prompts import PromptSet, prompt_set
 
@@ -41,6 +42,9 @@ class ClipKoa(nn.Module):
     feature_dropout
         Share of the image features left out at random in training, 0 to 1: what holds a probe of a thousand features
         on a few thousand knees back from learning them by heart.
+    head, link
+        Of `HEADS` and `LINKS`: what gives a knee five numbers, and how they are read. With the head "linear" no text
+        is used, and image embeddings are the features themselves.
     seed
         Of the projections that start at random.
     """
@@ -54,9 +58,15 @@ class ClipKoa(nn.Module):
         locked: Iterable[str] = ("text",),
         flip_pooling: bool = False,
         feature_dropout: float = 0.0,
+        head: str = "prompts",
+        link: str = "softmax",
         seed: int = 0,
     ):
         super().__init__()
+        for name, chosen, known in (("head", head, HEADS), ("link", link, LINKS)):
+            if chosen not in known:
+                raise KoaError(f"There is no {name} {chosen!r}.", remedy=f"Choose from {', '.join(known)}.")
+        self.head, self.link = head, link
         self.feature_dropout = feature_dropout
         self.towers, self.prompts, self.flip_pooling = towers, prompt_set(prompts), flip_pooling
         self.image_tower, self.text_tower = towers.image, towers.text
@@ -64,6 +74,7 @@ class ClipKoa(nn.Module):
         self.image_projection = nn.Linear(towers.image_width, self.embed_dim, bias=False)
         self.text_projection = nn.Linear(towers.text_width, self.embed_dim, bias=False)
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / TEMPERATURE)))
+        self.grade_layer = nn.Linear(towers.image_width, len(self.prompts.prompts)) if head == "linear" else None
         self._start_projections(seed)
         self.register_buffer("pixel_mean", torch.tensor(towers.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(towers.std).view(1, 3, 1, 1), persistent=False)
@@ -88,10 +99,15 @@ class ClipKoa(nn.Module):
                     nn.init.eye_(projection.weight)
                 else:
                     nn.init.normal_(projection.weight, std=projection.in_features**-0.5)
+            if self.grade_layer is not None:
+                nn.init.normal_(self.grade_layer.weight, std=self.grade_layer.in_features**-0.5)
+                nn.init.zeros_(self.grade_layer.bias)
 
     def component(self, name: str) -> list[nn.Parameter]:
-        """Parameters of one component: "image", "text", or "projections" (both of them and the scale)."""
+        """Parameters of one component: "image", "text", or "projections" (both and the scale, or the linear head)."""
         if name == "projections":
+            if self.grade_layer is not None:
+                return list(self.grade_layer.parameters())
             return [*self.image_projection.parameters(), *self.text_projection.parameters(), self.logit_scale]
         return list({"image": self.image_tower, "text": self.text_tower}[name].parameters())
 
@@ -101,9 +117,13 @@ class ClipKoa(nn.Module):
         if unknown := locked - set(COMPONENTS):
             raise KoaError(f"There is no component {min(unknown)!r} to lock.", remedy=f"Choose from {COMPONENTS}.")
         self.locked, self.prompt_features = locked, None
+        if self.grade_layer is not None:
+            # nothing flows through the words: what is not used is not trained
+            for parameter in self.parameters():
+                parameter.requires_grad_(False)
         for name in COMPONENTS:
             for parameter in self.component(name):
-                parameter.requires_grad_(name not in locked)
+                parameter.requires_grad_(name not in locked and not (name == "text" and self.grade_layer is not None))
         return self
 
     def train(self, mode: bool = True) -> ClipKoa:
@@ -158,9 +178,12 @@ class ClipKoa(nn.Module):
 
     def image_embeddings(self, features: Tensor) -> Tensor:
         """Unit vectors ``(N, D)`` in the shared space for features ``(N, image_width)``."""
+        standard = self._standardised(features)
+        return functional.normalize(standard if self.grade_layer else self.image_projection(standard), dim=-1)
+
+    def _standardised(self, features: Tensor) -> Tensor:
         standard = (self._compressed(features) - self.feature_mean) / self.feature_std
-        standard = functional.dropout(standard, self.feature_dropout, self.training)
-        return functional.normalize(self.image_projection(standard), dim=-1)
+        return functional.dropout(standard, self.feature_dropout, self.training)
 
     def _compressed(self, features: Tensor) -> Tensor:
         features = features.to(self.feature_mean.dtype)
@@ -179,9 +202,16 @@ class ClipKoa(nn.Module):
         return self.logit_scale.clamp(max=math.log(1 / COLDEST)).exp()
 
     def similarities(self, *features: Tensor) -> tuple[Tensor, ...]:
-        """Scaled cosine similarities ``(N, 5)`` for each batch of features; the prompts are encoded once for all."""
-        prompts = self.prompt_embeddings()
-        return tuple(self.scale * self.image_embeddings(batch) @ prompts.T for batch in features)
+        """Logits ``(N, 5)`` for each batch of features; the prompts are encoded once for all.
+
+        Scaled cosine similarities, or what the linear head says, as the link reads them.
+        """
+        if self.grade_layer is not None:
+            answers = [self.grade_layer(self._standardised(batch)) for batch in features]
+        else:
+            prompts = self.prompt_embeddings()
+            answers = [self.scale * self.image_embeddings(batch) @ prompts.T for batch in features]
+        return tuple(map(continuation_logits, answers)) if self.link == "continuation" else tuple(answers)
 
     def from_features(self, features: Tensor, features_flip: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Logits ``(N, 5)`` of knees and of their mirror images from features; the second is None where not given."""
@@ -222,6 +252,8 @@ def make_model(
     locked: Iterable[str] = ("text",),
     flip_pooling: bool = False,
     feature_dropout: float = 0.0,
+    head: str = "prompts",
+    link: str = "softmax",
     seed: int = 0,
     device: str = "cpu",
 ) -> ClipKoa:
@@ -233,6 +265,13 @@ def make_model(
     # new layers draw their first weights from the global state, which is the caller's
     with torch.random.fork_rng(devices=[]):
         model = ClipKoa(
-            made, prompts, locked=locked, flip_pooling=flip_pooling, feature_dropout=feature_dropout, seed=seed
+            made,
+            prompts,
+            locked=locked,
+            flip_pooling=flip_pooling,
+            feature_dropout=feature_dropout,
+            head=head,
+            link=link,
+            seed=seed,
         )
     return model.to(device)

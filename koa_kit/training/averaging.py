@@ -163,7 +163,12 @@ def start_weights(config: TrainConfig) -> dict[str, Tensor]:
         Its towers, prompts, image_size, regime, train_text, trained_blocks and seed decide.
     """
     model = make_model(
-        config.towers, config.prompts, image_size=config.image_size, locked=config.locked, seed=config.seed
+        config.towers,
+        config.prompts,
+        image_size=config.image_size,
+        locked=config.locked,
+        head=config.head,
+        seed=config.seed,
     )
     train_last_blocks(model, config.trained_blocks)
     prefixes = ("image_tower.", "text_tower.")

@@ -8,7 +8,8 @@ from pathlib import Path
 import yaml
 
 from koa_kit.errors import KoaError
-from koa_kit.losses import CONSISTENCY_FORMS
+from koa_kit.losses import CONSISTENCY_FORMS, LOSSES
+from koa_kit.model.answers import HEADS
 from koa_kit.paths import replacing
 
 METHODS = {
@@ -43,6 +44,11 @@ class TrainConfig:
         One of `METHODS`.
     regime
         "probe" or "finetune".
+    head
+        Of `HEADS`: "prompts", or "linear" for the same image tower without words.
+    loss, distance_power, soft_width
+        What is asked of each view, one of `LOSSES`, and its two numbers; see `grade_loss`. "corn" also has the model
+        climb from grade to grade, see `continuation_logits`.
     symmetry, consistency, form
         Weights and form of the losses for the methods that use them (the paper states none of the three).
     epochs, batch_size, learning_rate, weight_decay, warmup
@@ -71,6 +77,9 @@ class TrainConfig:
         "float32", "bf16" (autocast), or "auto": bf16 on a GPU that has it, else float32.
     compile
         Backend of ``torch.compile`` for the image tower, such as "inductor"; empty, it is not compiled.
+    development
+        Share of the train patients set aside as a development test, see `set_aside`: never trained on, scored once
+        when the run is finished.
     seed
         Of initial weights, order and augmentation.
     """
@@ -80,6 +89,10 @@ class TrainConfig:
     image_size: int = 80
     method: str = "plain"
     regime: str = "finetune"
+    head: str = "prompts"
+    loss: str = "cross_entropy"
+    distance_power: float = 2.0
+    soft_width: float = 0.6
     symmetry: float = 1.0
     consistency: float = 1.0
     form: str = "mse_logits"
@@ -102,26 +115,29 @@ class TrainConfig:
     train_text: bool = False
     precision: str = "auto"
     compile: str = ""
+    development: float = 0.0
     seed: int = 0
 
     def __post_init__(self):
         choices = {
             "method": tuple(METHODS),
             "regime": tuple(REGIMES),
+            "head": tuple(HEADS),
+            "loss": tuple(LOSSES),
             "form": CONSISTENCY_FORMS,
             "precision": PRECISIONS,
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise KoaError(f"There is no {name} {getattr(self, name)!r}.", remedy=f"Choose from {list(allowed)}.")
-        for name in ("epochs", "batch_size", "learning_rate", "image_size"):
+        for name in ("epochs", "batch_size", "learning_rate", "image_size", "distance_power", "soft_width"):
             if not getattr(self, name) > 0:
                 raise KoaError(f"{name} must be above 0.", where=f"{name}={getattr(self, name)!r}")
         weights = ("symmetry", "consistency", "weight_decay", "augment", "tower_rate", "clip_norm")
         for name in (*weights, "patience", "trained_blocks"):
             if getattr(self, name) < 0:
                 raise KoaError(f"{name} must not be negative.", where=f"{name}={getattr(self, name)!r}")
-        for name in ("warmup", "label_smoothing", "feature_dropout", "ema"):
+        for name in ("warmup", "label_smoothing", "feature_dropout", "ema", "development"):
             if not 0 <= getattr(self, name) < 1:
                 raise KoaError(f"{name} must lie in [0, 1).", where=f"{name}={getattr(self, name)!r}")
         for name in ("layer_decay", "wise_ft"):
@@ -129,16 +145,26 @@ class TrainConfig:
                 raise KoaError(f"{name} must lie in (0, 1].", where=f"{name}={getattr(self, name)!r}")
         if self.grade_weights is not None and len(self.grade_weights) != 5:
             raise KoaError("grade_weights needs five numbers.", where=str(self.grade_weights))
+        if self.train_text and self.head == "linear":
+            raise KoaError("A linear head uses no words, so there is no text tower to train.", where="train_text=True")
 
     @property
     def loss_weights(self) -> dict[str, float | str]:
-        """Arguments of `clip_koa_loss` that the method stands for."""
+        """Arguments of `clip_koa_loss` that method and loss stand for."""
         symmetric = self.method in ("symmetry", "symmetry_consistency")
         return {
             "symmetry": self.symmetry if symmetric else 0.0,
             "consistency": self.consistency if self.method == "symmetry_consistency" else 0.0,
             "form": self.form,
+            "loss": self.loss,
+            "distance_power": self.distance_power,
+            "soft_width": self.soft_width,
         }
+
+    @property
+    def link(self) -> str:
+        """How the model reads its similarities, one of `koa_kit.model.answers.LINKS`."""
+        return "continuation" if self.loss == "corn" else "softmax"
 
     @property
     def sees_flip(self) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from koa_kit.data import load_cohort
+from koa_kit.data.development import DEVELOPMENT, set_aside
 from koa_kit.errors import KoaError
 from koa_kit.model import read_record
 from koa_kit.training.embedding_cache import Progress
@@ -34,7 +35,7 @@ def evaluate_run(
     folder
         Run folder.
     split
-        "train", "val" or "test".
+        "train", "val", "test", or "development" for the train patients a run has set aside.
     dataset
         Data set to score on; omitted, the one the run was trained on. A folder of one's own must be named again.
     final
@@ -60,12 +61,16 @@ def evaluate_run(
     run = load_run(folder, device=device)
     trained_on = read_record(folder)["cohort"]
     dataset = dataset or trained_on
-    cohort = load_cohort(dataset, data_dir=data_dir, splits=(split,)).split(split)
+    cohort = load_cohort(dataset, data_dir=data_dir, splits=("train" if split == DEVELOPMENT else split,))
+    if split in ("train", DEVELOPMENT):
+        cohort = set_aside(cohort, run.config.development)
+    cohort = cohort.split(split)
     if split == SEALED:
         opening = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "dataset": dataset, "knees": len(cohort)}
         with (folder / "openings.jsonl").open("a", encoding="utf-8") as log:
             log.write(json.dumps(opening) + "\n")
     predictions, embeddings = run.predict(cohort, progress=progress)
-    stem = "" if (split, cohort.name) == ("val", trained_on) else f"{cohort.name}-{split}-"
+    own = f"{split}-" if split == DEVELOPMENT else ""
+    stem = own if split in ("val", DEVELOPMENT) and cohort.name == trained_on else f"{cohort.name}-{split}-"
     write_predictions(folder, predictions, embeddings, stem)
     return intervals(predictions)

@@ -11,6 +11,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from koa_kit.data.cohort import Cohort
+from koa_kit.data.development import DEVELOPMENT, set_aside
 from koa_kit.errors import KoaError
 from koa_kit.model import load_checkpoint, make_model, read_record
 from koa_kit.model.blocks import train_last_blocks
@@ -36,6 +37,8 @@ def fit(
     on_embedding: Progress | None = None,
 ) -> Run:
     """Train on the cohort's train split, keep the epoch with the best QWK on its val split, and write a run folder.
+
+    With ``config.development`` a share of the train patients is left out, and scored once at the end.
 
     Started by ``accelerate launch`` as several processes, they share the batches of one run.
 
@@ -106,6 +109,7 @@ def _is_of(folder: Path, cohort: Cohort, config: TrainConfig, processes: Process
 
 
 def _fit(cohort, config, folder, processes, resume, save_minutes, on_epoch, on_embedding) -> Run:
+    cohort = set_aside(cohort, config.development)
     train, val = cohort.split("train"), cohort.split("val")
     if config.batch_size % processes.count:
         raise KoaError(
@@ -129,6 +133,8 @@ def _fit(cohort, config, folder, processes, resume, save_minutes, on_epoch, on_e
             locked=config.locked,
             flip_pooling=config.method == "flip_pooling",
             feature_dropout=config.feature_dropout,
+            head=config.head,
+            link=config.link,
             seed=config.seed,
             device=str(processes.device),
         )
@@ -149,7 +155,7 @@ def _fit(cohort, config, folder, processes, resume, save_minutes, on_epoch, on_e
         history = training.run(save_minutes=save_minutes, on_epoch=on_epoch)
         del training, model
     if processes.main:
-        _finish(folder, config, val, history, str(processes.device))
+        _finish(folder, config, cohort, history, str(processes.device))
     processes.wait()
     return load_run(folder, device=str(processes.device))
 
@@ -168,10 +174,11 @@ def _prepare(folder: Path, config: TrainConfig, cohort: Cohort, processes: Proce
     begin_state(folder, cohort, processes)
 
 
-def _finish(folder: Path, config: TrainConfig, val: Cohort, history: pd.DataFrame, device: str) -> None:
+def _finish(folder: Path, config: TrainConfig, cohort: Cohort, history: pd.DataFrame, device: str) -> None:
     run = Run(folder, config, load_checkpoint(folder, device=device), history, pd.DataFrame())
-    predictions, embeddings = run.predict(val)
-    write_predictions(folder, predictions, embeddings)
+    # val last: its metrics are the mark of a finished run
+    for split in ((DEVELOPMENT,) if config.development else ()) + ("val",):
+        write_predictions(folder, *run.predict(cohort.split(split)), stem="" if split == "val" else f"{split}-")
     clear_state(folder)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from koa_kit.data.cohort import Cohort
+from koa_kit.data.development import DEVELOPMENT
 from koa_kit.errors import KoaError
 from koa_kit.model import ClipKoa, load_checkpoint, read_record
 from koa_kit.paths import replacing
@@ -23,6 +24,9 @@ RESULTS = (
     "history.csv",
     "model.safetensors",
     "model.json",
+    f"{DEVELOPMENT}-predictions.parquet",
+    f"{DEVELOPMENT}-embeddings.npy",
+    f"{DEVELOPMENT}-metrics.json",
     "predictions.parquet",
     "embeddings.npy",
     "metrics.json",

@@ -197,3 +197,28 @@ def test_the_history_tells_speed_and_share_of_peak(canonical_run):
 def test_an_unknown_compiler_is_refused_with_the_known_ones(knees, tmp_path):
     with pytest.raises(KoaError, match=r"no backend 'inductr'[\s\S]*inductor"):
         fit(knees, QUICK.with_changes(compile="inductr"), tmp_path)
+
+
+def test_patients_set_aside_are_scored_and_never_trained_on(knees, tmp_path, monkeypatch):
+    from koa_kit.training import loop
+
+    seen, training = [], loop.Training
+    monkeypatch.setattr(
+        loop, "Training", lambda model, train, *rest: seen.append(train) or training(model, train, *rest)
+    )
+    run = fit(knees, QUICK.with_changes(epochs=1, development=0.3), tmp_path / "run")
+    aside = pd.read_parquet(tmp_path / "run" / "development-predictions.parquet")
+    assert set(aside["split"]) == {"development"}
+    assert not set(aside["patient"]) & set(seen[0].table["patient"])
+    assert len(aside) + len(seen[0]) == knees.splits["train"]
+    assert set(run.predictions["split"]) == {"val"}
+    # without patients set aside, what an earlier run said of them is gone
+    fit(knees, QUICK.with_changes(epochs=1), tmp_path / "run")
+    assert not list((tmp_path / "run").glob("development-*"))
+
+
+@pytest.mark.parametrize("change", [{"head": "linear", "train_text": False}, {"loss": "corn"}, {"loss": "cdw_ce"}])
+def test_a_model_learns_brightness_without_words_and_with_every_ordinal_loss(knees, tmp_path, change):
+    run = fit(knees, QUICK.with_changes(**change), tmp_path / "run")
+    assert (run.predictions["pred"] == run.predictions["kl"]).mean() > 0.5
+    pd.testing.assert_frame_equal(load_run(run.folder).predict(knees.split("val"))[0], run.predictions)
