@@ -8,16 +8,30 @@ from typing import Annotated
 
 import typer
 
+from koa_kit.errors import KoaError
+
 
 def ablate(
-    name: Annotated[str, typer.Argument(help="Name of the folder of the grid; one run folder a cell lies in it.")],
-    dataset: Annotated[str, typer.Option(help="phantom, oai-kl224 or a folder of your own.")] = "phantom",
+    name: Annotated[
+        str | None, typer.Argument(help="Name of the folder of the grid; default the preset's. One run folder a cell.")
+    ] = None,
+    preset: Annotated[str | None, typer.Option(help="A grid by name, such as sides-cpu or headline-cpu.")] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="phantom, oai-kl224 or a folder; default the preset's, else phantom.")
+    ] = None,
     scale: Annotated[str, typer.Option(help="Start from the choices of smoke, laptop or full.")] = "smoke",
     change: Annotated[
         list[str] | None, typer.Option("--set", help="Another choice as NAME=VALUE, for example --set epochs=12.")
     ] = None,
     method: Annotated[list[str] | None, typer.Option(help="A method; repeat for several. Default: all.")] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Runs a method, with seeds 0, 1, 2, …")] = 3,
+    row: Annotated[list[str] | None, typer.Option(help="Only this row of the preset; repeat for several.")] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="Runs a row, with seeds 0, 1, 2, …; default the preset's, else 3.")
+    ] = None,
+    publish: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the table and all predictions; its cells are not repeated."),
+    ] = None,
     backend: Annotated[str, typer.Option(help="loky (processes of this machine), dask or ray.")] = "loky",
     jobs: Annotated[int | None, typer.Option(help="Cells at a time; default 1, or what the Ray cluster has.")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads a cell; default the cores divided by the jobs.")] = None,
@@ -39,14 +53,25 @@ def ablate(
     On a cluster all machines must see the runs folder and the data under the same path, and have koa_kit installed.
     With several GPUs, start one Dask worker a GPU: CUDA_VISIBLE_DEVICES=0 dask worker ADDRESS --nthreads 1.
 
+    With --preset the rows, what they share and the number of seeds have been chosen; --set changes what they share.
+    With --publish each finished cell goes into a table with the predictions of all knees, without weights or pixels.
+
     Example: koa ablate losses --dataset oai-kl224 --scale laptop --method plain --method symmetry --jobs 2
+    Example: koa ablate --preset headline-cpu
     """
-    from koa_kit.training.ablation import grid, run_grid
-    from koa_kit.training.config import METHODS, TrainConfig
+    from koa_kit.training.ablation import run_grid
     from koa_kit.training.grid_tables import summary
 
-    config = TrainConfig.for_scale(scale).with_text(change or [])
-    cells = grid(config, method or tuple(METHODS), range(seeds))
+    cells, name, dataset = _cells(name, preset, dataset, scale, change, method, row, seeds)
+    if publish:
+        from koa_kit.training.publishing import unpublished
+
+        wanted = len(cells)
+        cells = unpublished(cells, publish)
+        typer.echo(f"{wanted - len(cells)} of {wanted} cells are published in {publish} already", err=True)
+        if not cells:
+            return
+    ended = _publisher(cells, runs / name, publish, dataset, data_dir)
     width = max(len(cell.name) for cell in cells)
     table = run_grid(
         cells,
@@ -58,7 +83,7 @@ def ablate(
         threads=threads,
         scheduler=scheduler,
         device=device,
-        on_cell=None if as_json else lambda row: typer.echo(_line(row, width)),
+        on_cell=lambda row: (as_json or typer.echo(_line(row, width)), ended(row)),
     )
     means = summary(table)
     if as_json:
@@ -71,6 +96,47 @@ def ablate(
         typer.echo(f"Kept in {runs / name / 'cells.csv'}")
     if (table["status"] == "failed").any():
         raise typer.Exit(1)
+
+
+def _cells(name, preset, dataset, scale, change, method, row, seeds):
+    """Cells of the grid that was asked for, the name of its folder and its data set."""
+    from koa_kit.training.ablation import grid
+    from koa_kit.training.config import METHODS, TrainConfig
+    from koa_kit.training.presets import preset as preset_of
+
+    if preset is None:
+        if name is None or row:
+            raise KoaError(
+                "The grid has no name." if name is None else "Rows have names only in a preset.",
+                remedy="Give one, as in koa ablate losses, or a preset, as in koa ablate --preset sides-cpu.",
+            )
+        config = TrainConfig.for_scale(scale).with_text(change or [])
+        return grid(config, method or tuple(METHODS), range(seeds or 3)), name, dataset or "phantom"
+    if method:
+        raise KoaError("A preset names its own methods.", where=f"--method {method[0]}", remedy="Choose rows: --row.")
+    chosen = preset_of(preset)
+    if unknown := sorted(set(row or ()) - set(chosen.rows)):
+        raise KoaError(f"There is no row {unknown[0]!r}.", remedy=f"Choose from {', '.join(chosen.rows)}.")
+    cells = [cell for cell in chosen.cells(change, seeds) if not row or cell.row in row]
+    return cells, name or preset, dataset or chosen.dataset
+
+
+def _publisher(cells, folder, target, dataset, data_dir):
+    """Function that publishes a cell as it ends, or does nothing."""
+    if target is None:
+        return lambda row: None
+    import pandas as pd
+
+    from koa_kit.data import load_cohort
+    from koa_kit.training.publishing import publish
+
+    cohort = load_cohort(dataset, data_dir=data_dir)
+
+    def ended(row: dict) -> None:
+        if row["status"] != "failed":
+            publish([cell for cell in cells if cell.name == row["cell"]], pd.DataFrame([row]), folder, target, cohort)
+
+    return ended
 
 
 def _line(row: dict, width: int) -> str:

@@ -47,6 +47,12 @@ class Cell:
     config: TrainConfig
     variation: str = ""
 
+    @property
+    def row(self) -> str:
+        """What it is compared as: its name without the seed."""
+        *row, last = PurePosixPath(self.name).parts
+        return "/".join(row) or last
+
     def __post_init__(self):
         parts = PurePosixPath(self.name).parts
         if not parts or not all(re.fullmatch(r"[\w=+,-][\w.=+,-]*", part) for part in parts):

@@ -5,6 +5,7 @@ import hashlib
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from koa_kit.data.cohort import Cohort
 
@@ -37,3 +38,16 @@ def make_knees():
 @pytest.fixture(scope="session")
 def knees() -> Cohort:
     return bright_knees()
+
+
+@pytest.fixture(scope="session")
+def dataset(knees, tmp_path_factory):
+    """The bright knees as a folder of files, which a worker can open by itself."""
+    root = tmp_path_factory.mktemp("own") / "bright"
+    for split in ("train", "val"):
+        for kl in range(5):
+            (root / split / str(kl)).mkdir(parents=True)
+    for pixels, (split, kl, knee) in zip(knees.images, knees.table[["split", "kl", "knee_id"]].values, strict=True):
+        if split != "test":
+            Image.fromarray(pixels).resize((224, 224)).save(root / split / str(kl) / f"{knee}.png")
+    return root

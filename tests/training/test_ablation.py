@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import typer
-from PIL import Image
 from typer.testing import CliRunner
 
 from koa_kit.commands.ablate import ablate
@@ -23,19 +22,6 @@ from koa_kit.training.grid_tables import COLUMNS, grid_table, summary
 QUICK = TrainConfig(image_size=32, epochs=2, batch_size=16)
 METHODS = ("plain", "symmetry")
 COUNTED = ["accuracy", "qwk", "mae", "ece", "kl1_recall", "best_epoch"]
-
-
-@pytest.fixture(scope="module")
-def dataset(knees, tmp_path_factory):
-    """The bright knees as a folder of files, which a worker can open by itself."""
-    root = tmp_path_factory.mktemp("own") / "bright"
-    for split in ("train", "val"):
-        for kl in range(5):
-            (root / split / str(kl)).mkdir(parents=True)
-    for pixels, (split, kl, knee) in zip(knees.images, knees.table[["split", "kl", "knee_id"]].values, strict=True):
-        if split != "test":
-            Image.fromarray(pixels).resize((224, 224)).save(root / split / str(kl) / f"{knee}.png")
-    return root
 
 
 @pytest.fixture(scope="module")
