@@ -45,6 +45,8 @@ def save_checkpoint(model: ClipKoa, folder: str | Path, **facts) -> Path:
         "format": FORMAT,
         "towers": towers.name,
         "image_size": towers.image_size,
+        "crop": towers.crop,
+        "exposure": "own" if towers.own_exposure else "tower",
         "weights": towers.weights,
         "quick_gelu": towers.quick_gelu,
         "embed_dim": model.embed_dim,
@@ -111,13 +113,15 @@ def load_checkpoint(
     expected = stored if prompts is None else prompt_set(prompts)
     _expect("prompts", f"{stored.name} ({record['prompts_fingerprint']})", f"{expected.name} ({expected.fingerprint})",
             folder, same=record["prompts_fingerprint"] == expected.fingerprint)  # fmt: skip
+    # what a checkpoint does not name is from before there was a choice
     model = make_model(
         record["towers"],
         stored,
         image_size=record["image_size"],
+        crop=record.get("crop", "whole"),
+        exposure=record.get("exposure", "tower"),
         locked=record["locked"],
         flip_pooling=record["flip_pooling"],
-        # a checkpoint from before there was a choice
         head=record.get("head", "prompts"),
         link=record.get("link", "softmax"),
         seed=record.get("seed", 0),

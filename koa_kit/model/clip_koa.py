@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from koa_kit.errors import KoaError
 from koa_kit.model.answers import HEADS, LINKS, continuation_logits
+from koa_kit.model.crops import crop_rows
 from koa_kit.model.towers import Towers, make_towers
 from koa_kit.prompts import PromptSet, prompt_set
 
@@ -142,13 +143,19 @@ class ClipKoa(nn.Module):
         return self
 
     def image_features(self, images: Tensor) -> Tensor:
-        """Features ``(N, image_width)`` of the image tower for uint8 or 0-255 float ``(N, H, W)`` radiographs."""
+        """Features ``(N, image_width)`` of the image tower for uint8 or 0-255 float ``(N, H, W)`` radiographs.
+
+        Images of the tower's own shape are taken as they are, all others as whole radiographs: cropped and resampled.
+        """
         if images.ndim != 3:
             raise KoaError("Expected grey images (N, H, W).", where=f"shape {tuple(images.shape)}")
-        size = self.towers.image_size
+        shape = self.towers.image_shape
+        whole = tuple(images.shape[-2:]) != shape
+        if whole:
+            images = images[:, crop_rows(images.shape[1], self.towers.crop)]
         pixels = images[:, None].to(self.pixel_mean.dtype) / 255
-        if pixels.shape[-2:] != (size, size):
-            pixels = functional.interpolate(pixels, (size, size), mode="bilinear", antialias=True, align_corners=False)
+        if whole:
+            pixels = functional.interpolate(pixels, shape, mode="bilinear", antialias=True, align_corners=False)
         if self.towers.own_exposure:
             # a spread of 0.02 is a film that shows nothing; dividing by less would only show its noise
             spread, mean = torch.std_mean(pixels, (2, 3), keepdim=True)
@@ -249,6 +256,8 @@ def make_model(
     prompts: str | PromptSet = "paper",
     *,
     image_size: int | None = None,
+    crop: str = "whole",
+    exposure: str = "tower",
     locked: Iterable[str] = ("text",),
     flip_pooling: bool = False,
     feature_dropout: float = 0.0,
@@ -261,7 +270,7 @@ def make_model(
 
     See `make_towers` and `ClipKoa` for the parameters.
     """
-    made = make_towers(towers, image_size=image_size, seed=seed)
+    made = make_towers(towers, image_size=image_size, crop=crop, exposure=exposure, seed=seed)
     # new layers draw their first weights from the global state, which is the caller's
     with torch.random.fork_rng(devices=[]):
         model = ClipKoa(

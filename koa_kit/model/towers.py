@@ -15,11 +15,16 @@ import torch
 from torch import Tensor, nn
 
 from koa_kit.errors import KoaError
+from koa_kit.model.crops import crop_shape
 from koa_kit.model.relu6 import keep_less
 
 LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 FROM_SCRATCH = "random"
+EXPOSURES = {
+    "tower": "pixels normalised as the tower's pretraining did, or as its maker chose",
+    "own": "every radiograph normalised by its own mean and spread, however it was exposed",
+}
 
 
 @dataclass
@@ -37,12 +42,14 @@ class Towers:
     tokenize
         Function from a list of P sentences to tokens ``(P, L)``.
     image_size
-        Side in pixels the image tower was made for.
+        Width in pixels of what the image tower sees.
     mean, std
         Three numbers each: how its pixels (0 to 1) were normalised.
     own_exposure
         Each image is normalised by its own mean and spread instead: a tower from scratch that has to learn from a few
         hundred knees need not learn exposure too.
+    crop
+        Part of the radiograph it sees, of `koa_kit.model.crops.CROPS`.
     image_width, text_width
         Lengths of the features.
     aligned
@@ -68,14 +75,28 @@ class Towers:
     image_width: int
     text_width: int
     own_exposure: bool = False
+    crop: str = "whole"
     aligned: bool = False
     channels_last: bool = False
     compressed: bool = False
     weights: dict[str, str] = field(default_factory=dict)
     quick_gelu: bool = False
 
+    @property
+    def image_shape(self) -> tuple[int, int]:
+        """Height and width in pixels of what the image tower sees."""
+        return crop_shape(self.image_size, self.crop)
 
-def make_towers(name: str, *, image_size: int | None = None, seed: int = 0, device: str = "cpu") -> Towers:
+
+def make_towers(
+    name: str,
+    *,
+    image_size: int | None = None,
+    crop: str = "whole",
+    exposure: str = "tower",
+    seed: int = 0,
+    device: str = "cpu",
+) -> Towers:
     """Towers of that name, with their weights.
 
     Parameters
@@ -86,7 +107,10 @@ def make_towers(name: str, *, image_size: int | None = None, seed: int = 0, devi
         the MiniLM sentence encoder, both out of installed packages), or any open_clip ``model:tag`` such as
         "ViT-B-16:openai", which downloads; "ViT-B-16:random" has the shape without the weights.
     image_size
-        Side in pixels; omitted, what the tower was made for.
+        Width in pixels; omitted, what the tower was made for.
+    crop, exposure
+        Part of the radiograph, of `koa_kit.model.crops.CROPS`, and how it is normalised, of `EXPOSURES`. A transformer
+        sees square images only, so it takes the whole.
     seed
         Of weights that start at random; the global random state is left as it was.
     device
@@ -95,8 +119,10 @@ def make_towers(name: str, *, image_size: int | None = None, seed: int = 0, devi
     Raises
     ------
     KoaError
-        If the name is unknown, a weights package is missing or its file is not the published one.
+        If a name is unknown, a weights package is missing or its file is not the published one.
     """
+    if exposure not in EXPOSURES:
+        raise KoaError(f"There is no exposure {exposure!r}.", remedy=f"Choose from {', '.join(EXPOSURES)}.")
     makers = {"koa-tiny": _koa_tiny, "lite0-minilm": _lite0_minilm}
     maker = makers.get(name) or (partial(_open_clip, name=name) if ":" in name else None)
     if maker is None:
@@ -107,6 +133,10 @@ def make_towers(name: str, *, image_size: int | None = None, seed: int = 0, devi
     with _quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         towers = maker(image_size=image_size)
+    towers.crop, towers.own_exposure = crop, towers.own_exposure or exposure == "own"
+    height, width = towers.image_shape
+    if height != width and not towers.channels_last:
+        raise KoaError(f"{name} sees square images only.", where=f"crop={crop}", remedy="Choose crop=whole.")
     towers.image.to(device)
     towers.text.to(device)
     if towers.channels_last:

@@ -166,6 +166,8 @@ def start_weights(config: TrainConfig) -> dict[str, Tensor]:
         config.towers,
         config.prompts,
         image_size=config.image_size,
+        crop=config.crop,
+        exposure=config.exposure,
         locked=config.locked,
         head=config.head,
         seed=config.seed,

@@ -89,9 +89,13 @@ def fine_tuned(towers: str, image_size: int | None, device: str, choices: dict) 
         towers,
         config.prompts,
         image_size=image_size,
+        crop=config.crop,
+        exposure=config.exposure,
         locked=config.locked,
         flip_pooling=config.method == "flip_pooling",
         feature_dropout=config.feature_dropout,
+        head=config.head,
+        link=config.link,
         device=device,
     )
     if config.trained_blocks:
@@ -114,10 +118,9 @@ class BareTower:
 
     def __init__(self, model: ClipKoa, images: int):
         self.tower, self.device, self.dtype = model.image_tower, model.logit_scale.device, model.compute_dtype
-        size = model.towers.image_size
         layout = torch.channels_last if model.towers.channels_last else torch.contiguous_format
         random = torch.Generator().manual_seed(0)
-        pixels = torch.randn(images, 3, size, size, generator=random)
+        pixels = torch.randn(images, 3, *model.towers.image_shape, generator=random)
         self.pixels = pixels.to(self.device).contiguous(memory_format=layout)
         self.gradient: Tensor | None = None
 

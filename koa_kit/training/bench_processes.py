@@ -93,7 +93,7 @@ def _memory(config: TrainConfig, *, dataset, data_dir, knees, steps: int, device
 def memory_of_fit(cohort: Cohort, config: TrainConfig, *, steps: int, device: str | None = None) -> dict[str, float]:
     """Peak memory of this process so far in MB, after `fit` over so many steps with all train knees in memory."""
     train = cohort.split("train")
-    resident = resize_radiographs(train.images, config.image_size, device=choose_device(device))
+    resident = resize_radiographs(train.images, config.image_size, crop=config.crop, device=choose_device(device))
     used = at_least(train, steps * config.batch_size).take(np.arange(steps * config.batch_size))
     val = cohort.split("val")
     part = _joined(used, val.take(np.arange(min(VAL_KNEES, len(val)))))

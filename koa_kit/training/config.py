@@ -10,6 +10,8 @@ import yaml
 from koa_kit.errors import KoaError
 from koa_kit.losses import CONSISTENCY_FORMS, LOSSES
 from koa_kit.model.answers import HEADS
+from koa_kit.model.crops import CROPS
+from koa_kit.model.towers import EXPOSURES
 from koa_kit.paths import replacing
 
 METHODS = {
@@ -38,8 +40,8 @@ class TrainConfig:
     ----------
     towers, prompts
         Names for `make_towers` and `prompt_set`; five texts (or tuples of texts) are prompts of one's own.
-    image_size
-        Side in pixels the image tower sees.
+    image_size, crop, exposure
+        Width in pixels, part and normalisation of what the image tower sees; see `make_towers`.
     method
         One of `METHODS`.
     regime
@@ -87,6 +89,8 @@ class TrainConfig:
     towers: str = "koa-tiny"
     prompts: str | tuple = "paper"
     image_size: int = 80
+    crop: str = "whole"
+    exposure: str = "tower"
     method: str = "plain"
     regime: str = "finetune"
     head: str = "prompts"
@@ -122,6 +126,8 @@ class TrainConfig:
         choices = {
             "method": tuple(METHODS),
             "regime": tuple(REGIMES),
+            "crop": tuple(CROPS),
+            "exposure": tuple(EXPOSURES),
             "head": tuple(HEADS),
             "loss": tuple(LOSSES),
             "form": CONSISTENCY_FORMS,

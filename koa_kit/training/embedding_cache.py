@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from koa_kit.data.cohort import Cohort
 from koa_kit.model import ClipKoa
+from koa_kit.model.crops import crop_rows, crop_shape
 from koa_kit.model.towers import state_sha256
 from koa_kit.paths import cache_dir, replacing
 from koa_kit.training.memory import release_pages, tune_memory
@@ -23,18 +24,23 @@ Progress = Callable[[int, int], None]
 """Called with (done, total) as work goes on."""
 
 
-def resize_radiographs(images: np.ndarray, size: int, *, device: str = "cpu", batch: int = 256) -> Tensor:
-    """uint8 tensor ``(N, size, size)`` on `device`: the whole cohort at the size a tower sees, ready to index.
+def resize_radiographs(
+    images: np.ndarray, size: int, *, crop: str = "whole", device: str = "cpu", batch: int = 256
+) -> Tensor:
+    """uint8 tensor on `device`, ``(N, size, size)`` or lower where cropped: all radiographs as a tower sees them.
 
-    Resampled bilinearly with antialiasing, once, rather than for every epoch.
+    Resampled bilinearly with antialiasing, once, rather than for every epoch. `crop` is one of
+    `koa_kit.model.crops.CROPS`.
     """
-    if images.shape[1:] == (size, size):
+    shape = crop_shape(size, crop)
+    images = images[:, crop_rows(images.shape[1], crop)]
+    if images.shape[1:] == shape:
         # a copy: torch warns of arrays that cannot be written, as those of a mapped file
         return torch.from_numpy(np.array(images)).to(device)
-    small = torch.empty((len(images), size, size), dtype=torch.uint8)
+    small = torch.empty((len(images), *shape), dtype=torch.uint8)
     for start in range(0, len(images), batch):
         pixels = torch.from_numpy(np.array(images[start : start + batch])).float()[:, None]
-        resized = functional.interpolate(pixels, (size, size), mode="bilinear", antialias=True, align_corners=False)
+        resized = functional.interpolate(pixels, shape, mode="bilinear", antialias=True, align_corners=False)
         small[start : start + batch] = resized[:, 0].round().clamp(0, 255).byte()
     release_pages(images)
     return small.to(device)
@@ -84,7 +90,7 @@ def _embed(model: ClipKoa, cohort: Cohort, batch: int, progress: Progress | None
     device = model.logit_scale.device
     if device.type == "cpu":
         tune_memory()
-    images = resize_radiographs(cohort.images, model.towers.image_size, device=device)
+    images = resize_radiographs(cohort.images, model.towers.image_size, crop=model.towers.crop, device=device)
     features = np.empty((len(cohort), 2, model.towers.image_width), dtype=np.float32)
     training = model.training
     model.eval()
@@ -105,6 +111,7 @@ def _key(model: ClipKoa, cohort: Cohort) -> str:
         "tower": towers.name,
         "weights": towers.weights.get("image") if "image" in model.locked else None,
         "size": towers.image_size,
+        "crop": towers.crop,
         "normalisation": [towers.mean, towers.std, towers.own_exposure],
         "resampling": "bilinear, antialiased, rounded to uint8",
         "cohort": cohort.fingerprint,

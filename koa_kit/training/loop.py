@@ -130,6 +130,8 @@ def _fit(cohort, config, folder, processes, resume, save_minutes, on_epoch, on_e
             config.towers,
             config.prompts,
             image_size=config.image_size,
+            crop=config.crop,
+            exposure=config.exposure,
             locked=config.locked,
             flip_pooling=config.method == "flip_pooling",
             feature_dropout=config.feature_dropout,

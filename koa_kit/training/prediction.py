@@ -89,7 +89,8 @@ def grade_images(
     training = model.training
     model.eval()
     with torch.inference_mode():
-        pixels = resize_radiographs(np.asarray(images), model.towers.image_size, device=model.logit_scale.device)
+        towers, device = model.towers, model.logit_scale.device
+        pixels = resize_radiographs(np.asarray(images), towers.image_size, crop=towers.crop, device=device)
         if canonical_side:
             left = torch.tensor([side == "L" for side in sides], device=pixels.device)
             pixels = torch.where(left[:, None, None], pixels.flip(-1), pixels)

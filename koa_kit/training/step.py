@@ -113,10 +113,9 @@ def flops_per_image(model: ClipKoa) -> int:
 
     Counted in evaluation mode on an empty image, so that no statistic and no random number changes.
     """
-    size = model.towers.image_size
     training = model.training
     model.eval()
-    image = torch.zeros(1, size, size, device=model.logit_scale.device)
+    image = torch.zeros(1, *model.towers.image_shape, device=model.logit_scale.device)
     counted = count_flops(lambda: model.image_features(image).sum().backward())
     model.zero_grad(set_to_none=True)
     model.train(training)

@@ -61,9 +61,9 @@ class ImageViews:
 
     def __init__(self, model: ClipKoa, cohort: Cohort, *, canonical_side: bool, **_):
         self.model = model
-        size, device = model.towers.image_size, model.logit_scale.device
-        fits = device.type != "cuda" or len(cohort) * size**2 < torch.cuda.mem_get_info(device)[0] / 2
-        self.images = resize_radiographs(cohort.images, size, device=device if fits else "cpu")
+        (height, width), device = model.towers.image_shape, model.logit_scale.device
+        fits = device.type != "cuda" or len(cohort) * height * width < torch.cuda.mem_get_info(device)[0] / 2
+        self.images = resize_radiographs(cohort.images, width, crop=model.towers.crop, device=device if fits else "cpu")
         if canonical_side:
             left = left_knees(cohort).to(self.images.device)
             self.images = torch.where(left[:, None, None], self.images.flip(-1), self.images)
@@ -79,7 +79,7 @@ class ImageViews:
     def inputs(
         self, rows: Tensor, *, mirrored: Tensor | None = None, changes: Tensor | None = None, strength: float = 0.0
     ) -> Tensor:
-        """Images ``(n, size, size)`` of these rows where the model is, mirrored and augmented as asked."""
+        """Images ``(n, height, width)`` of these rows where the model is, mirrored and augmented as asked."""
         images = self.images[rows.to(self.device)].to(self.model.logit_scale.device, non_blocking=True)
         if mirrored is not None:
             images = torch.where(mirrored.to(images.device)[:, None, None], images.flip(-1), images)
