@@ -15,9 +15,13 @@ from koa_kit.error_analysis.figures import (
     similarity_figure,
 )
 from koa_kit.error_analysis.gallery import confused, gallery_figure
+from koa_kit.error_analysis.grid_results import read_rows
 from koa_kit.error_analysis.intervals import intervals
 from koa_kit.error_analysis.metrics import METRIC_LABELS, METRICS, confusion, metrics, per_grade, sub_confusion
 from koa_kit.error_analysis.predictions import check_predictions, flip_averaged, read_predictions
+from koa_kit.error_analysis.seed_figures import recall_against_accuracy_figure, rows_figure
+from koa_kit.error_analysis.seeds import compare_rows, holm, seed_intervals, seed_values
+from koa_kit.error_analysis.verdicts import outcome, verdicts
 
 # These need ipywidgets or plotly, which come with the notebooks' extra.
 _HOMES = {
@@ -36,6 +40,7 @@ __all__ = [
     "ceiling_figure",
     "check_predictions",
     "compare",
+    "compare_rows",
     "comparison_figure",
     "confused",
     "confusion",
@@ -46,20 +51,28 @@ __all__ = [
     "flip_averaged",
     "flip_figure",
     "gallery_figure",
+    "holm",
     "intervals",
     "kl1_figure",
     "mcnemar",
     "metrics",
+    "outcome",
     "paired_difference",
     "per_grade",
     "read_predictions",
+    "read_rows",
+    "recall_against_accuracy_figure",
     "recall_figure",
     "reliability",
     "reliability_figure",
+    "rows_figure",
+    "seed_intervals",
+    "seed_values",
     "similarity_figure",
     "similarity_scatter",
     "sub_confusion",
     "temperature",
+    "verdicts",
 ]
 
 

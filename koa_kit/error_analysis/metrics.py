@@ -56,7 +56,7 @@ def metrics(predictions: pd.DataFrame) -> dict[str, float]:
         ``flip_disagreement``, share of knees whose grade changes when flipped; ``kl1_recall``, ``kl1_precision``,
         ``kl1_f1``.
     """
-    from sklearn.metrics import accuracy_score, cohen_kappa_score, mean_absolute_error, roc_auc_score
+    from sklearn.metrics import accuracy_score, mean_absolute_error, roc_auc_score
 
     check_predictions(predictions)
     kl, pred = predictions["kl"].to_numpy(int), predictions["pred"].to_numpy(int)
@@ -66,7 +66,7 @@ def metrics(predictions: pd.DataFrame) -> dict[str, float]:
     return {
         "accuracy": float(accuracy_score(kl, pred)),
         "balanced_accuracy": float(grades["recall"].mean()),
-        "qwk": float("nan") if _one_grade(kl, pred) else float(cohen_kappa_score(kl, pred, weights="quadratic")),
+        "qwk": _qwk(kl, pred),
         "mae": float(mean_absolute_error(kl, pred)),
         "macro_f1": float(grades["f1"].mean()),
         "auc_kl2": float("nan")
@@ -80,8 +80,13 @@ def metrics(predictions: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def _one_grade(kl: np.ndarray, pred: np.ndarray) -> bool:
-    return len({*kl, *pred}) == 1
+def _qwk(kl: np.ndarray, pred: np.ndarray) -> float:
+    from sklearn.metrics import cohen_kappa_score
+
+    if len({*kl, *pred}) == 1:
+        return float("nan")
+    # all five grades named: where one is absent, distance would be counted in the grades that are left
+    return float(cohen_kappa_score(kl, pred, labels=list(GRADES), weights="quadratic"))
 
 
 def definite_probability(predictions: pd.DataFrame) -> np.ndarray:

@@ -37,7 +37,7 @@ def test_metrics_are_scikit_learns(predictions):
     assert set(found) == set(METRICS)
     assert found["accuracy"] == sk.accuracy_score(kl, pred)
     assert found["balanced_accuracy"] == pytest.approx(sk.balanced_accuracy_score(kl, pred))
-    assert found["qwk"] == pytest.approx(sk.cohen_kappa_score(kl, pred, weights="quadratic"))
+    assert found["qwk"] == pytest.approx(sk.cohen_kappa_score(kl, pred, labels=FIVE, weights="quadratic"))
     assert found["mae"] == pytest.approx(sk.mean_absolute_error(kl, pred))
     assert found["macro_f1"] == pytest.approx(sk.f1_score(kl, pred, average="macro"))
     score = predictions[["p2", "p3", "p4"]].astype(float).sum(axis=1)
@@ -86,7 +86,7 @@ def test_metrics_of_counts_agree_with_scikit_learn_for_any_matrix(cells):
         assert found["balanced_accuracy"] == pytest.approx(sk.balanced_accuracy_score(kl, pred))
     assert found["macro_f1"] == pytest.approx(sk.f1_score(kl, pred, average="macro", zero_division=np.nan))
     if len({*kl, *pred}) > 1:
-        assert found["qwk"] == pytest.approx(sk.cohen_kappa_score(kl, pred, weights="quadratic"))
+        assert found["qwk"] == pytest.approx(sk.cohen_kappa_score(kl, pred, labels=FIVE, weights="quadratic"))
     else:
         assert np.isnan(found["qwk"])
     tables = sk.precision_recall_fscore_support(kl, pred, labels=FIVE, zero_division=np.nan)
@@ -264,3 +264,10 @@ def test_a_comparison_has_a_row_for_each_method_and_metric(predictions):
 
 def test_probabilities_of_made_up_knees_are_softmax(predictions):
     np.testing.assert_allclose(probabilities(predictions).sum(1), 1, atol=1e-5)
+
+
+def test_kappa_measures_distance_in_grades_where_a_grade_is_absent(predictions):
+    few = predictions.assign(kl=np.arange(len(predictions)) % 2 * 4, pred=np.arange(len(predictions)) % 3 % 2)
+    expected = bootstrap(few, ["qwk"], draws=1)["qwk"][0]
+    assert not {2, 3} & {*few["kl"], *few["pred"]}
+    assert metrics(few)["qwk"] == pytest.approx(expected)
