@@ -7,7 +7,7 @@ import re
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 from threading import Lock
@@ -146,8 +146,10 @@ def run_grid(
     ------
     KoaError
         If the knees cannot be loaded, the backend is unknown, not installed or not reached, or cells are not distinct.
+        If a finished cell in `folder` has other choices than the one of its name: nothing is trained over it.
     """
     cells = list(cells)
+    _require_nothing_lost(cells, Path(folder))
     _require_distinct(cells)
     require_usable(backend, jobs, threads, scheduler)
     cohort = load_cohort(dataset, data_dir=data_dir)  # now, so that not every cell finds out that there are no knees
@@ -242,6 +244,22 @@ def _failure(error: Exception, target: Path) -> dict:
     with suppress(OSError, KoaError), replacing(target / FAILURE) as path:
         path.write_text(f"{said}\n\n{''.join(traceback.format_exception(error))}", encoding="utf-8")
     return {"status": "failed", "message": " ".join(said.split())}
+
+
+def _require_nothing_lost(cells: Sequence[Cell], folder: Path) -> None:
+    for cell in cells:
+        there = folder / cell.name
+        if not (there / "metrics.json").is_file():
+            continue
+        found, asked = asdict(TrainConfig.read(there / "config.yaml")), asdict(cell.config)
+        if differing := [
+            f"{name}: {found[name]!r} there, {asked[name]!r} asked" for name in asked if asked[name] != found[name]
+        ]:
+            raise KoaError(
+                f"A finished cell of this name has other choices ({'; '.join(differing)}).",
+                where=there,
+                remedy="Give the grid another name, or remove that folder.",
+            )
 
 
 def _require_distinct(cells: Sequence[Cell]) -> None:

@@ -241,3 +241,11 @@ def test_the_command_prints_every_cell_and_ends_with_1_if_one_failed(finished, d
     assert told["cells"][0]["status"] == "failed"
     assert told["summary"][0]["failed"] == 1
     assert os.listdir(tmp_path / "broken" / "plain" / "seed-0") == ["failure.txt"]
+
+
+def test_a_grid_with_other_choices_does_not_train_over_finished_cells(finished, dataset):
+    folder, _ = finished
+    before = written(folder)
+    with pytest.raises(KoaError, match=r"epochs: 2 there, 3 asked(.|\n)*another name"):
+        run_grid(grid(QUICK.with_changes(epochs=3), METHODS, range(2)), folder, dataset=dataset, threads=1)
+    assert written(folder) == before
