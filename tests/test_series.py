@@ -197,13 +197,14 @@ def test_results_must_be_whole(tmp_path):
 
 def test_every_committed_notebook_keeps_the_contract():
     notebooks = find_notebooks()
-    assert [path.stem for path in notebooks][:6] == [
+    assert [path.stem for path in notebooks][:7] == [
         "00_start_here",
         "01_data",
         "02_prompts",
         "03_losses",
         "04_training",
         "05_error_analysis",
+        "06_ablation",
     ]
     assert [str(finding) for path in notebooks for finding in check_committed(path)] == []
     for path in notebooks:

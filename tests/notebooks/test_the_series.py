@@ -73,7 +73,7 @@ def real_claims(real_runs):
 
 def test_every_notebook_claims_something(phantom_claims):
     assert phantom_claims.keys() == set(NAMES)
-    assert len(NAMES) >= 6
+    assert len(NAMES) >= 7
 
 
 def test_a_model_from_scratch_reads_phantoms_of_patients_it_never_met(phantom_claims):
@@ -97,6 +97,32 @@ def test_views_agree_by_construction_under_the_free_baselines(phantom_claims):
     disagree = phantom_claims["04_training"]["flip_disagreement"]
     assert disagree["flip pooling"] == disagree["flip averaging"] == 0
     assert disagree["symmetry consistency"] < disagree["plain"]
+
+
+def test_every_row_of_a_grid_reads_made_up_knees_and_none_beats_the_ceiling(phantom_claims):
+    """QWK of chance is 0; eight rows of two short trainings each."""
+    rows = phantom_claims["06_ablation"]
+    assert "trained here just now on phantom knees" in rows["source"]
+    assert len(rows["qwk_low"]) == 8
+    assert min(rows["qwk_low"].values()) > 0.2
+    assert max(rows["qwk"].values()) < rows["ceiling"]["qwk"]
+    assert max(rows["accuracy"].values()) < rows["ceiling"]["accuracy"]
+
+
+def test_no_row_is_called_better_or_worse_while_its_interval_holds_0(phantom_claims):
+    rows = phantom_claims["06_ablation"]
+    gap, means = rows["symmetry_minus_random_flip"], rows["accuracy"]
+    assert gap["low"] <= gap["difference"] <= gap["high"]
+    assert gap["difference"] == pytest.approx(means["symmetry"] - means["random-flip"])
+    assert rows["verdicts"].keys() == rows["qwk_low"].keys() - {"random-flip"}
+    if gap["low"] <= 0 <= gap["high"]:
+        assert rows["verdicts"]["symmetry"] == "no difference"
+
+
+def test_pooled_and_averaged_views_never_disagree_in_any_training(phantom_claims):
+    disagree = phantom_claims["06_ablation"]["flip_disagreement"]
+    assert disagree["flip-pooling"] == disagree["plain + flip averaging"] == 0
+    assert disagree["symmetry+consistency"] < disagree["plain"]
 
 
 def test_the_real_train_and_val_knees_are_all_there_and_share_no_patient(real_claims):

@@ -1,0 +1,127 @@
+"""Where a comparison of rows comes from: the published table of real knees, or a small grid trained on the spot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from koa_kit.data import load_cohort
+from koa_kit.data.cohort import Cohort
+from koa_kit.data.development import DEVELOPMENT
+from koa_kit.data.phantom.ceiling import ceiling
+from koa_kit.error_analysis.ceiling import CEILING_METRICS, consensus_posterior
+from koa_kit.error_analysis.grid_results import FLIP_AVERAGED, PREDICTIONS, read_rows
+from koa_kit.errors import KoaError
+from koa_kit.paths import resource
+from koa_kit.training.ablation import run_grid
+from koa_kit.training.grid_tables import TABLE
+from koa_kit.training.presets import SIDES
+from koa_kit.training.presets import preset as preset_of
+from koa_kit.training.publishing import publish
+
+if TYPE_CHECKING:
+    from koa_kit.lesson import Lesson
+
+REAL_KNEES = "oai-kl224"
+Rows = dict[str, dict[int, pd.DataFrame]]
+
+
+@dataclass(frozen=True)
+class GridSource:
+    """Rows of a grid, ready to be compared, and where they come from.
+
+    Attributes
+    ----------
+    source
+        One sentence: which cells, on which knees.
+    val, development
+        Row to seed to predictions of the val patients, and of the train patients set aside.
+    cells
+        One line a training: ``row``, then ``cells.csv`` as published.
+    cohort
+        The knees where they were drawn here; ``None`` where only the table was read.
+    """
+
+    source: str
+    val: Rows
+    development: Rows
+    cells: pd.DataFrame
+    cohort: Cohort | None = None
+
+    def ceiling(self) -> dict[str, float]:
+        """Best expected accuracy, QWK and KL1 recall on the val knees; empty where nobody knows the readers."""
+        if self.cohort is None:
+            return {}
+        knees = next(iter(next(iter(self.val.values())).values()))
+        best = ceiling(consensus_posterior(knees, self.cohort))
+        return {name: getattr(best, name) for name in CEILING_METRICS}
+
+
+def grid_for_lesson(
+    lesson: Lesson, *, published: str = "sides-cpu", preset: str = "miniature", seeds: int | None = None
+) -> GridSource:
+    """The published grid of real knees where a lesson asks for them, else a small one of phantoms, trained now.
+
+    Parameters
+    ----------
+    lesson
+        Real knees are read at laptop or full scale with the data set oai-kl224; no data and no training are needed.
+    published
+        Folder below ``results/``.
+    preset
+        Grid to train where nothing is published. Its rows are made for phantoms, so phantoms it is for every data set.
+        The runs are kept in ``OUT_DIR``: a second call reads them.
+    seeds
+        Trainings a row; omitted, as many as the preset says. Of a published grid all are read.
+
+    Raises
+    ------
+    KoaError
+        If a cell cannot be trained.
+    """
+    folder = _published(published)
+    if lesson.dataset == REAL_KNEES and lesson.scale != "smoke" and folder:
+        return _read(folder, "published results of {cells} cells on {knees}")
+    cohort = lesson.cohort(seed=0) if lesson.dataset == "phantom" else load_cohort("phantom")
+    cells = preset_of(preset).cells(seeds=seeds)
+    runs, target = lesson.out_dir / "runs" / preset, lesson.out_dir / "published" / preset
+    table = run_grid(cells, runs, dataset="phantom", device="cpu")
+    failed = table[table["status"] == "failed"]
+    if len(failed):
+        raise KoaError(f"{len(failed)} cells failed: {failed['message'].iloc[0]}", where=runs / failed["cell"].iloc[0])
+    for name in (TABLE, PREDICTIONS):  # a published table only grows, and this one is to hold these cells alone
+        (target / name).unlink(missing_ok=True)
+    publish(cells, table, runs, target, cohort)
+    why = "" if lesson.dataset == "phantom" else f", since nothing of {lesson.dataset} is published for this scale"
+    return _read(target, "{cells} cells trained here just now on {knees} knees, which are made up" + why, cohort)
+
+
+def _published(name: str) -> Path | None:
+    """Folder of a grid that came with the kit, if it did and every row of `SIDES` has been trained for it."""
+    try:
+        folder = resource("results") / name
+    except KoaError:
+        return None
+    if not all((folder / file).is_file() for file in (TABLE, PREDICTIONS)):
+        return None
+    trained = pd.read_csv(folder / TABLE, usecols=["cell"])["cell"].str.rsplit("/", n=1).str[0]
+    return folder if set(SIDES) <= set(trained) else None
+
+
+def _read(folder: Path, source: str, cohort: Cohort | None = None) -> GridSource:
+    cells = pd.read_csv(folder / TABLE)
+    cells.insert(0, "row", cells["cell"].str.rsplit("/", n=1).str[0])
+    source = source.format(cells=len(cells), knees=cells["cohort"].iloc[0])
+    val, development = (
+        _in_order(read_rows(folder, split, flip_averaging=("plain",))) for split in ("val", DEVELOPMENT)
+    )
+    return GridSource(source, val, development, cells, cohort)
+
+
+def _in_order(rows: Rows) -> Rows:
+    """Rows as `SIDES` names them, others behind; flip averaging right after its row."""
+    place = {row: number for number, row in enumerate(SIDES)}
+    return {row: rows[row] for row in sorted(rows, key=lambda row: place.get(row.removesuffix(FLIP_AVERAGED), 99))}

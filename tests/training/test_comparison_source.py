@@ -1,0 +1,123 @@
+"""A lesson's rows come from the published table of real knees, or are trained on phantoms: one record for both."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from koa_kit.data import load_cohort
+from koa_kit.data.development import set_aside
+from koa_kit.errors import KoaError
+from koa_kit.lesson import Lesson
+from koa_kit.training import TrainConfig, comparison_source
+from koa_kit.training.comparison_source import grid_for_lesson
+from koa_kit.training.presets import PRESETS, SIDES, Preset
+
+QUICK = TrainConfig(image_size=32, epochs=1, batch_size=32, development=0.2)
+ROWS = ["plain", "flip-pooling"]
+SMALL = Preset("A test.", "phantom", QUICK, {row: SIDES[row] for row in ROWS}, seeds=1)
+SHOWN = ["plain", "plain + flip averaging", "flip-pooling"]
+
+
+def lesson_of(folder, dataset="phantom", scale="smoke"):
+    return Lesson(dataset, scale, 0, None, folder)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, session_cache):
+    """The small grid as a lesson of phantoms gets it, and where it lies."""
+    folder = tmp_path_factory.mktemp("lesson")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KOA_CACHE_DIR", str(session_cache))
+        patch.setitem(PRESETS, "small", SMALL)
+        return grid_for_lesson(lesson_of(folder), preset="small"), folder
+
+
+@pytest.fixture
+def kit(trained, tmp_path, monkeypatch):
+    """A kit with that grid in its results, said to be of real knees; its predictions are in another order of rows."""
+    home = tmp_path / "results" / "sides-cpu"
+    home.mkdir(parents=True)
+    source = trained[1] / "published" / "small"
+    pd.read_csv(source / "cells.csv").assign(cohort="oai-kl224").to_csv(home / "cells.csv", index=False)
+    pd.read_parquet(source / "predictions.parquet").to_parquet(home / "predictions.parquet")
+    monkeypatch.setattr(comparison_source, "resource", lambda name: tmp_path / name)
+    # so that two rows are the whole comparison
+    monkeypatch.setattr(comparison_source, "SIDES", SMALL.rows)
+    return home
+
+
+def test_rows_trained_on_the_spot_come_in_the_order_of_the_table_with_flip_averaging_beside_plain(trained):
+    grid, _ = trained
+    assert list(grid.val) == list(grid.development) == SHOWN
+    assert grid.source.startswith("2 cells trained here just now on phantom knees")
+    assert list(grid.cells["row"]) == ["flip-pooling", "plain"]
+    assert grid.cells["seconds"].gt(0).all()
+
+
+def test_both_splits_hold_patients_of_their_own(trained):
+    grid, _ = trained
+    cohort = set_aside(load_cohort("phantom"), 0.2)
+    for split, rows in (("val", grid.val), ("development", grid.development)):
+        told = rows["plain"][0]
+        assert set(told["knee_id"]) == set(cohort.split(split).table["knee_id"])
+    assert not set(grid.val["plain"][0]["patient"]) & set(grid.development["plain"][0]["patient"])
+
+
+def test_of_phantoms_the_ceiling_is_known(trained):
+    ceiling = trained[0].ceiling()
+    assert 0.7 < ceiling["accuracy"] < 0.95
+    assert ceiling["kl1_recall"] < ceiling["accuracy"]
+
+
+def test_a_second_call_reads_the_same_runs(trained, monkeypatch):
+    grid, folder = trained
+    monkeypatch.setitem(PRESETS, "small", SMALL)
+    before = (folder / "runs/small/plain/seed-0/metrics.json").stat().st_mtime_ns
+    again = grid_for_lesson(lesson_of(folder), preset="small")
+    assert (folder / "runs/small/plain/seed-0/metrics.json").stat().st_mtime_ns == before
+    assert again.val["plain"][0].equals(grid.val["plain"][0])
+
+
+@pytest.mark.parametrize("scale", ["laptop", "full"])
+def test_published_results_of_real_knees_are_read_without_the_knees(kit, trained, tmp_path, scale):
+    grid = grid_for_lesson(lesson_of(tmp_path / "out", "oai-kl224", scale))
+    assert grid.source == "published results of 2 cells on oai-kl224"
+    assert list(grid.val) == list(grid.development) == SHOWN
+    assert np.array_equal(grid.val["plain"][0]["pred"], trained[0].val["plain"][0]["pred"])
+    assert grid.cohort is None
+    assert grid.ceiling() == {}
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("dataset", "scale"), [("phantom", "laptop"), ("oai-kl224", "smoke")])
+def test_phantoms_and_smoke_scale_never_show_the_published_table(kit, tmp_path, monkeypatch, dataset, scale):
+    monkeypatch.setitem(PRESETS, "small", SMALL)
+    grid = grid_for_lesson(lesson_of(tmp_path / "out", dataset, scale), preset="small")
+    assert "trained here just now on phantom knees" in grid.source
+    assert ("nothing of oai-kl224 is published" in grid.source) == (dataset != "phantom")
+
+
+def test_a_grid_that_lacks_a_row_is_not_shown_as_the_comparison(kit, tmp_path, monkeypatch):
+    monkeypatch.setitem(PRESETS, "small", SMALL)
+    table = pd.read_csv(kit / "cells.csv")
+    table[table["cell"].str.startswith("plain/")].to_csv(kit / "cells.csv", index=False)
+    grid = grid_for_lesson(lesson_of(tmp_path / "out", "oai-kl224", "laptop"), preset="small")
+    assert "trained here just now" in grid.source
+
+
+def test_a_kit_without_results_trains_instead(tmp_path, monkeypatch):
+    def absent(name):
+        raise KoaError("The kit's own results is missing.")
+
+    monkeypatch.setattr(comparison_source, "resource", absent)
+    monkeypatch.setitem(PRESETS, "small", SMALL)
+    grid = grid_for_lesson(lesson_of(tmp_path, "oai-kl224", "laptop"), preset="small", seeds=2)
+    assert "trained here" in grid.source
+    assert set(grid.val["plain"]) == {0, 1}
+
+
+def test_a_grid_with_a_failed_cell_is_told(tmp_path, monkeypatch):
+    broken = Preset("A test.", "phantom", QUICK, {"plain": {"towers": "no-such-tower"}}, seeds=1)
+    monkeypatch.setitem(PRESETS, "small", broken)
+    with pytest.raises(KoaError, match="no-such-tower"):
+        grid_for_lesson(lesson_of(tmp_path), preset="small")
