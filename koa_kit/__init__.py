@@ -20,6 +20,7 @@ _HOMES = {
     "load_checkpoint": "koa_kit.model",
     "TrainConfig": "koa_kit.training",
     "fit": "koa_kit.training",
+    "load_pretrained": "koa_kit.training",
     "predict": "koa_kit.training",
 }
 __all__ = sorted(_HOMES)

@@ -8,6 +8,7 @@ from koa_kit.training.embedding_cache import embed_cohort, resize_radiographs
 from koa_kit.training.loop import fit, fit_or_load
 from koa_kit.training.methods import cost_table, method_predictions, train_methods
 from koa_kit.training.prediction import predict, predictions_table
+from koa_kit.training.pretrained import load_pretrained, package_run
 from koa_kit.training.processes import choose_device
 from koa_kit.training.run import Run, load_run, write_predictions
 
@@ -24,8 +25,10 @@ __all__ = [
     "fit",
     "fit_or_load",
     "grid",
+    "load_pretrained",
     "load_run",
     "method_predictions",
+    "package_run",
     "predict",
     "predictions_table",
     "resize_radiographs",

@@ -13,6 +13,7 @@ from koa_kit.error_analysis.predictions import IDENTITY
 from koa_kit.losses import check_finite
 from koa_kit.model import ClipKoa
 from koa_kit.training.embedding_cache import Progress, resize_radiographs
+from koa_kit.training.memory import tune_memory
 from koa_kit.training.views import FeatureViews, ImageViews
 
 
@@ -48,6 +49,8 @@ def predict(
         If a logit is not finite.
     """
     kind = FeatureViews if "image" in model.locked else ImageViews
+    if model.logit_scale.device.type == "cpu":
+        tune_memory()
     views = kind(model, cohort, canonical_side=canonical_side, progress=progress)
     training = model.training
     model.eval()
