@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from koa_kit.error_analysis.predictions import IDENTITY, VIEWS, check_predictions, flip_averaged, similarities
+from koa_kit.error_analysis.predictions import IDENTITY, VIEWS, check_predictions, flip_averaged, predictions_table
 from koa_kit.errors import KoaError
 from koa_kit.style import GRADES
 
@@ -32,15 +32,9 @@ def cell_tables(predictions: pd.DataFrame) -> pd.DataFrame:
 
 def whole(kept: pd.DataFrame) -> pd.DataFrame:
     """Predictions table from what `compact` kept."""
-    table = kept[[*IDENTITY, *SIMILARITIES]].reset_index(drop=True)
-    columns = {name: table[name].astype(str) if name in _TEXTS else table[name] for name in IDENTITY}
-    for view in VIEWS:
-        s = similarities(table, view)
-        p = np.exp(s - s.max(1, keepdims=True))
-        p /= p.sum(1, keepdims=True)
-        columns |= {f"s{grade}{view}": s[:, grade] for grade in GRADES}
-        columns |= {f"p{grade}{view}": p[:, grade] for grade in GRADES} | {f"pred{view}": s.argmax(1)}
-    return check_predictions(pd.DataFrame(columns))
+    texts = {name: str for name in _TEXTS if name in IDENTITY}
+    logits = kept[list(SIMILARITIES)].to_numpy().reshape(-1, len(VIEWS), len(GRADES))
+    return check_predictions(predictions_table(kept[list(IDENTITY)].astype(texts), logits))
 
 
 def read_rows(

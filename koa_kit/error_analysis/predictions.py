@@ -43,6 +43,18 @@ def read_predictions(path: str | os.PathLike) -> pd.DataFrame:
     return check_predictions(predictions, where=path)
 
 
+def predictions_table(table: pd.DataFrame, logits: np.ndarray) -> pd.DataFrame:
+    """Predictions table from a cohort's table and logits ``(N, 2, 5)`` of each knee and its mirror image."""
+    shifted = np.exp(logits - logits.max(-1, keepdims=True))
+    probabilities = shifted / shifted.sum(-1, keepdims=True)
+    columns = {name: table[name].to_numpy() for name in IDENTITY}
+    for view, suffix in enumerate(VIEWS):
+        for letter, values in (("s", logits), ("p", probabilities)):
+            columns |= {f"{letter}{grade}{suffix}": values[:, view, grade] for grade in range(logits.shape[-1])}
+        columns[f"pred{suffix}"] = logits[:, view].argmax(-1)
+    return pd.DataFrame(columns)
+
+
 def check_predictions(predictions: pd.DataFrame, *, where: object = "predictions") -> pd.DataFrame:
     """`predictions` itself, if it is a predictions table.
 

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 
 from koa_kit.data.cohort import Cohort
-from koa_kit.error_analysis.predictions import IDENTITY
+from koa_kit.error_analysis.predictions import predictions_table
 from koa_kit.losses import check_finite
 from koa_kit.model import ClipKoa
 from koa_kit.training.embedding_cache import Progress, resize_radiographs
@@ -101,15 +101,3 @@ def grade_images(
     model.train(training)
     check_finite(logits, "grades of radiographs")
     return logits.softmax(-1).numpy()
-
-
-def predictions_table(table: pd.DataFrame, logits: np.ndarray) -> pd.DataFrame:
-    """Predictions table from a cohort's table and logits ``(N, 2, 5)`` of each knee and its mirror image."""
-    shifted = np.exp(logits - logits.max(-1, keepdims=True))
-    probabilities = shifted / shifted.sum(-1, keepdims=True)
-    columns = {name: table[name].to_numpy() for name in IDENTITY}
-    for view, suffix in enumerate(("", "_flip")):
-        for letter, values in (("s", logits), ("p", probabilities)):
-            columns |= {f"{letter}{grade}{suffix}": values[:, view, grade] for grade in range(logits.shape[-1])}
-        columns[f"pred{suffix}"] = logits[:, view].argmax(-1)
-    return pd.DataFrame(columns)
