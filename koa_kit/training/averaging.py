@@ -13,9 +13,9 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from koa_kit.data.cohort import Cohort
 from koa_kit.errors import KoaError
-from koa_kit.model import ClipKoa, make_model
-from koa_kit.model.blocks import train_last_blocks
+from koa_kit.model import ClipKoa
 from koa_kit.training.config import TrainConfig
+from koa_kit.training.untrained import untrained_model
 
 if TYPE_CHECKING:
     from koa_kit.training.run import Run
@@ -160,19 +160,9 @@ def start_weights(config: TrainConfig) -> dict[str, Tensor]:
     Parameters
     ----------
     config
-        Its towers, prompts, image_size, regime, train_text, trained_blocks and seed decide.
+        Of the run.
     """
-    model = make_model(
-        config.towers,
-        config.prompts,
-        image_size=config.image_size,
-        crop=config.crop,
-        exposure=config.exposure,
-        locked=config.locked,
-        head=config.head,
-        seed=config.seed,
-    )
-    train_last_blocks(model, config.trained_blocks)
+    model = untrained_model(config)
     prefixes = ("image_tower.", "text_tower.")
     if model.towers.aligned:
         prefixes += ("image_projection.", "text_projection.")

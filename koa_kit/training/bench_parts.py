@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 
 from koa_kit.data.cohort import Cohort
-from koa_kit.model import ClipKoa, make_model
-from koa_kit.model.blocks import train_last_blocks
+from koa_kit.model import ClipKoa
 from koa_kit.training.config import TrainConfig
 from koa_kit.training.order import Batch, KneeOrder
 from koa_kit.training.step import TrainingStep, compute_dtype
 from koa_kit.training.throughput import largest_batch
+from koa_kit.training.untrained import untrained_model
 from koa_kit.training.views import ImageViews
 from koa_kit.versions import versions
 
@@ -85,21 +85,7 @@ def fine_tuned(towers: str, image_size: int | None, device: str, choices: dict) 
     # the towers' small rate keeps a tower that is trained on noise for long from running away
     base = {"towers": towers, "method": "symmetry_consistency", "regime": "finetune", "tower_rate": 0.02}
     config = TrainConfig(**base | choices)
-    model = make_model(
-        towers,
-        config.prompts,
-        image_size=image_size,
-        crop=config.crop,
-        exposure=config.exposure,
-        locked=config.locked,
-        flip_pooling=config.method == "flip_pooling",
-        feature_dropout=config.feature_dropout,
-        head=config.head,
-        link=config.link,
-        device=device,
-    )
-    if config.trained_blocks:
-        train_last_blocks(model, config.trained_blocks)
+    model = untrained_model(config, image_size=image_size, device=device)
     return model, config.with_changes(image_size=model.towers.image_size)
 
 

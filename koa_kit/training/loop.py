@@ -13,8 +13,7 @@ from filelock import FileLock, Timeout
 from koa_kit.data.cohort import Cohort
 from koa_kit.data.development import DEVELOPMENT, set_aside
 from koa_kit.errors import KoaError
-from koa_kit.model import load_checkpoint, make_model, read_record
-from koa_kit.model.blocks import train_last_blocks
+from koa_kit.model import load_checkpoint, read_record
 from koa_kit.training.config import TrainConfig
 from koa_kit.training.embedding_cache import Progress
 from koa_kit.training.epochs import Training
@@ -22,6 +21,7 @@ from koa_kit.training.processes import Processes, find_processes
 from koa_kit.training.run import RESULTS, Run, load_run, write_predictions
 from koa_kit.training.state import begin_state, check_same_run, clear_state, load_state
 from koa_kit.training.step import naming_a_smaller_batch
+from koa_kit.training.untrained import untrained_model
 from koa_kit.versions import versions
 
 
@@ -126,22 +126,7 @@ def _fit(cohort, config, folder, processes, resume, save_minutes, on_epoch, on_e
     on_gpu = [processes.device] if processes.device.type == "cuda" else []
     with torch.random.fork_rng(devices=on_gpu), naming_a_smaller_batch(config):
         torch.manual_seed(config.seed)
-        model = make_model(
-            config.towers,
-            config.prompts,
-            image_size=config.image_size,
-            crop=config.crop,
-            exposure=config.exposure,
-            locked=config.locked,
-            flip_pooling=config.method == "flip_pooling",
-            feature_dropout=config.feature_dropout,
-            head=config.head,
-            link=config.link,
-            seed=config.seed,
-            device=str(processes.device),
-        )
-        if config.trained_blocks:
-            train_last_blocks(model, config.trained_blocks)
+        model = untrained_model(config, device=str(processes.device))
         # only now: a misspelt tower or prompt set must not cost the run that was here
         if processes.main:
             _prepare(folder, config, cohort, processes, resume)
