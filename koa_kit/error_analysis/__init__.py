@@ -21,6 +21,7 @@ from koa_kit.error_analysis.metrics import METRIC_LABELS, METRICS, confusion, me
 from koa_kit.error_analysis.predictions import check_predictions, flip_averaged, read_predictions
 from koa_kit.error_analysis.seed_figures import recall_against_accuracy_figure, rows_figure
 from koa_kit.error_analysis.seeds import compare_rows, holm, seed_intervals, seed_values
+from koa_kit.error_analysis.steadiness import steadiness, steadiness_figure
 from koa_kit.error_analysis.verdicts import outcome, verdicts
 
 # These need ipywidgets or plotly, which come with the notebooks' extra.
@@ -70,6 +71,8 @@ __all__ = [
     "seed_values",
     "similarity_figure",
     "similarity_scatter",
+    "steadiness",
+    "steadiness_figure",
     "sub_confusion",
     "temperature",
     "verdicts",

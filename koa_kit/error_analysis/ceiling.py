@@ -17,7 +17,7 @@ from koa_kit.style import ACCENT, FAINT, INK
 CEILING_METRICS = ("accuracy", "qwk", "kl1_recall")
 
 
-def consensus_posterior(predictions: pd.DataFrame, cohort: Cohort) -> np.ndarray | None:
+def consensus_posterior(predictions: pd.DataFrame, cohort: Cohort | None) -> np.ndarray | None:
     """Probability of every consensus grade of the predicted knees, ``(N, 5)``; ``None`` where nobody knows the readers.
 
     Known for phantoms, whose table holds the signs (`koa_kit.data.phantom`); of real knees only one grade is known.
@@ -27,7 +27,7 @@ def consensus_posterior(predictions: pd.DataFrame, cohort: Cohort) -> np.ndarray
     KoaError
         If a predicted knee is not in the cohort.
     """
-    if not set(SIGNS) <= set(cohort.table):
+    if cohort is None or not set(SIGNS) <= set(cohort.table):
         return None
     knees = cohort.table.set_index("knee_id")
     if missing := sorted(set(predictions["knee_id"]) - set(knees.index)):

@@ -109,7 +109,12 @@ def image_finder(images: Cohort | np.ndarray, table: pd.DataFrame) -> Callable[[
 
 
 def gallery_figure(
-    images: Cohort | np.ndarray, table: pd.DataFrame, *, columns: int = 5, limit: int = 10, title: str | None = None
+    images: Cohort | np.ndarray | None,
+    table: pd.DataFrame,
+    *,
+    columns: int = 5,
+    limit: int = 10,
+    title: str | None = None,
 ) -> Figure:
     """Figure of the first `limit` knees of `table`: X-ray, "KL1 → KL2", and the similarities to the five prompts.
 
@@ -119,7 +124,7 @@ def gallery_figure(
     Parameters
     ----------
     images
-        A cohort, or images ``(N, H, W)`` row for row with `table`.
+        A cohort, or images ``(N, H, W)`` row for row with `table`; ``None`` shows the similarities alone.
     table
         Predictions, for example from `confused`.
     columns, limit
@@ -135,19 +140,21 @@ def gallery_figure(
     check_predictions(table, where="table")
     if columns < 1 or limit < 1:
         raise KoaError("A gallery needs at least one column and one knee.", where=f"columns {columns}, limit {limit}")
-    find = image_finder(images, table)
+    find = None if images is None else image_finder(images, table)
     knees = table.iloc[:limit]
     s = similarities(knees)
     columns = min(columns, len(knees))
     lines = -(-len(knees) // columns)
-    figure = plt.figure(figsize=(2.0 * columns, 2.9 * lines + (0.6 if title else 0.25)), layout="constrained")
+    height = 2.9 if find else 1.25
+    figure = plt.figure(figsize=(2.0 * columns, height * lines + (0.6 if title else 0.25)), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.06, h_pad=0.04, hspace=0.01)
-    grid = figure.add_gridspec(2 * lines, columns, height_ratios=[2.6, 0.62] * lines)
+    grid = figure.add_gridspec(2 * lines, columns, height_ratios=[2.6 if find else 0.01, 0.62] * lines)
     floor = s.min() - 0.06 * (np.ptp(s) or 1)
     for place, (row, knee) in enumerate(zip(s, knees.itertuples(), strict=True)):
         line, column = divmod(place, columns)
         picture = figure.add_subplot(grid[2 * line, column])
-        picture.imshow(find(knee.knee_id), **RADIOGRAPH)
+        if find:
+            picture.imshow(find(knee.knee_id), **RADIOGRAPH)
         picture.set_axis_off()
         picture.set_title(f"KL{knee.kl} → KL{knee.pred}", fontsize=11.5, loc="left", pad=4)
         picture.set_title(str(knee.knee_id), fontsize=8.5, loc="right", pad=4, fontweight="normal")

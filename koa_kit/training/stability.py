@@ -11,17 +11,17 @@ from koa_kit.training.augmentation import augment, draw_changes
 from koa_kit.training.views import ImageViews
 
 
-def augmentation_stability(
+def augmented_answers(
     model: ClipKoa, cohort: Cohort, *, canonical_side: bool = False, views: int = 4, seed: int = 0, batch: int = 64
-) -> dict[str, float]:
-    """How much a model's answers vary when a knee is augmented as in training, at full strength.
+) -> np.ndarray:
+    """Probabilities float64 ``(N, views, 5)`` of each knee when it is augmented as in training, at full strength.
 
     Parameters
     ----------
     model
         Trained model; used in evaluation mode.
     cohort
-        Knees to grade, a few hundred or more.
+        Knees to grade.
     canonical_side
         Mirror every left knee first, for a model that was trained so.
     views
@@ -30,6 +30,25 @@ def augmentation_stability(
         Of the changes: the same for every model that is compared.
     batch
         Knees a forward pass.
+    """
+    knees = ImageViews(model, cohort, canonical_side=canonical_side)
+    generator = torch.Generator().manual_seed(seed)
+    training = model.training
+    model.eval()
+    found = []
+    with torch.inference_mode():
+        for rows in torch.arange(len(cohort)).split(batch):
+            answers = []
+            for _ in range(views):
+                changed = augment(knees.inputs(rows), draw_changes(len(rows), generator))
+                answers.append(model(changed).float().softmax(-1).cpu())
+            found.append(torch.stack(answers, 1).double().numpy())
+    model.train(training)
+    return np.concatenate(found)
+
+
+def augmentation_stability(model: ClipKoa, cohort: Cohort, **options) -> dict[str, float]:
+    """How much a model's answers vary over augmented views; `options` go to `augmented_answers`.
 
     Returns
     -------
@@ -37,23 +56,9 @@ def augmentation_stability(
         ``augmentation_variance``: mean over knees of the variance (n - 1) of the expected grade over views, in grades
         squared. ``augmentation_disagreement``: share of knees not given one grade in all views.
     """
-    knees = ImageViews(model, cohort, canonical_side=canonical_side)
-    generator = torch.Generator().manual_seed(seed)
-    training = model.training
-    model.eval()
-    expected, grades = [], []
-    with torch.inference_mode():
-        for rows in torch.arange(len(cohort)).split(batch):
-            answers = []
-            for _ in range(views):
-                changed = augment(knees.inputs(rows), draw_changes(len(rows), generator))
-                answers.append(model(changed).float().softmax(-1).cpu())
-            p = torch.stack(answers, 1).double().numpy()
-            expected.append(p @ np.arange(p.shape[-1]))
-            grades.append(p.argmax(-1))
-    model.train(training)
-    given = np.concatenate(grades)
+    p = augmented_answers(model, cohort, **options)
+    expected, given = p @ np.arange(p.shape[-1]), p.argmax(-1)
     return {
-        "augmentation_variance": float(np.concatenate(expected).var(1, ddof=1).mean()),
+        "augmentation_variance": float(expected.var(1, ddof=1).mean()),
         "augmentation_disagreement": float((given != given[:, :1]).any(1).mean()),
     }
