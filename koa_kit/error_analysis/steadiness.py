@@ -99,6 +99,6 @@ def steadiness_figure(table: pd.DataFrame, *, seed: int = 0) -> Figure:
     right.vlines(at, low, high, color=ACCENT, linewidth=2)
     right.plot(at, share, "o-", color=ACCENT, markersize=7, linewidth=1)
     right.set(xlabel="lead of the winning prompt over the next", xlim=(0, np.percentile(table["margin"], 98)))
-    right.set_title("A clear lead holds, a close call does not")
+    right.set_title("How close calls and clear ones hold")
     left.set_yticks(np.linspace(0, 1, 6), [f"{share:.0%}" for share in np.linspace(0, 1, 6)])
     return figure

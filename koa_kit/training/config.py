@@ -69,6 +69,10 @@ class TrainConfig:
         See `prompt_cross_entropy`; `grade_weights` are five numbers, or nothing for equal ones.
     augment
         Strength of the batch augmentation, 0 none to 1.
+    mixup
+        Each step shows every knee laid over another of its batch, and asks for both grades by their shares (Zhang et
+        al. 2018, arXiv 1710.09412). A step's share of the other is uniform between 0 and half of this, so 1 is that
+        paper's alpha of 1; 0 mixes nothing.
     feature_dropout
         See `ClipKoa`; for probes.
     patience
@@ -114,6 +118,7 @@ class TrainConfig:
     label_smoothing: float = 0.0
     grade_weights: tuple[float, ...] | None = None
     augment: float = 1.0
+    mixup: float = 0.0
     feature_dropout: float = 0.0
     patience: int = 0
     train_text: bool = False
@@ -146,6 +151,8 @@ class TrainConfig:
         for name in ("warmup", "label_smoothing", "feature_dropout", "ema", "development"):
             if not 0 <= getattr(self, name) < 1:
                 raise KoaError(f"{name} must lie in [0, 1).", where=f"{name}={getattr(self, name)!r}")
+        if not 0 <= self.mixup <= 1:
+            raise KoaError("mixup must lie in [0, 1].", where=f"mixup={self.mixup!r}")
         for name in ("layer_decay", "wise_ft"):
             if not 0 < getattr(self, name) <= 1:
                 raise KoaError(f"{name} must lie in (0, 1].", where=f"{name}={getattr(self, name)!r}")

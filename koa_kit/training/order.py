@@ -22,26 +22,40 @@ class Batch(NamedTuple):
         Boolean ``(n,)``: which are shown as mirror images; None where the method mirrors none at random.
     changes
         float32 ``(6, n)`` from `draw_changes`; None where nothing is augmented.
+    over
+        The batch that is laid over this one, knee on knee, itself without another; None where nothing is mixed.
+    share
+        Share of the other in each picture, 0 to 0.5.
     """
 
     rows: Tensor
     mirrored: Tensor | None
     changes: Tensor | None
+    over: Batch | None = None
+    share: float = 0.0
 
     def to(self, device: str | torch.device) -> Batch:
         """The same batch on another device."""
-        return Batch(*(None if part is None else part.to(device, non_blocking=True) for part in self))
+        own = (None if part is None else part.to(device, non_blocking=True) for part in self[:3])
+        return Batch(*own, self.over.to(device) if self.over else None, self.share)
 
     def part(self, rank: int, count: int) -> Batch:
         """Share of process `rank` among `count`: every process draws the whole batch, and takes its own knees."""
         if count == 1:
             return self
-        rows, mirrored, changes = self
+        rows, mirrored, changes, over, share = self
         return Batch(
             rows.chunk(count)[rank],
             None if mirrored is None else mirrored.chunk(count)[rank],
             None if changes is None else changes.chunk(count, dim=1)[rank],
+            over.part(rank, count) if over else None,
+            share,
         )
+
+    def shifted(self) -> Batch:
+        """The same knees one place further, the last one first."""
+        rows, mirrored, changes = (None if part is None else part.roll(1, -1) for part in self[:3])
+        return Batch(rows, mirrored, changes)
 
 
 class KneeOrder:
@@ -72,6 +86,7 @@ class KneeOrder:
         self.size = min(config.batch_size, knees)
         self.batches = -(-knees // self.size)
         self.random_flip = config.method == "random_flip"
+        self.mixup = config.mixup
         self.augments = config.regime == "finetune" and config.augment > 0
         self.pending = torch.empty(0, dtype=torch.int64)
 
@@ -85,4 +100,8 @@ class KneeOrder:
             self.pending = torch.cat([self.pending, shuffled])
         rows, self.pending = self.pending[: self.size], self.pending[self.size :]
         mirrored = torch.rand(self.size, generator=self.generator) < 0.5 if self.random_flip else None
-        return Batch(rows, mirrored, draw_changes(self.size, self.generator) if self.augments else None)
+        batch = Batch(rows, mirrored, draw_changes(self.size, self.generator) if self.augments else None)
+        if not self.mixup:
+            return batch
+        share = float(torch.rand((), generator=self.generator)) * self.mixup / 2
+        return batch._replace(over=batch.shifted(), share=share)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from koa_kit.errors import KoaError
-from koa_kit.losses import clip_koa_loss
+from koa_kit.losses import LossParts, clip_koa_loss
 from koa_kit.model import ClipKoa
 from koa_kit.training.averaging import WeightAverage
 from koa_kit.training.config import TrainConfig
@@ -84,17 +84,14 @@ class TrainingStep:
         """Loss parts ``(4,)`` of this batch before the step, on the device, in the order of `PARTS`."""
         mine = batch.part(self.processes.rank, self.processes.count)
         with self.clock.data():
-            inputs = self.views.inputs(
-                mine.rows, mirrored=mine.mirrored, changes=mine.changes, strength=self.config.augment
-            )
+            inputs = self._inputs(mine)
         logits, logits_flip = self.model.from_features(*self.views.encode(inputs, flip=self.config.sees_flip))
         gather = self.processes.gather
-        loss = clip_koa_loss(
-            gather(logits),
-            None if logits_flip is None else gather(logits_flip),
-            self.kl[batch.rows.to(self.kl.device)],
-            **self.loss_options,
-        )
+        logits, logits_flip = gather(logits), None if logits_flip is None else gather(logits_flip)
+        loss = self._loss(logits, logits_flip, batch.rows)
+        if batch.over:
+            other = self._loss(logits, logits_flip, batch.over.rows)
+            loss = LossParts(*(torch.lerp(one, two, batch.share) for one, two in zip(loss, other, strict=True)))
         self.optimiser.zero_grad(set_to_none=True)
         loss.total.backward()
         self.processes.sum_gradients(self.trained)
@@ -106,6 +103,15 @@ class TrainingStep:
             self.average.update()
         self.clock.step(len(batch.rows) * (2 if self.config.sees_flip else 1))
         return torch.stack([part.detach() for part in loss])
+
+    def _inputs(self, batch: Batch) -> Tensor:
+        inputs = self.views.inputs(
+            batch.rows, mirrored=batch.mirrored, changes=batch.changes, strength=self.config.augment
+        )
+        return torch.lerp(inputs, self._inputs(batch.over), batch.share) if batch.over else inputs
+
+    def _loss(self, logits: Tensor, logits_flip: Tensor | None, rows: Tensor) -> LossParts:
+        return clip_koa_loss(logits, logits_flip, self.kl[rows.to(self.kl.device)], **self.loss_options)
 
 
 def flops_per_image(model: ClipKoa) -> int:
