@@ -77,7 +77,7 @@ def _cautions(table: pd.DataFrame, others: pd.DataFrame) -> list[str]:
             "trainings, so they are too short."
         )
     noisy = [row.row for row in others.itertuples() if _seeds_rule(row, table)]
-    if noisy:
+    if noisy and few > 1:
         chance = f"{2 * 0.5**few:.0%}"
         where = "every row" if len(noisy) == len(others) > 1 else ", ".join(noisy)
         found.append(

@@ -82,9 +82,8 @@ def grid_for_lesson(
     KoaError
         If a cell cannot be trained.
     """
-    folder = _published(published)
-    if lesson.dataset == REAL_KNEES and lesson.scale != "smoke" and folder:
-        return _read(folder, "published results of {cells} cells on {knees}")
+    if lesson.dataset == REAL_KNEES and lesson.scale != "smoke" and _published(published):
+        return published_grid(published)
     cohort = lesson.cohort(seed=0) if lesson.dataset == "phantom" else load_cohort("phantom")
     cells = preset_of(preset).cells(seeds=seeds)
     runs, target = lesson.out_dir / "runs" / preset, lesson.out_dir / "published" / preset
@@ -97,6 +96,23 @@ def grid_for_lesson(
     publish(cells, table, runs, target, cohort)
     why = "" if lesson.dataset == "phantom" else f", since nothing of {lesson.dataset} is published for this scale"
     return _read(target, "{cells} cells trained here just now on {knees} knees, which are made up" + why, cohort)
+
+
+def published_grid(name: str) -> GridSource:
+    """Grid of real knees that came with the kit.
+
+    Raises
+    ------
+    KoaError
+        If it did not, or a row of `SIDES` was never trained for it.
+    """
+    if folder := _published(name):
+        return _read(folder, "published results of {cells} cells on {knees}")
+    raise KoaError(
+        f"No whole grid {name!r} is published.",
+        where="results",
+        remedy=f"Go on with it: koa ablate --preset {name} --publish results/{name}.",
+    )
 
 
 def _published(name: str) -> Path | None:

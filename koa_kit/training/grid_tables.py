@@ -38,7 +38,13 @@ def grid_table(folder: str | Path) -> pd.DataFrame:
     if not path.is_file():
         raise KoaError("There is no grid here.", where=folder, remedy="Run it first: koa ablate --help.")
     empty_numbers = {name: [""] for name in _NUMBERS}
-    return as_table(pd.read_csv(path, keep_default_na=False, na_values=empty_numbers))
+    return as_table(with_later_choices(pd.read_csv(path, keep_default_na=False, na_values=empty_numbers)))
+
+
+def with_later_choices(table: pd.DataFrame) -> pd.DataFrame:
+    """A table that an earlier version wrote: choices it did not know yet are at their defaults, as they were then."""
+    later = {entry.name: entry.default for entry in fields(TrainConfig) if entry.name not in table}
+    return table.assign(**{name: "" if value is None else value for name, value in later.items()})
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from koa_kit.error_analysis.grid_results import PREDICTIONS, cell_tables, compac
 from koa_kit.errors import KoaError
 from koa_kit.paths import replacing
 from koa_kit.training.ablation import Cell
-from koa_kit.training.grid_tables import TABLE, as_table, cell_row, grid_table
+from koa_kit.training.grid_tables import TABLE, as_table, cell_row, grid_table, with_later_choices
 from koa_kit.training.run import load_run
 from koa_kit.training.stability import augmentation_stability
 
@@ -80,7 +80,7 @@ def _merge(target: Path, rows: pd.DataFrame, predictions: pd.DataFrame) -> None:
     columns = [*as_table(rows).columns, *STABILITY]
     rows = as_table(rows).assign(**{name: rows[name].to_numpy() for name in STABILITY})
     if (target / TABLE).is_file():
-        earlier = pd.read_csv(target / TABLE)
+        earlier = with_later_choices(pd.read_csv(target / TABLE))
         if set(earlier["cohort_fingerprint"]) != set(rows["cohort_fingerprint"]):
             raise KoaError(
                 "The published table is of other knees.", where=target, remedy="Publish into another folder."

@@ -80,6 +80,15 @@ def test_only_cells_with_other_choices_or_seeds_are_left_to_train(published):
     assert unpublished(cells, target / "nowhere") == cells
 
 
+def test_a_table_from_before_a_choice_existed_holds_that_choice_at_its_default(published, tmp_path):
+    cells, _, target = published
+    table = pd.read_csv(target / "cells.csv")
+    table.drop(columns=["mixup", "grade_weights"]).to_csv(tmp_path / "cells.csv", index=False)
+    assert unpublished(cells, tmp_path) == []
+    mixed = [Cell(cell.name, cell.config.with_changes(mixup=0.5), cell.row) for cell in cells]
+    assert unpublished(mixed, tmp_path) == mixed
+
+
 def test_a_grid_of_other_knees_is_not_mixed_in(published):
     cells, folder, target = published
     table = pd.read_csv(folder / "cells.csv").assign(cohort_fingerprint="another")

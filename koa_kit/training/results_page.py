@@ -1,0 +1,109 @@
+"""The results page: tables that follow from what was published, put between marks in a text written by hand."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pandas as pd
+
+from koa_kit import paths
+from koa_kit.error_analysis.intervals import intervals
+from koa_kit.error_analysis.predictions import read_predictions
+from koa_kit.error_analysis.seeds import compare_rows
+from koa_kit.error_analysis.verdicts import verdicts
+from koa_kit.errors import KoaError
+from koa_kit.training.comparison_source import published_grid
+from koa_kit.training.pretrained import DEFAULT
+
+PUBLISHED = (
+    ("ResNet-34, cross-entropy (Chen's code)", "64.0", ".751", ".480", ".12"),
+    ("VGG-19, ordinal loss (Chen 2019)", "69.6", ".841", ".360", ".18"),
+    ("CLIP / CLIP-KOA (2025)", "69.5 / 71.9", "", "", ""),
+    ("ConvNeXt-T ensembles: CE / CORN / CDW-CE", "68.7 / 70.4 / 65.8", ".840 / .823 / .844", ".361 / .374 / .371",
+     ".31 / .10 / .47"),
+)  # fmt: skip
+"""Model, then accuracy %, QWK, MAE and KL1 recall, as their authors give them for the official test split."""
+
+SHOWN = ("accuracy", "balanced_accuracy", "qwk", "mae", "kl1_recall", "kl1_precision", "kl1_f1", "macro_f1", "ece",
+         "flip_disagreement")  # fmt: skip
+CHECKED = ("accuracy", "qwk", "kl1_recall", "ece")
+"""Columns of a grid's table on val, and of the shorter one on the development test."""
+
+
+def model_table(name: str = DEFAULT) -> str:
+    """Markdown table of a packaged model beside published ones; its own rows are computed from its predictions."""
+    lines = ["| model | knees | accuracy % | QWK | MAE | KL1 recall |", "| --- | --- | --- | --- | --- | --- |"]
+    folder = paths.PACKAGE / "pretrained" / name
+    for knees, file in (("development test", "development-predictions.parquet"), ("val", "predictions.parquet")):
+        predictions = read_predictions(folder / file)
+        found = intervals(predictions, metrics=("accuracy", "qwk", "mae", "kl1_recall")).set_index("metric")
+        texts = [_with_interval(found.loc["accuracy"] * 100, ".1f")]
+        texts += [_with_interval(found.loc[metric], ".3f") for metric in ("qwk", "mae", "kl1_recall")]
+        lines.append(f"| `{name}` | {knees}, {len(predictions):,} | {' | '.join(texts)} |")
+    lines += [f"| {row[0]} | official test, 1,656 | {' | '.join(row[1:])} |" for row in PUBLISHED]
+    return "\n".join(lines)
+
+
+def grid_table(name: str, split: str) -> str:
+    """Markdown table of a published grid: mean over trainings ± their standard deviation, one line a row of it."""
+    grid, on_val = published_grid(name), split == "val"
+    rows, metrics = (grid.val, SHOWN) if on_val else (grid.development, CHECKED)
+    table = compare_rows(rows, baseline="random-flip", metrics=metrics, draws=2)
+    cost = grid.cells.groupby("row")[["augmentation_variance", "seconds"]].median()
+    heads = ["row", "trainings", *(metric.replace("_", " ") for metric in metrics)]
+    heads += ["augmentation variance", "seconds"] * on_val
+    lines = [f"| {' | '.join(heads)} |", f"| --- |{' ---: |' * (len(heads) - 1)}"]
+    for row, seeds in rows.items():
+        found = table[table["row"] == row].set_index("metric")
+        texts = [_with_deviation(found.loc[metric]) for metric in metrics]
+        if on_val:
+            steady, seconds = cost.loc[row] if row in cost.index else (float("nan"), 0)
+            texts += ["–" if steady != steady else f"{steady:.3f}", f"{seconds:.0f}"]
+        lines.append(f"| {row} | {len(seeds)} | {' | '.join(texts)} |")
+    return "\n".join(lines)
+
+
+def grid_words(name: str, split: str) -> str:
+    """What a published grid supports, as a list of sentences: accuracy, QWK and KL1 recall beside a random flip."""
+    grid = published_grid(name)
+    rows = grid.val if split == "val" else grid.development
+    table = compare_rows(rows, baseline="random-flip", metrics=("accuracy", "qwk", "kl1_recall"))
+    parts = [verdicts(table, metric) for metric in ("accuracy", "qwk", "kl1_recall")]
+    return "\n\n".join("\n".join([said[0], "", *(f"- {sentence}" for sentence in said[1:])]) for said in parts)
+
+
+WRITERS: dict[str, Callable[..., str]] = {"model": model_table, "grid": grid_table, "words": grid_words}
+
+
+def filled(text: str) -> str:
+    """`text` with everything between ``<!-- table: NAME ARGUMENTS -->`` and ``<!-- end -->`` written anew.
+
+    Raises
+    ------
+    KoaError
+        If a mark names no table.
+    """
+
+    def write(found: re.Match) -> str:
+        name, *arguments = found["what"].split()
+        if name not in WRITERS:
+            raise KoaError(f"There is no table {name!r}.", where=found[0], remedy=f"Choose from {', '.join(WRITERS)}.")
+        return f"<!-- table: {found['what']} -->\n\n{WRITERS[name](*arguments)}\n\n<!-- end -->"
+
+    return re.sub(r"<!-- table: (?P<what>[^>]*?) -->.*?<!-- end -->", write, text, flags=re.DOTALL)
+
+
+def _with_deviation(row: pd.Series) -> str:
+    spread = "" if row["seed_sd"] != row["seed_sd"] else f" ± {row['seed_sd']:.3f}"
+    return f"{row['value']:.3f}{spread}"
+
+
+def _with_interval(row: pd.Series, form: str) -> str:
+    value, low, high = (format(row[name], form) for name in ("value", "low", "high"))
+    return f"{value} ({low} to {high})"
+
+
+if __name__ == "__main__":
+    page = paths.resource("results") / "README.md"
+    page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")
