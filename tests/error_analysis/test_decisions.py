@@ -1,0 +1,298 @@
+"""The same similarities give other grades under another decision, and the curves tell what each would score."""
+
+import itertools
+
+import numpy as np
+import pytest
+from sklearn.metrics import cohen_kappa_score
+
+from koa_kit.error_analysis.decision_curves import ROWS, best_thresholds, kl1_curve, kl1_point, reject_curve
+from koa_kit.error_analysis.decision_figures import decision_figure, reject_figure
+from koa_kit.error_analysis.decisions import Decision, decide, decided, expected_grade
+from koa_kit.error_analysis.metrics import metrics
+from koa_kit.error_analysis.predictions import check_predictions, probabilities, similarities
+from koa_kit.errors import KoaError
+
+TRAINED_ON = (0.4, 0.18, 0.25, 0.13, 0.04)
+DECISIONS = {
+    "default": Decision(),
+    "warm and expecting more doubtful knees": Decision(1.4, 0.3, (0.3, 0.3, 0.2, 0.15, 0.05), TRAINED_ON),
+    "expected grade": Decision(1.2, -0.4, rule="expected_grade"),
+    "thresholds on both sides of KL1": Decision(rule="expected_grade", thresholds=(0.3, 0.8, 1.6, 3.2)),
+    "a threshold at KL1": Decision(rule="expected_grade", thresholds=(0.2, 1.0, 1.7, 2.9)),
+    "every threshold above KL1": Decision(rule="expected_grade", thresholds=(1.2, 1.7, 2.3, 3.2)),
+}
+every_decision = pytest.mark.parametrize("decision", DECISIONS.values(), ids=DECISIONS)
+
+
+@pytest.fixture
+def knees(predictions):
+    return similarities(predictions), predictions["kl"].to_numpy(int)
+
+
+def kappa_by_hand(kl, pred):
+    """Squared distance of the two grades of a knee, against that of any two knees."""
+    by_chance = (np.subtract.outer(kl, pred) ** 2).mean()
+    return 1 - ((kl - pred) ** 2).mean() / by_chance if by_chance else np.nan
+
+
+def decide_by_hand(row, decision):
+    """One knee at a time, by products of probabilities instead of sums of logits."""
+    odds = [np.exp(value / decision.temperature) for value in row]
+    if decision.prior is not None:
+        odds = [o * new / old for o, new, old in zip(odds, decision.prior, decision.trained_on, strict=True)]
+    odds[1] *= np.exp(decision.kl1_bias)
+    p = [o / sum(odds) for o in odds]
+    if decision.rule == "most_likely":
+        return p, p.index(max(p))
+    mean = sum(grade * share for grade, share in enumerate(p))
+    return p, sum(mean > threshold for threshold in decision.thresholds)
+
+
+@every_decision
+def test_decided_knees_are_those_of_a_loop_over_knees(knees, decision):
+    p, grades = decide(knees[0], decision)
+    by_hand = [decide_by_hand(row, decision) for row in knees[0]]
+    assert p == pytest.approx(np.array([row for row, _ in by_hand]))
+    assert grades.tolist() == [grade for _, grade in by_hand]
+
+
+def test_the_default_decision_changes_no_grade_of_a_knee_or_its_mirror_image(predictions):
+    same = decided(predictions, Decision())
+    assert same["pred"].equals(predictions["pred"])
+    assert same["pred_flip"].equals(predictions["pred_flip"])
+    assert probabilities(same, "_flip") == pytest.approx(probabilities(predictions, "_flip"), abs=1e-6)
+
+
+@every_decision
+def test_decided_predictions_hold_the_decision_in_both_views_and_leave_the_given_ones_alone(predictions, decision):
+    before = predictions.copy()
+    after = check_predictions(decided(predictions, decision))
+    assert predictions.equals(before)
+    for view in ("", "_flip"):
+        p, grades = decide(similarities(predictions, view), decision)
+        assert np.array_equal(probabilities(after, view), p)
+        assert np.array_equal(after[f"pred{view}"], grades)
+        s = np.exp(similarities(after, view))
+        assert p == pytest.approx(s / s.sum(1, keepdims=True))
+    assert after[["knee_id", "kl", "file"]].equals(predictions[["knee_id", "kl", "file"]])
+
+
+def test_a_bias_of_log_2_doubles_the_odds_of_kl1_against_every_other_grade(knees):
+    plain, biased = (decide(knees[0], Decision(kl1_bias=bias))[0] for bias in (0, np.log(2)))
+    others = [0, 2, 3, 4]
+    assert biased[:, [1]] / biased[:, others] == pytest.approx(2 * plain[:, [1]] / plain[:, others])
+
+
+def test_a_knee_between_two_grades_gets_the_lower_under_either_rule():
+    between = np.array([[0.0, 0, -1000, -1000, -1000], [-1000, -1000, -1000, 0, 0]])
+    for rule in ("most_likely", "expected_grade"):
+        assert decide(between, Decision(rule=rule))[1].tolist() == [0, 3]
+
+
+def test_expecting_the_grades_of_training_changes_nothing_and_counts_do_as_well_as_shares(knees):
+    plain = decide(knees[0], Decision())[0]
+    assert decide(knees[0], Decision(prior=TRAINED_ON, trained_on=TRAINED_ON))[0] == pytest.approx(plain)
+    counts = Decision(prior=(10, 20, 30, 20, 20), trained_on=(400, 180, 250, 130, 40))
+    assert counts == Decision(prior=(0.1, 0.2, 0.3, 0.2, 0.2), trained_on=TRAINED_ON)
+
+
+def test_correct_probabilities_stay_correct_when_the_shares_of_grades_change():
+    """Severity is normal around each grade: Bayes' rule gives the right probabilities under either shares."""
+    x, expected = np.linspace(-1, 5, 50)[:, None], (0.1, 0.3, 0.3, 0.2, 0.1)
+    loglik = -0.5 * (x - np.arange(5)) ** 2
+    right = np.exp(loglik) * np.array(expected)
+    p, _ = decide(loglik + np.log(TRAINED_ON), Decision(prior=expected, trained_on=TRAINED_ON))
+    assert p == pytest.approx(right / right.sum(1, keepdims=True))
+
+
+@every_decision
+def test_every_row_of_the_curve_is_what_deciding_with_its_bias_scores(knees, decision):
+    s, kl = (values[:60] for values in knees)
+    curve = kl1_curve(s, kl, decision)
+    assert curve["kl1_bias"].is_monotonic_increasing
+    for row in curve.to_dict("records"):
+        pred = np.array([decide_by_hand(knee, _with_bias(decision, row["kl1_bias"]))[1] for knee in s])
+        assert row["accuracy"] == pytest.approx(np.mean(pred == kl))
+        assert row["qwk"] == pytest.approx(kappa_by_hand(kl, pred))
+        assert row["kl1_recall"] == pytest.approx(np.mean(pred[kl == 1] == 1))
+        precision = np.mean(kl[pred == 1] == 1) if (pred == 1).any() else np.nan
+        assert row["kl1_precision"] == pytest.approx(precision, nan_ok=True)
+
+
+@every_decision
+def test_the_present_point_has_the_metrics_of_the_decided_predictions(predictions, knees, decision):
+    point, told = kl1_point(*knees, decision), metrics(decided(predictions, decision))
+    assert point.pop("kl1_bias") == decision.kl1_bias
+    assert point == pytest.approx({name: told[name] for name in point}, nan_ok=True)
+
+
+def _with_bias(decision, bias):
+    fields = ("temperature", "prior", "trained_on", "rule", "thresholds")
+    return Decision(kl1_bias=bias, **{name: getattr(decision, name) for name in fields})
+
+
+def test_the_curve_has_a_row_between_any_two_knees_that_become_kl1_and_runs_from_none_to_all(knees):
+    s, kl = knees
+    curve = kl1_curve(s, kl, Decision())
+    assert len(curve) == len(np.unique(np.delete(s, 1, axis=1).max(1) - s[:, 1])) + 1
+    found = curve["kl1_recall"].to_numpy()
+    assert found[0] == 0
+    assert found[-1] == 1
+    assert (np.diff(found) >= 0).all()
+    assert curve["accuracy"].iloc[-1] == pytest.approx((kl == 1).mean())
+
+
+def test_knees_with_the_same_lead_become_kl1_together(knees):
+    s, kl = (np.concatenate([values, values]) for values in knees)
+    curve = kl1_curve(s, kl, Decision())
+    assert curve.drop(columns="qwk").equals(kl1_curve(*knees, Decision()).drop(columns="qwk"))
+
+
+# a threshold at KL1 itself is left out: far off, the expected grade comes nearer to 1 than rounding can tell
+@pytest.mark.parametrize("name", [name for name in DECISIONS if name != "a threshold at KL1"])
+def test_a_thinned_curve_keeps_its_ends_and_leaves_no_wide_gap(make_predictions, name):
+    decision = DECISIONS[name]
+    many = make_predictions(1500)
+    s, kl = similarities(many), many["kl"].to_numpy(int)
+    curve = kl1_curve(s, kl, decision)
+    assert ROWS / 2 < len(curve) <= ROWS
+    assert curve["kl1_recall"].diff().abs().max() < 0.02
+    for end, bias in ((0, -60.0), (-1, 60.0)):
+        far = kl1_point(s, kl, _with_bias(decision, bias))
+        assert curve["accuracy"].iloc[end] == far["accuracy"]
+    within = _with_bias(decision, curve["kl1_bias"].iloc[57])
+    assert kl1_point(s, kl, within) == pytest.approx(curve.iloc[57].to_dict())
+
+
+def test_a_curve_of_knees_without_kl1_has_no_recall_to_tell(knees):
+    s, kl = knees[0][knees[1] != 1], knees[1][knees[1] != 1]
+    curve = kl1_curve(s, kl, Decision())
+    assert curve["kl1_recall"].isna().all()
+    with pytest.raises(KoaError, match="No knee is KL1"):
+        decision_figure(curve, kl1_point(s, kl, Decision()), kl1_point(s, kl, Decision()))
+
+
+@every_decision
+def test_rejecting_keeps_the_knees_surest_of_their_own_grade(knees, decision):
+    s, kl = knees
+    p, grades = decide(s, decision)
+    curve = reject_curve(p, kl, grades)
+    sure = np.array([row[grade] for row, grade in zip(p, grades, strict=True)])
+    assert len(curve) == len(np.unique(sure))
+    assert curve["kept"].iloc[-1] == 1
+    for row in curve.itertuples():
+        kept = sure >= row.threshold - 1e-12
+        assert row.kept == kept.mean()
+        assert row.accuracy == pytest.approx((kl == grades)[kept].mean())
+        if len({*kl[kept], *grades[kept]}) > 1:
+            kappa = cohen_kappa_score(kl[kept], grades[kept], labels=range(5), weights="quadratic")
+            assert row.qwk == pytest.approx(kappa)
+        else:
+            assert np.isnan(row.qwk)
+
+
+def test_knees_of_equal_confidence_are_rejected_together_whatever_their_order():
+    p = np.array([[0.6, 0.4, 0, 0, 0], [0.6, 0.1, 0.3, 0, 0], [0.9, 0.1, 0, 0, 0], [0, 0.6, 0, 0.4, 0]])
+    curve = reject_curve(p, np.array([0, 2, 0, 3]), p.argmax(1))
+    assert curve["kept"].tolist() == [0.25, 1]
+    assert curve["accuracy"].tolist() == [1, 0.5]
+    assert curve["threshold"].tolist() == pytest.approx([0.9, 0.6])
+
+
+def kappa_of(thresholds, expected, kl):
+    return kappa_by_hand(kl, sum((expected > threshold).astype(int) for threshold in thresholds))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_four_cuts_beat_the_best_thresholds_on_the_knees_they_are_fitted_to(seed):
+    rng = np.random.default_rng(seed)
+    kl = rng.permutation([0, 0, 0, 0, 1, 1, 2, 2, 3, 4])
+    expected = np.round(np.clip(kl + rng.normal(0, 1.2, 10), 0, 4), 1)
+    levels = np.unique(expected)
+    places = np.r_[levels[0] - 1, (levels[:-1] + levels[1:]) / 2, levels[-1] + 1]
+    best = max(kappa_of(cuts, expected, kl) for cuts in itertools.combinations_with_replacement(places, 4))
+    assert kappa_of(best_thresholds(expected, kl), expected, kl) == pytest.approx(best)
+
+
+def test_fitted_thresholds_rise_and_serve_a_decision_also_where_a_grade_is_best_never_given(knees):
+    s, kl = knees
+    without = kl[kl != 1]
+    thresholds = best_thresholds(without.astype(float), without)
+    assert list(thresholds) == sorted(set(thresholds))
+    assert kappa_of(thresholds, without, without) == 1
+    backwards = best_thresholds(4.0 - kl, kl)
+    assert list(backwards) == sorted(set(backwards))
+    assert kappa_of(backwards, 4.0 - kl, kl) == pytest.approx(0)
+    means = expected_grade(decide(s, Decision())[0])
+    fitted = Decision(rule="expected_grade", thresholds=best_thresholds(means, kl))
+    usual = Decision(rule="expected_grade")
+    assert kl1_point(s, kl, fitted)["qwk"] >= kl1_point(s, kl, usual)["qwk"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"temperature": 0},
+        {"temperature": -1.0},
+        {"temperature": "warm"},
+        {"kl1_bias": np.nan},
+        {"kl1_bias": (0.1, 0.2)},
+        {"temperature": None},
+        {"prior": TRAINED_ON},
+        {"prior": (0.5, 0.5), "trained_on": TRAINED_ON},
+        {"prior": (0.5, 0.5, 0, 0, 0), "trained_on": TRAINED_ON},
+        {"trained_on": (0.5, 0.5, 0.1, 0.1, -0.2)},
+        {"rule": "median"},
+        {"thresholds": (0.5, 1.5, 1.5, 3.5)},
+        {"thresholds": (0.5, 1.5, 2.5)},
+    ],
+)
+def test_a_decision_that_makes_no_sense_is_refused(wrong):
+    with pytest.raises(KoaError):
+        Decision(**wrong)
+
+
+@pytest.mark.parametrize("logits", [np.zeros((0, 5)), np.zeros((3, 4)), np.zeros(5), np.full((2, 5), np.inf)])
+def test_logits_that_are_none_are_refused(logits):
+    with pytest.raises(KoaError, match="five finite numbers"):
+        decide(logits, Decision())
+
+
+def test_grades_that_do_not_fit_the_knees_are_refused(knees):
+    s, kl = knees
+    p, grades = decide(s, Decision())
+    for wrong in (kl[1:], kl + 1, kl + 0.5):
+        with pytest.raises(KoaError):
+            kl1_curve(s, wrong, Decision())
+        with pytest.raises(KoaError):
+            reject_curve(p, kl, wrong)
+        with pytest.raises(KoaError):
+            best_thresholds(expected_grade(p), wrong)
+    with pytest.raises(KoaError, match="add up to 1"):
+        reject_curve(s, kl, grades)
+    with pytest.raises(KoaError, match="one grade"):
+        best_thresholds(expected_grade(p), np.ones_like(kl))
+
+
+def test_the_decision_figure_names_both_points_outside_the_axes_also_where_they_are_one(knees):
+    s, kl = knees
+    start = kl1_point(s, kl, Decision())
+    for decision in (Decision(), Decision(kl1_bias=0.7)):
+        point = kl1_point(s, kl, decision)
+        ax = decision_figure(kl1_curve(s, kl, decision), point, start)
+        ax.figure.canvas.draw()
+        names = [text.get_text() for text in ax.get_legend().get_texts()]
+        assert f"{start['accuracy']:.1%}" in names[0]
+        assert f"{point['kl1_recall']:.1%}" in names[1]
+        assert not ax.get_legend().get_window_extent().overlaps(ax.get_window_extent())
+        assert ax.collections[1].get_offsets()[0].tolist() == pytest.approx([point["accuracy"], point["kl1_recall"]])
+
+
+def test_the_reject_figure_ends_where_every_knee_is_answered(knees):
+    p, grades = decide(knees[0], Decision())
+    ax = reject_figure(reject_curve(p, knees[1], grades))
+    accuracy = ax.lines[0].get_xydata()
+    assert accuracy[-1].tolist() == pytest.approx([1, (grades == knees[1]).mean()])
+    assert accuracy[0, 0] >= 0.05
+    assert f"all knees: {(grades == knees[1]).mean():.1%}" in ax.get_title(loc="left") + ax.get_title()
