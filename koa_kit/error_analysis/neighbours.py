@@ -1,0 +1,211 @@
+"""Which knees look alike to the model? Nearest knees of one knee, and pairs that may be the same picture twice.
+
+Two knees are compared by the cosine between their embeddings. Where each knee has two embeddings, its own view and its
+mirror image, the best of own with own, own with mirrored and mirrored with own counts: a left knee may be nearest to a
+right one, and the order of the two knees never matters. (Mirrored with mirrored would only repeat own with own.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from koa_kit.errors import KoaError
+
+UNIT = 1e-2
+"""How far a vector's squared length may lie from 1: float16 caches pass, features that were not normalised do not."""
+ROUNDING = 1e-6
+"""How far the float32 cosine of two equal vectors may fall short of 1."""
+CELLS = 2**22
+"""Cosines held at a time by `near_duplicates`: 16 MB in float32."""
+
+
+def nearest(
+    embeddings: np.ndarray,
+    row: int,
+    *,
+    count: int = 6,
+    patients: Sequence | None = None,
+    same_patient: bool = False,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Row numbers int64 ``(n,)`` and cosines float32 ``(n,)`` of the `count` knees nearest to one knee, nearest first.
+
+    Parameters
+    ----------
+    embeddings
+        Unit vectors ``(N, D)``, or ``(N, 2, D)`` with each knee's own view and its mirror image; float32, other floats
+        are copied.
+    row
+        Row number of the knee asked about, 0 to N - 1; it is never among its own neighbours.
+    count
+        How many; fewer come back where there are fewer other knees.
+    patients
+        Patient of each knee, ``(N,)``. Without it no knee but the one asked about can be left out.
+    same_patient
+        Whether knees of the same patient may be neighbours: the other side and other visits look alike for reasons
+        that teach nothing about the grade.
+
+    Returns
+    -------
+    tuple
+        Knees equally near come in the order of their rows.
+
+    Raises
+    ------
+    KoaError
+        If the embeddings are no unit vectors of knees, or `row`, `count` or `patients` do not fit them.
+    """
+    vectors = _unit_vectors(embeddings)
+    if isinstance(row, bool) or not isinstance(row, int | np.integer) or not 0 <= row < len(vectors):
+        raise KoaError(
+            f"There is no knee in row {row!r}.",
+            where="row",
+            remedy=f"Give a whole number from 0 to {len(vectors) - 1}.",
+        )
+    if count < 1:
+        raise KoaError(f"{count!r} neighbours are none.", where="count", remedy="Ask for one or more.")
+    cosine = _cosines(vectors[row : row + 1], vectors)[0]
+    left_out = np.zeros(len(vectors), bool)
+    if patients is not None and not same_patient:
+        names = _names(patients, len(vectors))
+        left_out = names == names[row]
+    left_out[row] = True
+    cosine[left_out] = -np.inf
+    count = min(count, int((~left_out).sum()))
+    if not count:
+        return np.zeros(0, np.int64), np.zeros(0, np.float32)
+    # all that tie with the last one go into the sort, so that their rows decide and not the partition
+    near = np.flatnonzero(cosine >= np.partition(cosine, -count)[-count])
+    rows = near[np.argsort(-cosine[near], kind="stable")][:count]
+    return rows, cosine[rows].clip(-1, 1)
+
+
+def near_duplicates(
+    embeddings: np.ndarray,
+    patients: Sequence,
+    *,
+    above: float = 0.995,
+    quantile: float | None = None,
+    most: int = 200,
+) -> pd.DataFrame:
+    """Pairs of knees that look alike to the model, most similar first: ``first``, ``second``, ``cosine``,
+    ``same_patient``.
+
+    All pairs are compared, some millions at a time, and only the best are kept: memory does not grow with the square
+    of the knees. A pair of one patient is likely the same knee at two visits or both knees; one of two patients is
+    worth a look: a copied file, or a patient under two names who may then sit in two splits.
+
+    Parameters
+    ----------
+    embeddings
+        Unit vectors ``(N, D)`` or ``(N, 2, D)``, as for `nearest`.
+    patients
+        Patient of each knee, ``(N,)``.
+    above
+        Smallest cosine of a pair, -1 to 1. Embeddings of one model may all lie close together: look at the distribution
+        before trusting a number, or use `quantile`.
+    quantile
+        Instead of `above`, the share of all pairs to pass over, 0 to 1: 0.9999 keeps the most similar ten-thousandth.
+    most
+        Pairs at most, the most similar.
+
+    Returns
+    -------
+    DataFrame
+        ``first`` < ``second`` are row numbers. Pairs equally similar come in the order of their rows.
+
+    Raises
+    ------
+    KoaError
+        If the embeddings are no unit vectors of knees, `patients` do not fit them, or a limit is none.
+    """
+    vectors = _unit_vectors(embeddings)
+    names = _names(patients, len(vectors))
+    if not -1 <= above <= 1:
+        raise KoaError(f"{above!r} is no cosine.", where="above", remedy="Give a number from -1 to 1, as 0.995.")
+    if quantile is not None and not 0 <= quantile < 1:
+        raise KoaError(f"{quantile!r} is no share of the pairs.", where="quantile", remedy="Give for example 0.9999.")
+    if most < 1:
+        raise KoaError(f"{most!r} pairs are none.", where="most", remedy="Ask for one or more.")
+    if quantile is not None:
+        pairs = len(vectors) * (len(vectors) - 1) // 2
+        above, most = -1, max(1, min(most, pairs - int(quantile * pairs)))
+    first, second, cosine = _best_pairs(vectors, above, most)
+    return pd.DataFrame(
+        {"first": first, "second": second, "cosine": cosine, "same_patient": names[first] == names[second]}
+    )
+
+
+def _best_pairs(vectors: np.ndarray, above: float, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    first, second = np.zeros((2, 0), np.int64)
+    cosine = np.zeros(0, np.float32)
+    limit = np.float32(above - ROUNDING)
+    lines = max(1, CELLS // max(len(vectors), 1))
+    for start in range(0, len(vectors), lines):
+        block = _cosines(vectors[start : start + lines], vectors[start:])
+        np.clip(block, -1, 1, out=block)
+        block[np.tri(*block.shape, dtype=bool)] = -np.inf  # a knee with itself, and each pair once
+        up, right = np.nonzero(block >= limit)
+        found = block[up, right]
+        if len(found) > most:
+            keep = found >= np.partition(found, -most)[-most]
+            up, right, found = up[keep], right[keep], found[keep]
+        first, second = np.r_[first, up + start], np.r_[second, right + start]
+        cosine = np.r_[cosine, found]
+        # stable, and blocks come in the order of the rows: of pairs that tie, the earlier ones stay
+        best = np.argsort(-cosine, kind="stable")[:most]
+        first, second, cosine = first[best], second[best], cosine[best]
+        if len(cosine) == most:
+            limit = max(limit, cosine[-1])
+    return first, second, cosine
+
+
+def _cosines(some: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Cosines ``(M, N)`` between knees ``(M, D)`` and ``(N, D)``, or the best over views where there are two."""
+    if some.ndim == 2:
+        return some @ others.T
+    best = some[:, 0] @ others[:, 0].T
+    for own, other in ((0, 1), (1, 0)):
+        np.maximum(best, some[:, own] @ others[:, other].T, out=best)
+    return best
+
+
+def _unit_vectors(embeddings: np.ndarray) -> np.ndarray:
+    vectors = np.asarray(embeddings)
+    if (
+        not np.issubdtype(vectors.dtype, np.floating)
+        or vectors.ndim not in (2, 3)
+        or (vectors.ndim == 3 and vectors.shape[1] != 2)
+        or not vectors.size
+    ):
+        raise KoaError(
+            f"Embeddings of shape {vectors.shape} and type {vectors.dtype} are not those of knees.",
+            where="embeddings",
+            remedy="Give floats (N, D), or (N, 2, D) with each knee and its mirror image.",
+        )
+    vectors = vectors.astype(np.float32, copy=False)
+    squares = np.einsum("...d,...d->...", vectors, vectors)
+    # written so that a nan fails too
+    unit = (abs(squares - 1) <= UNIT).reshape(len(vectors), -1).all(1)
+    if not unit.all():
+        raise KoaError(
+            f"{int((~unit).sum())} knees have an embedding that is no unit vector.",
+            where=f"embeddings, row {int((~unit).argmax())}",
+            remedy="Divide each embedding by its length; one that is not finite or zero cannot be compared.",
+        )
+    return vectors
+
+
+def _names(patients: Sequence, knees: int) -> np.ndarray:
+    names = np.asarray(patients)
+    if names.shape != (knees,):
+        raise KoaError(
+            f"Patients of shape {names.shape} do not fit {knees} knees.",
+            where="patients",
+            remedy="Give one patient a knee, row for row with the embeddings.",
+        )
+    if pd.isna(names).any():
+        raise KoaError("A knee has no patient.", where=f"patients, row {int(pd.isna(names).argmax())}")
+    return names

@@ -1,0 +1,168 @@
+"""A knee's neighbours are the knees the model sees alike, in either view, and pairs too alike are found."""
+
+import numpy as np
+import pytest
+
+from koa_kit.error_analysis import neighbours
+from koa_kit.error_analysis.neighbours import near_duplicates, nearest
+from koa_kit.errors import KoaError
+
+
+def unit(vectors):
+    return (vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)).astype(np.float32)
+
+
+@pytest.fixture
+def embeddings():
+    """60 knees with a view and a mirror image each, that share a direction as those of one model do."""
+    rng = np.random.default_rng(2)
+    return unit(rng.normal(0, 1, (60, 2, 16)) + 0.7)
+
+
+@pytest.fixture
+def patients():
+    return np.array([f"p{row // 2}" for row in range(60)])
+
+
+def by_hand(embeddings, one, other):
+    """Best cosine of two knees, pair of views by pair of views."""
+    pairs = [(embeddings[one, a], embeddings[other, b]) for a, b in ((0, 0), (0, 1), (1, 0))]
+    return max(float(np.dot(a, b)) for a, b in pairs)
+
+
+@pytest.mark.parametrize("views", [1, 2])
+def test_neighbours_are_the_knees_with_the_largest_cosines(embeddings, views):
+    given = embeddings if views == 2 else embeddings[:, 0].copy()
+    reference = embeddings if views == 2 else embeddings[:, :1].repeat(2, 1)
+    for row in (0, 17, 59):
+        cosines = {other: by_hand(reference, row, other) for other in range(60) if other != row}
+        rows, cosine = nearest(given, row, count=5)
+        assert list(rows) == sorted(cosines, key=lambda other: -cosines[other])[:5]
+        assert cosine == pytest.approx([cosines[other] for other in rows], abs=1e-6)
+        assert cosine.dtype == np.float32
+
+
+def test_a_left_knee_is_nearest_to_the_right_one_that_is_its_mirror_image(embeddings):
+    embeddings[40] = embeddings[3, ::-1]
+    rows, cosine = nearest(embeddings, 3, count=1)
+    assert rows[0] == 40
+    assert cosine[0] == pytest.approx(1, abs=1e-6)
+
+
+def test_two_knees_are_as_near_from_either_side(embeddings):
+    for row in range(0, 60, 7):
+        near = dict(zip(*nearest(embeddings, row, count=59), strict=True))
+        for other in (1, 25, 58):
+            back = dict(zip(*nearest(embeddings, other, count=59), strict=True))
+            assert row == other or near[other] == pytest.approx(back[row], abs=1e-6)
+
+
+def test_knees_of_the_same_patient_are_left_out_unless_asked_for(embeddings, patients):
+    embeddings[11] = embeddings[10]
+    assert nearest(embeddings, 10, patients=patients, same_patient=True)[0][0] == 11
+    others = nearest(embeddings, 10, count=60, patients=patients)[0]
+    assert sorted(others) == [row for row in range(60) if patients[row] != patients[10]]
+
+
+def test_equally_near_knees_come_in_the_order_of_their_rows(embeddings):
+    embeddings[[7, 21, 33, 50]] = embeddings[4]
+    assert list(nearest(embeddings, 4, count=3)[0]) == [7, 21, 33]
+
+
+def test_a_knee_without_others_has_no_neighbour(embeddings):
+    rows, cosine = nearest(embeddings[:2], 1, patients=["a", "a"])
+    assert len(rows) == len(cosine) == 0
+
+
+def all_pairs(embeddings):
+    pairs = [(one, other) for one in range(60) for other in range(one + 1, 60)]
+    return sorted(((*pair, by_hand(embeddings, *pair)) for pair in pairs), key=lambda found: -found[2])
+
+
+@pytest.mark.parametrize("cells", [1, 500, 2**22])
+def test_pairs_are_the_most_similar_of_the_whole_table_whatever_the_block(embeddings, patients, monkeypatch, cells):
+    monkeypatch.setattr(neighbours, "CELLS", cells)
+    expected = all_pairs(embeddings)
+    for limit in (expected[29][2] - 1e-4, -1):
+        found = near_duplicates(embeddings, patients, above=limit, most=40)
+        wanted = [pair for pair in expected if pair[2] >= limit][:40]
+        assert list(zip(found["first"], found["second"], strict=True)) == [pair[:2] for pair in wanted]
+        assert found["cosine"].to_numpy() == pytest.approx([pair[2] for pair in wanted], abs=1e-6)
+        assert list(found["same_patient"]) == [one // 2 == other // 2 for one, other, _ in wanted]
+
+
+def test_a_quantile_keeps_that_share_of_all_pairs(embeddings, patients):
+    found = near_duplicates(embeddings, patients, quantile=0.99)
+    expected = all_pairs(embeddings)[: round(0.01 * 60 * 59 / 2)]
+    assert list(zip(found["first"], found["second"], strict=True)) == [pair[:2] for pair in expected]
+
+
+def test_copies_are_found_in_order_and_no_more_than_asked_for(embeddings, patients, monkeypatch):
+    monkeypatch.setattr(neighbours, "CELLS", 120)
+    embeddings[[8, 20, 41]] = embeddings[5]
+    found = near_duplicates(embeddings, patients, above=1)
+    assert list(zip(found["first"], found["second"], strict=True)) == [
+        (5, 8), (5, 20), (5, 41), (8, 20), (8, 41), (20, 41),
+    ]  # fmt: skip
+    fewer = near_duplicates(embeddings, patients, above=1, most=3)
+    assert fewer.equals(found[:3])
+    assert not found["same_patient"].any()
+
+
+def test_no_pair_is_no_error(embeddings, patients):
+    for table in (near_duplicates(embeddings, patients, above=1), near_duplicates(embeddings[:1], ["a"], quantile=0.5)):
+        assert list(table) == ["first", "second", "cosine", "same_patient"]
+        assert table.empty
+
+
+def test_half_precision_and_lists_of_patients_are_taken(embeddings, patients):
+    rows, cosine = nearest(embeddings.astype(np.float16), 2, patients=list(patients))
+    exact = nearest(embeddings, 2, patients=patients)
+    assert cosine == pytest.approx(exact[1], abs=3e-3)
+    assert cosine.dtype == np.float32
+    assert len(rows) == 6
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (lambda e: e[:, :, 0, None] * np.nan, "60 knees .* no unit vector"),
+        (lambda e: 2 * e, "60 knees .* no unit vector"),
+        (lambda e: e.repeat(2, 1), "shape"),
+        (lambda e: e[0, 0], "shape"),
+        (lambda e: e[:0], "shape"),
+        (lambda e: e.astype(int), "type int64"),
+    ],
+)
+def test_embeddings_that_are_no_unit_vectors_are_refused(embeddings, patients, change, what):
+    with pytest.raises(KoaError, match=what):
+        nearest(change(embeddings), 0)
+    with pytest.raises(KoaError, match=what):
+        near_duplicates(change(embeddings), patients)
+
+
+def test_one_knee_whose_embedding_is_not_finite_is_named(embeddings):
+    embeddings[33, 1, 4] = np.inf
+    with pytest.raises(KoaError, match="row 33"):
+        nearest(embeddings, 0)
+
+
+@pytest.mark.parametrize("row", [-1, 60, 1.0, True, "3"])
+def test_a_row_that_is_no_knee_is_refused(embeddings, row):
+    with pytest.raises(KoaError, match="no knee in row"):
+        nearest(embeddings, row)
+
+
+def test_patients_and_limits_that_do_not_fit_are_refused(embeddings, patients):
+    with pytest.raises(KoaError, match="do not fit 60 knees"):
+        nearest(embeddings, 0, patients=patients[:3])
+    with pytest.raises(KoaError, match="no patient"):
+        near_duplicates(embeddings, [None, *patients[1:]])
+    with pytest.raises(KoaError, match="no cosine"):
+        near_duplicates(embeddings, patients, above=1.2)
+    with pytest.raises(KoaError, match="no share"):
+        near_duplicates(embeddings, patients, quantile=1)
+    with pytest.raises(KoaError, match="none"):
+        near_duplicates(embeddings, patients, most=0)
+    with pytest.raises(KoaError, match="none"):
+        nearest(embeddings, 0, count=0)
