@@ -11,6 +11,7 @@ import typer
 
 from koa_kit.commands.ablate import ablate
 from koa_kit.commands.bench import bench
+from koa_kit.commands.explore import explore
 from koa_kit.commands.train import evaluate, train
 from koa_kit.data.commands import app as data_app
 from koa_kit.errors import KoaError
@@ -24,7 +25,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(data_app, name="data")
-for command in (train, evaluate, ablate, bench):
+for command in (train, evaluate, ablate, bench, explore):
     app.command()(command)
 
 DataDir = Annotated[Path | None, typer.Option(help="Folder with one subfolder a data set; default KOA_DATA_DIR.")]

@@ -103,10 +103,7 @@ def begin(
     from koa_kit.style import use_style
 
     check_settings(dataset, scale, seed)
-    for message, category in NOT_THE_READERS_CONCERN:
-        warnings.filterwarnings("ignore", message=message, category=category)
-    # a substitute font looks the same; left alone, matplotlib says so on every page
-    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
+    quieten()
     set_seed(seed)
     use_style()
     show_whole_texts()
@@ -116,6 +113,14 @@ def begin(
     print(" · ".join(f"{name.removesuffix('_torch')} {found}" for name, found in versions(SHOWN_VERSIONS).items()))
     print(f"device {lesson.device} · {os.cpu_count()} cores · data set {dataset} · scale {scale} · seed {seed}")
     return lesson
+
+
+def quieten() -> None:
+    """Leave out warnings of libraries that a reader can do nothing about."""
+    for message, category in NOT_THE_READERS_CONCERN:
+        warnings.filterwarnings("ignore", message=message, category=category)
+    # a substitute font looks the same; left alone, matplotlib says so on every page
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
 
 
 def show_whole_texts() -> None:

@@ -5,6 +5,10 @@ from importlib import import_module
 from koa_kit.error_analysis.calibration import calibrated, expected_calibration_error, reliability, temperature
 from koa_kit.error_analysis.ceiling import beside_ceiling, ceiling_figure, consensus_posterior
 from koa_kit.error_analysis.comparison import compare, mcnemar, paired_difference
+from koa_kit.error_analysis.conformal import set_table
+from koa_kit.error_analysis.decision_curves import best_thresholds, kl1_curve, kl1_point, reject_curve
+from koa_kit.error_analysis.decision_figures import decision_figure, reject_figure, set_figure
+from koa_kit.error_analysis.decisions import Decision, decide, decided
 from koa_kit.error_analysis.figures import (
     comparison_figure,
     confusion_figure,
@@ -18,25 +22,32 @@ from koa_kit.error_analysis.gallery import confused, gallery_figure
 from koa_kit.error_analysis.grid_results import read_rows
 from koa_kit.error_analysis.intervals import intervals
 from koa_kit.error_analysis.metrics import METRIC_LABELS, METRICS, confusion, metrics, per_grade, sub_confusion
-from koa_kit.error_analysis.predictions import check_predictions, flip_averaged, read_predictions
+from koa_kit.error_analysis.predictions import (
+    check_predictions,
+    flip_averaged,
+    probabilities,
+    read_predictions,
+    similarities,
+)
 from koa_kit.error_analysis.seed_figures import recall_against_accuracy_figure, rows_figure
 from koa_kit.error_analysis.seeds import compare_rows, holm, seed_intervals, seed_values
 from koa_kit.error_analysis.steadiness import steadiness, steadiness_figure
+from koa_kit.error_analysis.suspects import suspects, unstable
 from koa_kit.error_analysis.verdicts import outcome, verdicts
 
 # These need ipywidgets or plotly, which come with the notebooks' extra.
 _HOMES = {
-    "ConfusionExplorer": "explorer",
-    "ExplorerState": "explorer_state",
-    "drive": "explorer",
+    "Workbench": "workbench",
+    "drive": "workbench",
     "similarity_scatter": "scatter",
 }
 __all__ = [
     "METRICS",
     "METRIC_LABELS",
-    "ConfusionExplorer",
-    "ExplorerState",
+    "Decision",
+    "Workbench",
     "beside_ceiling",
+    "best_thresholds",
     "calibrated",
     "ceiling_figure",
     "check_predictions",
@@ -47,6 +58,9 @@ __all__ = [
     "confusion",
     "confusion_figure",
     "consensus_posterior",
+    "decide",
+    "decided",
+    "decision_figure",
     "drive",
     "expected_calibration_error",
     "flip_averaged",
@@ -54,27 +68,37 @@ __all__ = [
     "gallery_figure",
     "holm",
     "intervals",
+    "kl1_curve",
     "kl1_figure",
+    "kl1_point",
     "mcnemar",
     "metrics",
     "outcome",
     "paired_difference",
     "per_grade",
+    "probabilities",
     "read_predictions",
     "read_rows",
     "recall_against_accuracy_figure",
     "recall_figure",
+    "reject_curve",
+    "reject_figure",
     "reliability",
     "reliability_figure",
     "rows_figure",
     "seed_intervals",
     "seed_values",
+    "set_figure",
+    "set_table",
+    "similarities",
     "similarity_figure",
     "similarity_scatter",
     "steadiness",
     "steadiness_figure",
     "sub_confusion",
+    "suspects",
     "temperature",
+    "unstable",
     "verdicts",
 ]
 

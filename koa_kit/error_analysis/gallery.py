@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from koa_kit.error_analysis.predictions import check_predictions, margin, probabilities, similarities
+from koa_kit.error_analysis.predictions import check_predictions, lead, probabilities, similarities
 from koa_kit.errors import KoaError
 from koa_kit.style import ACCENT, FAINT, GRADES, INK, RADIOGRAPH
 
@@ -29,15 +29,20 @@ def order(predictions: pd.DataFrame, sort: str = "closest") -> np.ndarray:
 
     The flip change is the total variation between the probabilities of a knee and its mirror image, 0 to 1.
     """
+    s, p, p_flip = similarities(predictions), probabilities(predictions), probabilities(predictions, "_flip")
+    return order_of(s, p, p_flip, predictions["pred"].to_numpy(int), sort)
+
+
+def order_of(s: np.ndarray, p: np.ndarray, p_flip: np.ndarray, pred: np.ndarray, sort: str) -> np.ndarray:
+    """As `order`, from similarities and probabilities ``(N, 5)`` and the grades ``(N,)``."""
     if sort not in SORTS:
         raise KoaError(f"Knees cannot be sorted by {sort!r}.", where="sort", remedy=f"Choose from {', '.join(SORTS)}.")
-    p = probabilities(predictions)
     if sort == "closest":
-        key = margin(predictions)
+        key = lead(s, pred)
     elif sort == "confident":
         key = -p.max(1)
     else:
-        key = -abs(p - probabilities(predictions, "_flip")).sum(1) / 2
+        key = -abs(p - p_flip).sum(1) / 2
     return np.argsort(key, kind="stable")
 
 

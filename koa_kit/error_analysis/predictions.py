@@ -161,11 +161,14 @@ def probabilities(predictions: pd.DataFrame, view: str = "") -> np.ndarray:
 
 def margin(predictions: pd.DataFrame) -> np.ndarray:
     """How much the predicted grade's prompt leads over the runner-up, in scaled similarity, float64 ``(N,)``."""
-    s, rows = similarities(predictions), np.arange(len(predictions))
-    pred = predictions["pred"].to_numpy(int)
-    others = s.copy()
+    return lead(similarities(predictions), predictions["pred"].to_numpy(int))
+
+
+def lead(s: np.ndarray, pred: np.ndarray) -> np.ndarray:
+    """As `margin`, from similarities ``(N, 5)`` and grades ``(N,)``."""
+    rows, others = np.arange(len(s)), s.copy()
     others[rows, pred] = -np.inf
-    return s[rows, pred] - others.max(1)
+    return s[rows, pred] - others.max(1) if len(s) else np.zeros(0)
 
 
 def flip_averaged(predictions: pd.DataFrame) -> pd.DataFrame:

@@ -1,0 +1,31 @@
+"""`koa explore`: thin over the page it serves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def explore(
+    run: Annotated[
+        str, typer.Argument(help="Run folder, predictions.parquet, or a model that comes with the kit.")
+    ] = "lite0-joint",
+    split: Annotated[str, typer.Option(help="val, or development where patients were set aside.")] = "val",
+    data_dir: Annotated[Path | None, typer.Option(help="Folder of the data sets; default KOA_DATA_DIR.")] = None,
+    log: Annotated[Path | None, typer.Option(help="File of readers' verdicts; default beside the run.")] = None,
+    port: int = 8866,
+    browser: Annotated[bool, typer.Option(help="Open a browser.")] = True,
+) -> None:
+    """Open the workbench of a run in a browser, until Ctrl-C.
+
+    It needs no radiographs: everything but the pictures works without them.
+
+    Example: koa explore runs/lite0 --log verdicts.jsonl
+    """
+    from koa_kit.explore_page import serve
+
+    status = serve(run, split=split, data_dir=data_dir, log=log, port=port, browser=browser)
+    if status:
+        raise typer.Exit(status)

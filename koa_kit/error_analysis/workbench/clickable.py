@@ -1,0 +1,113 @@
+"""HTML in a notebook whose parts answer to a click and to the keyboard: what ipywidgets' HTML cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import anywidget
+import traitlets
+
+_ESM = """
+function render({ model, el }) {
+  const box = document.createElement("div");
+  box.className = "koa-clickable";
+  el.appendChild(box);
+  const parts = () => [...box.querySelectorAll("[data-pick]")];
+  const pick = (part) => {
+    if (!part) return;
+    const count = (model.get("picked").count || 0) + 1;
+    model.set("picked", { value: part.dataset.pick, count });
+    model.save_changes();
+  };
+  const mark = () => {
+    for (const part of parts()) {
+      const on = part.dataset.pick === model.get("chosen");
+      part.classList.toggle("koa-chosen", on);
+      part.setAttribute("aria-pressed", on ? "true" : "false");
+    }
+  };
+  const draw = () => {
+    const held = box.contains(document.activeElement) ? document.activeElement.dataset.pick : null;
+    box.innerHTML = model.get("html");
+    for (const part of parts()) {
+      part.tabIndex = 0;
+      part.setAttribute("role", "button");
+    }
+    mark();
+    if (held !== null) (parts().find((part) => part.dataset.pick === held) || parts()[0])?.focus();
+  };
+  box.addEventListener("click", (event) => pick(event.target.closest("[data-pick]")));
+  box.addEventListener("keydown", (event) => {
+    const here = event.target.closest("[data-pick]");
+    if (!here) return;
+    const all = parts();
+    const place = all.indexOf(here);
+    const top = here.getBoundingClientRect().top;
+    const column = Math.max(1, all.filter((part) => Math.abs(part.getBoundingClientRect().top - top) < 4).length);
+    const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: column, ArrowUp: -column }[event.key];
+    if (step !== undefined) {
+      all[place + step]?.focus();
+    } else if (event.key === "Enter" || event.key === " ") {
+      pick(here);
+    } else if (event.key === "PageDown" || event.key === "PageUp") {
+      const turned = (model.get("turned").count || 0) + 1;
+      model.set("turned", { by: event.key === "PageDown" ? 1 : -1, count: turned });
+      model.save_changes();
+    } else {
+      return;
+    }
+    // a notebook would move to another cell, or scroll
+    event.preventDefault();
+    event.stopPropagation();
+  });
+  model.on("change:html", draw);
+  model.on("change:chosen", mark);
+  draw();
+}
+export default { render };
+"""
+
+
+class ClickableHTML(anywidget.AnyWidget):
+    """HTML whose elements with ``data-pick="…"`` can be clicked, walked through by arrow keys, and chosen by Enter.
+
+    The HTML is set as it is: every text of a user in it must have been escaped.
+
+    Parameters
+    ----------
+    html
+        What is shown.
+    chosen
+        The ``data-pick`` of the element that is marked with the class ``koa-chosen``.
+
+    Attributes
+    ----------
+    picked
+        ``{"value": data-pick, "count": n}`` of the last click or Enter.
+    turned
+        ``{"by": 1 or -1, "count": n}`` of the last PageDown or PageUp.
+    """
+
+    _esm = _ESM
+    html = traitlets.Unicode("").tag(sync=True)
+    chosen = traitlets.Unicode("").tag(sync=True)
+    picked = traitlets.Dict({}).tag(sync=True)
+    turned = traitlets.Dict({}).tag(sync=True)
+
+    def on_pick(self, action: Callable[[str], None]) -> ClickableHTML:
+        """Call `action` with the ``data-pick`` of every element picked; returns the widget."""
+        self.observe(lambda change: action(change["new"]["value"]), "picked")
+        return self
+
+    def on_turn(self, action: Callable[[int], None]) -> ClickableHTML:
+        """Call `action` with 1 or -1 for PageDown or PageUp; returns the widget."""
+        self.observe(lambda change: action(change["new"]["by"]), "turned")
+        return self
+
+    def pick(self, value: str) -> None:
+        """What a click on the element with this ``data-pick`` does."""
+        self.picked = {"value": value, "count": self.picked.get("count", 0) + 1}
+
+    def turn(self, by: int) -> None:
+        """What PageDown (1) or PageUp (-1) does."""
+        self.turned = {"by": by, "count": self.turned.get("count", 0) + 1}

@@ -1,0 +1,185 @@
+"""What an analyst sees: the workbench in JupyterLab and under Voilà, clicked through in a real browser."""
+
+import json
+import os
+import re
+import sys
+
+import nbformat
+import pytest
+from browser_servers import free_port, served
+
+from koa_kit.data import load_cohort
+from koa_kit.error_analysis.reader_log import ReaderLog
+from koa_kit.explore_page import LOG, RUN, command, write_page
+from koa_kit.paths import resource
+from koa_kit.training import TrainConfig, fit
+
+pytestmark = pytest.mark.browser
+TAB = ".koa-tabs .lm-TabBar-tab"
+
+
+@pytest.fixture(scope="module")
+def environment(session_cache):
+    return {**os.environ, "KOA_CACHE_DIR": str(session_cache), "JUPYTER_PREFER_ENV_PATH": "1"}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, session_cache):
+    """Folder of a small run on phantoms."""
+    with pytest.MonkeyPatch.context() as shell:
+        shell.setenv("KOA_CACHE_DIR", str(session_cache))
+        folder = tmp_path_factory.mktemp("runs") / "small"
+        fit(load_cohort("phantom"), TrainConfig.for_scale("smoke", epochs=4), folder, device="cpu")
+    return folder
+
+
+def text(page, selector):
+    return page.locator(selector).first.inner_text()
+
+
+def chosen_cell(page):
+    return page.locator(".koa-cm [data-pick].koa-chosen").first.get_attribute("data-pick")
+
+
+def open_tab(page, title):
+    page.locator(TAB, has_text=title).first.click()
+
+
+def judge(page, reader, note):
+    page.locator(".koa-reader input").first.fill(reader)
+    page.locator(".koa-reader input").first.press("Tab")
+    page.locator(".koa-note textarea").first.fill(note)
+    page.locator(".koa-note textarea").first.press("Tab")
+    page.locator(".koa-agree").first.click()
+    page.wait_for_function("() => document.querySelector('.koa-told').innerText.includes('agrees')")
+
+
+def test_the_core_of_an_analysts_day_works_under_voila(page, run, environment, shots, tmp_path):
+    port, log = free_port(), tmp_path / "verdicts.jsonl"
+    env = environment | {RUN: str(run), LOG: str(log)}
+    url = f"http://127.0.0.1:{port}/"
+    with served(command(write_page(tmp_path), port=port, browser=False), url, env=env, log=tmp_path / "voila.log"):
+        page.goto(url, timeout=120_000)
+        page.wait_for_selector(".koa-cell-1-0", timeout=120_000)
+        assert chosen_cell(page) == "1,"
+
+        page.locator(".koa-cm [data-pick='0,0']").first.click()
+        page.wait_for_function("() => document.querySelector('.koa-headline').innerText.startsWith('KL0 called KL0')")
+        assert chosen_cell(page) == "0,0"
+        count = int(text(page, ".koa-cell-0-0").replace(",", ""))
+        assert f"{count} of" in text(page, ".koa-headline")
+
+        # through the gallery by keyboard: one step to the right, and Enter
+        names = page.locator(".koa-grid .koa-card").evaluate_all("cards => cards.map(card => card.dataset.pick)")
+        page.locator(".koa-grid .koa-card").first.focus()
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("Enter")
+        page.wait_for_function("name => document.querySelector('.koa-knee').innerText.includes(name)", arg=names[1])
+        assert page.locator(".koa-grid .koa-chosen").get_attribute("data-pick") == names[1]
+
+        judge(page, "Ann", "<img src=x onerror=alert(1)> osteophyte?")
+        assert "<img src=x" in text(page, ".koa-told")
+        said = ReaderLog(log).read().iloc[0]
+        assert (said["reader"], said["knee_id"], said["answer"]) == ("Ann", names[1], "agree")
+        page.screenshot(path=shots / "voila-knees.png")
+
+        open_tab(page, "Decisions")
+        page.wait_for_selector(".koa-curve svg")
+        before = page.locator(".koa-curve svg").text_content()
+        handle = page.locator(".koa-bias .noUi-handle").first
+        handle.focus()
+        for _ in range(12):
+            page.keyboard.press("ArrowRight")
+        page.wait_for_function("text => document.querySelector('.koa-curve svg').textContent !== text", arg=before)
+        page.wait_for_function("() => document.querySelector('.koa-curve svg').textContent.includes('now')")
+        page.screenshot(path=shots / "voila-decisions.png")
+
+        page.reload()
+        page.wait_for_selector(".koa-cell-1-0", timeout=120_000)
+        page.locator(".koa-cm [data-pick='0,0']").first.click()
+        page.wait_for_selector(f".koa-grid [data-pick='{names[1]}']")
+        page.locator(f".koa-grid [data-pick='{names[1]}']").click()
+        page.wait_for_function("() => document.querySelector('.koa-told').innerText.includes('Ann agrees')")
+
+
+def test_a_run_that_is_none_becomes_a_message_under_voila(page, environment, tmp_path):
+    port = free_port()
+    env = environment | {RUN: str(tmp_path / "<script>nothing")}
+    url = f"http://127.0.0.1:{port}/"
+    with served(command(write_page(tmp_path), port=port, browser=False), url, env=env, log=tmp_path / "voila.log"):
+        page.goto(url, timeout=120_000)
+        page.wait_for_selector(".koa-error", timeout=120_000)
+        assert "There is no run here" in text(page, ".koa-error")
+        assert "<script>nothing" in text(page, ".koa-error")
+
+
+def test_notebook_05_works_in_jupyterlab(page, environment, shots, tmp_path):
+    """Run all, click the KL1 row, move a slider, edit a prompt, write a verdict, reload, and find it again."""
+    book = nbformat.read(resource("notebooks") / "05_error_analysis.ipynb", 4)
+    out = tmp_path / "results"
+    for cell in book.cells:
+        if "parameters" in cell.metadata.get("tags", []):
+            cell.source = cell.source.replace('"build/results"', json.dumps(str(out)))
+    nbformat.write(book, tmp_path / "05.ipynb")
+    settings = tmp_path / "settings" / "@jupyterlab"
+    for name, values in {
+        "notebook-extension/tracker": {"windowingMode": "none"},
+        "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+    }.items():
+        path = settings / f"{name}.jupyterlab-settings"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(values))
+    port = free_port()
+    folders = {"SETTINGS": tmp_path / "settings", "WORKSPACES": tmp_path / "workspaces"}
+    env = environment | {f"JUPYTERLAB_{name}_DIR": str(folder) for name, folder in folders.items()}
+    lab = [sys.executable, "-m", "jupyter", "lab", "--no-browser", f"--port={port}", "--ServerApp.ip=127.0.0.1"]
+    lab += ["--IdentityProvider.token=", "--ServerApp.password=", "--allow-root", f"--ServerApp.root_dir={tmp_path}"]
+    lab += ["--LabApp.expose_app_in_browser=True", "--ServerApp.disable_check_xsrf=True"]
+    base = f"http://127.0.0.1:{port}"
+    with served(lab, f"{base}/api", env=env, log=tmp_path / "lab.log"):
+        page.goto(f"{base}/lab/tree/05.ipynb", timeout=120_000)
+        page.wait_for_selector(".jp-Notebook", timeout=120_000)
+        page.wait_for_function(
+            "() => window.jupyterapp?.shell?.currentWidget?.sessionContext?.isReady", timeout=120_000
+        )
+        page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-cells')")
+        page.wait_for_selector(".koa-cell-1-0", timeout=240_000)
+        page.wait_for_function(
+            "() => window.jupyterapp.shell.currentWidget.sessionContext.session?.kernel?.status === 'idle'",
+            timeout=240_000,
+        )
+        page.wait_for_timeout(1000)
+        assert page.locator(".jp-OutputArea-output[data-mime-type*='stderr']").count() == 0
+        results = json.loads((out / "05_error_analysis" / "results.json").read_text())
+        assert results["claims"]["split"] == "test"
+
+        page.locator(".koa-row-1").first.scroll_into_view_if_needed()
+        page.locator(".koa-row-1").first.click()
+        page.wait_for_function("() => document.querySelector('.koa-headline').innerText.includes('called KL1')")
+        knee = page.locator(".koa-grid .koa-card").first.get_attribute("data-pick")
+        judge(page, "Bo", "narrow?")
+        page.locator(".koa-workbench").first.screenshot(path=shots / "lab-knees.png")
+
+        open_tab(page, "Words")
+        page.wait_for_selector(".koa-text-1 textarea")
+        page.locator(".koa-text-1 textarea").first.fill("A knee with severe narrowing of the joint space.")
+        page.locator(".koa-text-1 textarea").first.press("Tab")
+        page.wait_for_function("() => /^[1-9][0-9]* of/.test(document.querySelector('.koa-changed').innerText)")
+        page.locator(".koa-text-2 textarea").first.fill("<script>alert(1)</script>")
+        page.locator(".koa-text-2 textarea").first.press("Tab")
+        page.wait_for_function("() => document.querySelector('.koa-undo').disabled === false")
+        page.locator(".koa-workbench").first.screenshot(path=shots / "lab-words.png")
+
+        open_tab(page, "Decisions")
+        page.wait_for_selector(".koa-curve svg")
+        handle = page.locator(".koa-bias .noUi-handle").first
+        handle.focus()
+        for _ in range(10):
+            page.keyboard.press("ArrowRight")
+        page.wait_for_function("() => document.querySelector('.koa-curve svg').textContent.includes('now')")
+        page.locator(".koa-workbench").first.screenshot(path=shots / "lab-decisions.png")
+
+    said = ReaderLog(out / "verdicts.jsonl").read()
+    assert said[["reader", "knee_id", "note"]].to_numpy().tolist() == [["Bo", knee, "narrow?"]]
+    assert re.match(r"\d{4}-\d{2}-\d{2}T", said["time"].iat[0])
