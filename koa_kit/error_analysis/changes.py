@@ -8,9 +8,8 @@ import numpy as np
 import pandas as pd
 
 from koa_kit.error_analysis.comparison import aligned
-from koa_kit.error_analysis.intervals import check_level, metrics_of_counts, percentile_interval
+from koa_kit.error_analysis.intervals import check_level, chosen_metrics, drawn_counts, percentile_interval
 from koa_kit.error_analysis.metrics import confusion
-from koa_kit.errors import KoaError
 from koa_kit.style import GRADES
 
 K = len(GRADES)
@@ -122,45 +121,3 @@ def confusion_difference(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFr
     """
     after = aligned(before, after, names=("before", "after"))
     return confusion(after) - confusion(before)
-
-
-def drawn_counts(patient: pd.Series, cell: np.ndarray, cells: int, *, draws: int, seed: int = 0) -> np.ndarray:
-    """Number of knees in each cell, float64 ``(1 + draws, cells)``: of all knees, then of each draw of patients.
-
-    A draw takes as many patients as there are, with replacement, each with all knees. Patients whose knees fill the
-    same cells cannot be told apart in the counts, so how often each kind of patient is drawn is multinomial. That is
-    the bootstrap over patients exactly, at the price of some hundred kinds instead of many thousand patients; the
-    order of rows does not matter.
-
-    Parameters
-    ----------
-    patient, cell
-        Of each knee, ``(N,)``; cells are whole numbers from 0 to `cells` - 1. At least one knee.
-    """
-    row, names = pd.factorize(patient)
-    held = np.bincount(row * cells + cell, minlength=len(names) * cells).reshape(len(names), cells)
-    # rows as opaque bytes sort ten times faster than rows of numbers
-    held = np.ascontiguousarray(held, np.min_scalar_type(held.max()))
-    kinds, alike = np.unique(held.view((np.void, held.itemsize * cells)).ravel(), return_counts=True)
-    drawn = np.random.default_rng(seed).multinomial(len(names), alike / len(names), size=draws)
-    return np.vstack([alike, drawn]).astype(float) @ kinds.view(held.dtype).reshape(-1, cells)
-
-
-def chosen_metrics(counts: np.ndarray, metrics: Sequence[str]) -> dict[str, np.ndarray]:
-    """Metric name to float64 ``(M,)`` from confusion counts ``(M, 5, 5)``; see `metrics_of_counts`.
-
-    Raises
-    ------
-    KoaError
-        If a metric does not follow from counts.
-    """
-    found = metrics_of_counts(counts)
-    metrics = [metrics] if isinstance(metrics, str) else list(metrics)
-    for name in metrics:
-        if name not in found:
-            raise KoaError(
-                f"There is no metric {name!r} of confusion counts.",
-                where="metrics",
-                remedy=f"Choose from {', '.join(found)}; koa_kit.error_analysis.intervals tells the others.",
-            )
-    return {name: found[name] for name in metrics}

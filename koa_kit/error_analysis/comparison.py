@@ -22,15 +22,21 @@ def aligned(a: pd.DataFrame, b: pd.DataFrame, *, names: tuple[str, str] = ("a", 
     """
     for predictions, name in ((a, names[0]), (b, names[1])):
         check_predictions(predictions, where=name)
-    odd = sorted(set(a["knee_id"].astype(str)) ^ set(b["knee_id"].astype(str)))
+    # the usual case, and at twenty thousand knees a tenth of the time of sorting them out
+    same = _equal(a, b, "knee_id")
+    odd = [] if same else sorted(set(a["knee_id"].astype(str)) ^ set(b["knee_id"].astype(str)))
     if odd:
         raise KoaError(
             f"{len(odd)} knees are in one table of predictions only, so nothing can be paired.",
             where=f"{names[0]} and {names[1]}, for example knee {odd[0]}",
             remedy="Predict the same split of the same cohort with both models.",
         )
-    b = b.set_index(b["knee_id"].astype(str)).loc[a["knee_id"].astype(str)].reset_index(drop=True)
+    if not same:
+        b = b.set_index(b["knee_id"].astype(str)).loc[a["knee_id"].astype(str)]
+    b = b.reset_index(drop=True)
     for column in ("kl", "patient"):
+        if _equal(a, b, column):
+            continue
         differ = a[column].astype(str).to_numpy() != b[column].astype(str).to_numpy()
         if differ.any():
             raise KoaError(
@@ -39,6 +45,11 @@ def aligned(a: pd.DataFrame, b: pd.DataFrame, *, names: tuple[str, str] = ("a", 
                 remedy="Predict the same cohort with both models.",
             )
     return b
+
+
+def _equal(a: pd.DataFrame, b: pd.DataFrame, column: str) -> bool:
+    """A column is the same in both, row by row; of other types it may be the same and is called different."""
+    return a[column].reset_index(drop=True).equals(b[column].reset_index(drop=True))
 
 
 def paired_difference(

@@ -138,15 +138,29 @@ def set_table(predictions: pd.DataFrame, coverage: float, *, draws: int = 2000, 
         If the coverage is none, or one half has no patient.
     """
     check_predictions(predictions)
+    patient = predictions["patient"].to_numpy(str)
+    grades, half = predictions["kl"].to_numpy(int), calibration_half(patient)
+    return set_table_of(probabilities(predictions), grades, patient, half, coverage, draws=draws, seed=seed)
+
+
+def set_table_of(
+    p: np.ndarray,
+    kl: np.ndarray,
+    patient: np.ndarray,
+    calibrating: np.ndarray,
+    coverage: float,
+    *,
+    draws: int = 2000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """As `set_table`, from probabilities ``(N, 5)``, grades, patients and the half that calibrates, ``(N,)`` each."""
     _check_coverage(coverage)
-    calibrating = calibration_half(predictions["patient"].to_numpy())
     if calibrating.all() or not calibrating.any():
         raise KoaError(
-            f"The {predictions['patient'].nunique()} patients all fall into one half: none to calibrate, or to judge.",
+            f"The {len(np.unique(patient))} patients all fall into one half: none to calibrate, or to judge.",
             where="patient",
             remedy="Take predictions of more patients.",
         )
-    p, kl, patient = probabilities(predictions), predictions["kl"].to_numpy(int), predictions["patient"].to_numpy(str)
     quantile = calibrate(p[calibrating], kl[calibrating], coverage)
     low, high = conformal_sets(p[~calibrating], quantile)
     kl, patient, size = kl[~calibrating], patient[~calibrating], high - low + 1

@@ -10,17 +10,16 @@ from numbers import Real
 import numpy as np
 import pandas as pd
 
-from koa_kit.error_analysis.changes import SCORES, K, chosen_metrics, drawn_counts
-from koa_kit.error_analysis.intervals import check_level, percentile_interval
+from koa_kit.error_analysis.changes import SCORES, K
+from koa_kit.error_analysis.filter_conditions import condition_of, in_words, kind_of, meets, problem_of
+from koa_kit.error_analysis.intervals import check_level, chosen_metrics, drawn_counts, percentile_interval
 from koa_kit.error_analysis.predictions import NUMBERS, check_predictions, margin
 from koa_kit.errors import KoaError
 from koa_kit.style import GRADES
 
-OPERATORS = ("is", "is not", "at least", "at most", "contains", "is missing")
 EXPOSURE_COLUMNS = ("exposure", "brightness", "mean_grey")
 """Names under which a table may tell how bright a film is, the first that is there and numeric counts."""
 
-FLAGS = {"true": True, "yes": True, "false": False, "no": False}
 FEW = 20
 """Most different texts that still make a column of categories."""
 
@@ -79,7 +78,7 @@ class Filters:
                 raise KoaError(f"{getattr(self, name)!r} is not yes or no.", where=name, remedy="Give True or False.")
         for name in ("exposure", "margin"):
             object.__setattr__(self, name, _range(getattr(self, name), name))
-        object.__setattr__(self, "columns", tuple(map(_condition, self.columns)))
+        object.__setattr__(self, "columns", tuple(map(condition_of, self.columns)))
 
     def with_(self, **changes) -> Filters:
         """The same conditions with these attributes changed; `KoaError` for one that does not exist."""
@@ -111,7 +110,7 @@ class Filters:
         if self.margin:
             met &= _within(margin(predictions), self.margin)
         for column, operator, value in self.columns:
-            met &= _meets(predictions[column], operator, value)
+            met &= meets(predictions[column], operator, value)
         return met
 
     def apply(self, predictions: pd.DataFrame) -> pd.DataFrame:
@@ -126,7 +125,7 @@ class Filters:
         found = [f"There is no column {name!r}." for name in dict.fromkeys(needed) if name not in predictions]
         if self.exposure and exposure_column(predictions) is None:
             found.append(f"No column of numbers tells the exposure: none is called {' or '.join(EXPOSURE_COLUMNS)}.")
-        told = (_problem(predictions, *condition) for condition in self.columns)
+        told = (problem_of(predictions, *condition) for condition in self.columns)
         return found + [problem for problem in told if problem]
 
     def describe(self) -> str:
@@ -144,7 +143,7 @@ class Filters:
         if self.inverted is not None:
             words.append("inverted" if self.inverted else "not inverted")
         words += [f"{name} {_between(*ends)}" for name in ("exposure", "margin") if (ends := getattr(self, name))]
-        words += [" ".join([column, operator, _told(value)]).rstrip() for column, operator, value in self.columns]
+        words += [" ".join([column, operator, in_words(value)]).rstrip() for column, operator, value in self.columns]
         return ", ".join(words) or "all knees"
 
 
@@ -170,16 +169,6 @@ def filterable_columns(predictions: pd.DataFrame, *, scores: bool = False) -> di
             if kinds[column] == "text" and 0 < 2 * (different := values.nunique()) <= values.count():
                 kinds[column] = "category" if different <= FEW else "text"
     return kinds
-
-
-def kind_of(values: pd.Series) -> str:
-    """ "number", "flag" or "text": how the values of a column can be compared."""
-    values = _plain(values)
-    kind = pd.api.types.infer_dtype(values, skipna=True) if values.dtype == object else None
-    if pd.api.types.is_bool_dtype(values.dtype) or kind == "boolean":
-        return "flag"
-    numeric = ("integer", "floating", "mixed-integer-float", "decimal")
-    return "number" if pd.api.types.is_numeric_dtype(values.dtype) or kind in numeric else "text"
 
 
 def scores_of(
@@ -232,75 +221,6 @@ def _range(ends: object, where: str) -> tuple[float | None, float | None] | None
     return None if low is high is None else (low, high)
 
 
-def _condition(condition: Sequence) -> tuple[str, str, object]:
-    parts = tuple(condition) if isinstance(condition, Sequence) and not isinstance(condition, str) else ()
-    parts = (*parts, None) if len(parts) == 2 and parts[1] == "is missing" else parts
-    if len(parts) != 3 or parts[1] not in OPERATORS:
-        raise KoaError(
-            f"{condition!r} is no condition.",
-            where="columns",
-            remedy=f"Give (column, operator, value) with an operator out of {', '.join(OPERATORS)}.",
-        )
-    column, operator, value = parts
-    if operator == "is missing":
-        return column, operator, None
-    if not isinstance(value, str | Real | np.bool_):
-        raise KoaError(f"{value!r} is not one value.", where=f"columns, {column}", remedy="Give a text or a number.")
-    return column, operator, value.item() if isinstance(value, np.generic) else value
-
-
-def _problem(predictions: pd.DataFrame, column: str, operator: str, value: object) -> str | None:
-    if column not in predictions:
-        return f"There is no column {column!r}."
-    kind = kind_of(predictions[column])
-    if operator == "is missing":
-        return None
-    if operator in ("at least", "at most") and kind != "number":
-        return f"{column} is no number, so it is not {operator} anything."
-    if operator == "contains":
-        return f"{column} says yes or no, so it contains no text." if kind == "flag" else None
-    if _as_kind(value, kind) is None:
-        return f"{column} is {'a number' if kind == 'number' else 'yes or no'}, and {value!r} is not."
-    return None
-
-
-def _as_kind(value: object, kind: str) -> float | bool | str | None:
-    """The value as a column of that kind holds it, ``None`` if it cannot; what is typed into a field is text."""
-    if kind == "text":
-        return str(value)
-    if kind == "flag":
-        return value if isinstance(value, bool) else FLAGS.get(str(value).strip().lower())
-    try:
-        number = float(value)
-    except ValueError:
-        return None
-    return None if math.isnan(number) or isinstance(value, bool) else number
-
-
-def _plain(values: pd.Series) -> pd.Series:
-    # categories of whole numbers turn into texts like "1.0" where one is missing, objects stay what they are
-    return values.astype(object) if isinstance(values.dtype, pd.CategoricalDtype) else values
-
-
-def _meets(values: pd.Series, operator: str, value: object) -> np.ndarray:
-    values = _plain(values)
-    known, kind = values.notna().to_numpy(bool), kind_of(values)
-    if operator == "is missing":
-        return ~known
-    if operator == "contains":
-        found = values.astype(str).str.contains(str(value), case=False, regex=False, na=False)
-        return known & found.to_numpy(bool)
-    value = _as_kind(value, kind)
-    if kind == "number":
-        numbers = values.to_numpy(float, na_value=np.nan)
-        if operator in ("at least", "at most"):
-            return numbers >= value if operator == "at least" else numbers <= value
-        same = numbers == value
-    else:
-        same = ((values if kind == "flag" else values.astype(str)) == value).to_numpy(bool, na_value=False)
-    return known & (same == (operator == "is"))
-
-
 def _within(values: np.ndarray, ends: tuple[float | None, float | None]) -> np.ndarray:
     low, high = ends
     return (values >= (-math.inf if low is None else low)) & (values < (math.inf if high is None else high))
@@ -310,7 +230,3 @@ def _between(low: float | None, high: float | None) -> str:
     if low is None:
         return f"under {high:g}"
     return f"at least {low:g}" if high is None else f"from {low:g} to under {high:g}"
-
-
-def _told(value: object) -> str:
-    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

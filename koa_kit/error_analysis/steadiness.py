@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from koa_kit.error_analysis.intervals import draw_patients
+from koa_kit.error_analysis.intervals import drawn_counts
 from koa_kit.error_analysis.predictions import check_predictions, margin
 from koa_kit.errors import KoaError
 from koa_kit.style import ACCENT, FAINT, GRADE_COLOURS, GRADES, INK, grade_label
@@ -60,11 +60,10 @@ def share_with_interval(
     """Share of knees that are true, and its 95 % interval by bootstrap over patients; nan of no knee."""
     if not len(told):
         return (float("nan"),) * 3
-    names, row = np.unique(np.asarray(patient).astype(str), return_inverse=True)
-    right, knees = (np.bincount(row, weights=values, minlength=len(names)) for values in (told, np.ones(len(told))))
-    drawn = draw_patients(len(names), draws, seed)
-    low, high = np.percentile((drawn @ right) / (drawn @ knees), [2.5, 97.5])
-    return float(np.mean(told)), float(low), float(high)
+    told = np.asarray(told, bool)
+    counts = drawn_counts(pd.Series(np.asarray(patient)), told.astype(int), 2, draws=draws, seed=seed)[1:]
+    low, high = np.percentile(counts[:, 1] / counts.sum(1), [2.5, 97.5])
+    return float(told.mean()), float(low), float(high)
 
 
 def steadiness_figure(table: pd.DataFrame, *, seed: int = 0) -> Figure:

@@ -17,9 +17,10 @@ from koa_kit.error_analysis.predictions import read_predictions
 from koa_kit.error_analysis.workbench import Message, Workbench, workbench
 from koa_kit.errors import KoaError
 from koa_kit.training.attribution import explain
+from koa_kit.training.playground import Playground
 from koa_kit.training.pretrained import load_pretrained, pretrained_names
 from koa_kit.training.run import Run, load_run
-from koa_kit.training.wording import Playground, TextEncoder
+from koa_kit.training.wording import TextEncoder
 
 
 def bench_of(

@@ -5,14 +5,8 @@ import pandas as pd
 import pytest
 
 from koa_kit.error_analysis import intervals, metrics
-from koa_kit.error_analysis.filters import (
-    EXPOSURE_COLUMNS,
-    Filters,
-    exposure_column,
-    filterable_columns,
-    kind_of,
-    scores_of,
-)
+from koa_kit.error_analysis.filter_conditions import kind_of
+from koa_kit.error_analysis.filters import EXPOSURE_COLUMNS, Filters, exposure_column, filterable_columns, scores_of
 from koa_kit.error_analysis.predictions import margin
 from koa_kit.errors import KoaError
 

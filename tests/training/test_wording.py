@@ -10,7 +10,8 @@ from koa_kit.errors import KoaError
 from koa_kit.model import make_model
 from koa_kit.prompts import from_texts, prompt_set
 from koa_kit.training import load_pretrained, predict
-from koa_kit.training.wording import ANSWERS, Playground, TextEncoder, reworded
+from koa_kit.training.playground import Playground
+from koa_kit.training.wording import ANSWERS, TextEncoder, reworded
 
 OTHER = from_texts(
     [

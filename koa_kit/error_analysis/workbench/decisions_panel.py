@@ -7,10 +7,9 @@ from dataclasses import replace
 import ipywidgets as widgets
 import numpy as np
 
-from koa_kit.error_analysis.conformal import set_table
+from koa_kit.error_analysis.conformal import calibration_half, set_table_of
 from koa_kit.error_analysis.decision_curves import kl1_curve, kl1_point, reject_curve
 from koa_kit.error_analysis.decisions import RULES, Decision
-from koa_kit.error_analysis.predictions import probabilities, similarities
 from koa_kit.error_analysis.workbench.html import empty, wrapped
 from koa_kit.error_analysis.workbench.panel import Panel, heading, side_by_side
 from koa_kit.error_analysis.workbench.svg import Line, plot
@@ -42,6 +41,8 @@ class DecisionsPanel(Panel):
 
     def __init__(self, bench):
         super().__init__(bench)
+        self._patients = bench.patients.astype(str)
+        self._half = calibration_half(self._patients)
         wide = {"layout": widgets.Layout(width="330px"), "style": {"description_width": "110px"}}
         self.shares = np.bincount(bench.tables.predictions["kl"], minlength=5) / len(bench.tables.predictions)
         self.bias = widgets.FloatSlider(min=-3, max=3, step=0.05, value=0, description="KL1 bias", **wide)
@@ -128,12 +129,13 @@ class DecisionsPanel(Panel):
         if not mask.any():
             self.curve.value = self.sets.value = self.rejected.value = empty("No knee passes the filters.")
             return
-        logits, kl = similarities(tables.worded[mask]), tables.worded["kl"].to_numpy(int)[mask]
-        self.curve.value = wrapped(curve_svg(logits, kl, decision))
-        shown = tables.shown(state)
-        self.rejected.value = wrapped(reject_svg(shown, self.kept.value))
+        numbers = tables.numbers(state)
+        kl, p, pred = numbers.kl[mask], numbers.p[0][mask], numbers.pred[mask]
+        self.curve.value = wrapped(curve_svg(tables.undecided().s[0][mask], kl, decision))
+        self.rejected.value = wrapped(reject_svg(p, kl, pred, self.kept.value))
         try:
-            table = set_table(shown, self.coverage.value, draws=DRAWS)
+            half = self._half[mask]
+            table = set_table_of(p, kl, self._patients[mask], half, self.coverage.value, draws=DRAWS)
             self.sets.value = wrapped(sets_svg(table) + sets_words(table))
         except KoaError as error:
             self.sets.value = empty(str(error))
@@ -177,9 +179,9 @@ def curve_svg(logits: np.ndarray, kl: np.ndarray, decision: Decision) -> str:
     return plot(lines, title=title, x="KL1 recall", y="accuracy", ylim=(float(bottom), float(top)), size=(540, 330))
 
 
-def reject_svg(shown, kept: float) -> str:
+def reject_svg(p: np.ndarray, kl: np.ndarray, pred: np.ndarray, kept: float) -> str:
     """Accuracy and QWK of the knees the model answers, against their share; the chosen share marked."""
-    curve = reject_curve(probabilities(shown), shown["kl"].to_numpy(int), shown["pred"].to_numpy(int))
+    curve = reject_curve(p, kl, pred)
     point = curve.iloc[int((curve["kept"] - kept).abs().argmin())]
     curve = curve[curve["kept"] >= FIRST]
     lines = [

@@ -6,7 +6,8 @@ from html import escape
 
 import ipywidgets as widgets
 
-from koa_kit.error_analysis.filters import OPERATORS, Filters, exposure_column, filterable_columns
+from koa_kit.error_analysis.filter_conditions import OPERATORS
+from koa_kit.error_analysis.filters import Filters, exposure_column, filterable_columns
 from koa_kit.error_analysis.predictions import margin
 from koa_kit.error_analysis.workbench.cards import SIDE_NAMES
 from koa_kit.error_analysis.workbench.clickable import ClickableHTML

@@ -135,6 +135,7 @@ class Tables:
         self.names = predictions["knee_id"].astype(str).to_numpy()
         self._decided: tuple = (None, None, None)
         self._numbers: tuple = (None, None)
+        self._undecided: tuple = (None, None)
         self._mask: tuple = (None, None, None)
 
     def reword(self, worded: pd.DataFrame) -> None:
@@ -156,6 +157,12 @@ class Tables:
         if self._numbers[0] is not table:
             self._numbers = (table, numbers_of(table))
         return self._numbers[1]
+
+    def undecided(self) -> Numbers:
+        """The same before any decision: as the model and the present words have it."""
+        if self._undecided[0] is not self.worded:
+            self._undecided = (self.worded, numbers_of(self.worded))
+        return self._undecided[1]
 
     def mask(self, state: WorkbenchState) -> np.ndarray:
         """Which knees pass the state's filters, bool ``(N,)``; filters see the grades as they are decided now."""

@@ -23,7 +23,7 @@ DRAWS = 300
 
 
 class Words(Protocol):
-    """What the panel needs of a playground; see `koa_kit.training.wording.Playground`."""
+    """What the panel needs of a playground; see `koa_kit.training.playground.Playground`."""
 
     present: PromptSet
     original: PromptSet

@@ -54,7 +54,7 @@ class Workbench:
     prompts
         Five texts, or a prompt set, for the tooltips of the bars; omitted, those of `playground`.
     playground
-        From `koa_kit.training.wording.Playground`: the tab "Words".
+        From `koa_kit.training.playground.Playground`: the tab "Words".
     explain
         Function ``(image, *, side, towards, rather_than, method, mirror)`` to an `Attribution`: the tab "Why".
     masks

@@ -1,0 +1,102 @@
+"""One condition on one column of a table: whether it can be asked, who meets it, and how it reads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from numbers import Real
+
+import numpy as np
+import pandas as pd
+
+from koa_kit.errors import KoaError
+
+OPERATORS = ("is", "is not", "at least", "at most", "contains", "is missing")
+FLAGS = {"true": True, "yes": True, "false": False, "no": False}
+
+
+def kind_of(values: pd.Series) -> str:
+    """ "number", "flag" or "text": how the values of a column can be compared."""
+    values = _plain(values)
+    kind = pd.api.types.infer_dtype(values, skipna=True) if values.dtype == object else None
+    if pd.api.types.is_bool_dtype(values.dtype) or kind == "boolean":
+        return "flag"
+    numeric = ("integer", "floating", "mixed-integer-float", "decimal")
+    return "number" if pd.api.types.is_numeric_dtype(values.dtype) or kind in numeric else "text"
+
+
+def condition_of(condition: Sequence) -> tuple[str, str, object]:
+    """Column, operator and value of a condition as it was given; raises `KoaError` if it is none."""
+    parts = tuple(condition) if isinstance(condition, Sequence) and not isinstance(condition, str) else ()
+    parts = (*parts, None) if len(parts) == 2 and parts[1] == "is missing" else parts
+    if len(parts) != 3 or parts[1] not in OPERATORS:
+        raise KoaError(
+            f"{condition!r} is no condition.",
+            where="columns",
+            remedy=f"Give (column, operator, value) with an operator out of {', '.join(OPERATORS)}.",
+        )
+    column, operator, value = parts
+    if operator == "is missing":
+        return column, operator, None
+    if not isinstance(value, str | Real | np.bool_):
+        raise KoaError(f"{value!r} is not one value.", where=f"columns, {column}", remedy="Give a text or a number.")
+    return column, operator, value.item() if isinstance(value, np.generic) else value
+
+
+def problem_of(predictions: pd.DataFrame, column: str, operator: str, value: object) -> str | None:
+    """Why a condition cannot be asked of this table, as a sentence; ``None`` if it can."""
+    if column not in predictions:
+        return f"There is no column {column!r}."
+    kind = kind_of(predictions[column])
+    if operator == "is missing":
+        return None
+    if operator in ("at least", "at most") and kind != "number":
+        return f"{column} is no number, so it is not {operator} anything."
+    if operator == "contains":
+        return f"{column} says yes or no, so it contains no text." if kind == "flag" else None
+    if _as_kind(value, kind) is None:
+        return f"{column} is {'a number' if kind == 'number' else 'yes or no'}, and {value!r} is not."
+    return None
+
+
+def _as_kind(value: object, kind: str) -> float | bool | str | None:
+    """The value as a column of that kind holds it, ``None`` if it cannot; what is typed into a field is text."""
+    if kind == "text":
+        return str(value)
+    if kind == "flag":
+        return value if isinstance(value, bool) else FLAGS.get(str(value).strip().lower())
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return None if math.isnan(number) or isinstance(value, bool) else number
+
+
+def _plain(values: pd.Series) -> pd.Series:
+    # categories of whole numbers turn into texts like "1.0" where one is missing, objects stay what they are
+    return values.astype(object) if isinstance(values.dtype, pd.CategoricalDtype) else values
+
+
+def meets(values: pd.Series, operator: str, value: object) -> np.ndarray:
+    """Which values meet the condition, bool ``(N,)``."""
+    values = _plain(values)
+    known, kind = values.notna().to_numpy(bool), kind_of(values)
+    if operator == "is missing":
+        return ~known
+    if operator == "contains":
+        found = values.astype(str).str.contains(str(value), case=False, regex=False, na=False)
+        return known & found.to_numpy(bool)
+    value = _as_kind(value, kind)
+    if kind == "number":
+        numbers = values.to_numpy(float, na_value=np.nan)
+        if operator in ("at least", "at most"):
+            return numbers >= value if operator == "at least" else numbers <= value
+        same = numbers == value
+    else:
+        same = ((values if kind == "flag" else values.astype(str)) == value).to_numpy(bool, na_value=False)
+    return known & (same == (operator == "is"))
+
+
+def in_words(value: object) -> str:
+    """A value as it reads in a sentence."""
+    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
