@@ -10,7 +10,7 @@ from pathlib import Path
 
 from koa_kit.errors import KoaError
 
-RUN, DATA, LOG, SPLIT = "KOA_EXPLORE_RUN", "KOA_EXPLORE_DATA", "KOA_EXPLORE_LOG", "KOA_EXPLORE_SPLIT"
+RUN, DATA, LOG, SPLIT, BESIDE = (f"KOA_EXPLORE_{name}" for name in ("RUN", "DATA", "LOG", "SPLIT", "BESIDE"))
 """What the served page is told, by environment: a path in a notebook's text would be code."""
 
 CELL = """from koa_kit.explore_page import asked_for
@@ -23,7 +23,8 @@ def asked_for():
     from koa_kit.training.explore import open_run
 
     quieten()
-    options = {name: os.environ.get(key) or None for name, key in (("data_dir", DATA), ("log", LOG))}
+    named = {"data_dir": DATA, "log": LOG, "beside": BESIDE}
+    options = {name: os.environ.get(key) or None for name, key in named.items()}
     return open_run(os.environ.get(RUN, "lite0-joint"), split=os.environ.get(SPLIT, "val"), **options)
 
 
@@ -46,12 +47,18 @@ def command(page: Path, *, port: int, browser: bool) -> list[str]:
     return [sys.executable, "-m", "voila", str(page), f"--port={port}", "--Voila.ip=127.0.0.1", *told]
 
 
+def _from_anywhere(run: str | os.PathLike) -> str:
+    """A run's path wherever the page is served from; the name of a model of the kit as it is."""
+    return str(Path(run).absolute()) if Path(run).exists() else str(run)
+
+
 def serve(
     run: str,
     *,
     split: str = "val",
     data_dir: str | os.PathLike | None = None,
     log: str | os.PathLike | None = None,
+    beside: str | os.PathLike | None = None,
     port: int = 8866,
     browser: bool = True,
 ) -> int:
@@ -59,7 +66,7 @@ def serve(
 
     Parameters
     ----------
-    run, split, data_dir, log
+    run, split, data_dir, log, beside
         See `koa_kit.training.explore.open_run`.
     port
         On this machine; pages are served to it alone.
@@ -75,7 +82,7 @@ def serve(
 
     if find_spec("voila") is None:
         raise KoaError("Voilà is not installed, which serves the page.", remedy="pip install 'koa_kit[notebooks]'")
-    told = {RUN: str(Path(run).absolute()) if Path(run).exists() else run, SPLIT: split}
+    told = {SPLIT: split} | {key: _from_anywhere(value) for key, value in ((RUN, run), (BESIDE, beside)) if value}
     told |= {key: str(Path(value).absolute()) for key, value in ((DATA, data_dir), (LOG, log)) if value}
     with tempfile.TemporaryDirectory() as folder:
         served = command(write_page(folder), port=port, browser=browser)

@@ -15,6 +15,7 @@ def explore(
     split: Annotated[str, typer.Option(help="val, or development where patients were set aside.")] = "val",
     data_dir: Annotated[Path | None, typer.Option(help="Folder of the data sets; default KOA_DATA_DIR.")] = None,
     log: Annotated[Path | None, typer.Option(help="File of readers' verdicts; default beside the run.")] = None,
+    beside: Annotated[Path | None, typer.Option(help="Another run of the same knees to compare with.")] = None,
     port: int = 8866,
     browser: Annotated[bool, typer.Option(help="Open a browser.")] = True,
 ) -> None:
@@ -26,6 +27,6 @@ def explore(
     """
     from koa_kit.explore_page import serve
 
-    status = serve(run, split=split, data_dir=data_dir, log=log, port=port, browser=browser)
+    status = serve(run, split=split, data_dir=data_dir, log=log, beside=beside, port=port, browser=browser)
     if status:
         raise typer.Exit(status)

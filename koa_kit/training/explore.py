@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from koa_kit import paths
 from koa_kit.data import find_dataset, load_cohort, load_followup, load_manifest
 from koa_kit.data.cohort import Cohort
 from koa_kit.error_analysis.attribution_scores import Attribution
@@ -44,11 +45,24 @@ def bench_of(
         See `Workbench`; what is given here stands above what the run brings.
     """
     brought: dict = {"prompts": run.model.prompts}
+    if images is not None:
+        predictions = with_exposure(predictions, images)
     if embeddings is not None and run.model.head == "prompts":
         brought["playground"] = Playground(predictions, embeddings, TextEncoder(run.model))
     if images is not None:
-        brought |= {"explain": explainer(run), "masks": true_signs(images), "followup": later_of(images)}
+        brought |= {"explain": explainer(run), "masks": true_signs(images)}
+    if "followup" not in options:
+        brought["followup"] = later_of(images)
     return workbench(predictions, images, embeddings=embeddings, **(brought | options))
+
+
+def with_exposure(predictions: pd.DataFrame, images: Cohort) -> pd.DataFrame:
+    """Predictions with a column ``exposure``: the mean grey level of each radiograph, 0 to 255."""
+    row = dict(zip(images.table["knee_id"], range(len(images)), strict=True))
+    if absent := sorted(set(predictions["knee_id"]) - set(row)):
+        raise KoaError(f"Knee {absent[0]} is not in the cohort.", where=images.name, remedy="Give its own cohort.")
+    rows = [row[knee] for knee in predictions["knee_id"]]
+    return predictions.assign(exposure=[float(images.images[place].mean()) for place in rows])
 
 
 def explainer(run: Run) -> Callable[..., Attribution]:
@@ -77,9 +91,9 @@ def true_signs(images: Cohort) -> Callable[[str], dict[str, np.ndarray]] | None:
     return signs
 
 
-def later_of(images: Cohort, data_dir: str | os.PathLike | None = None) -> pd.DataFrame | None:
-    """Later grades of the cohort's knees: its own columns, or the follow-up tables where they are here."""
-    if "kl_12" in images.table:
+def later_of(images: Cohort | None, data_dir: str | os.PathLike | None = None) -> pd.DataFrame | None:
+    """Later grades: the cohort's own columns, or else the follow-up tables of real knees where they are here."""
+    if images is not None and "kl_12" in images.table:
         return images.table
     try:
         find_dataset("oai-followup", data_dir)
@@ -94,6 +108,7 @@ def open_run(
     split: str = "val",
     data_dir: str | os.PathLike | None = None,
     log: str | os.PathLike | None = None,
+    beside: str | os.PathLike | None = None,
 ) -> Workbench | Message:
     """Workbench of a run folder, of a model that comes with the kit, or of a predictions file alone.
 
@@ -111,27 +126,39 @@ def open_run(
     log
         File of readers' verdicts; omitted, ``verdicts.jsonl`` beside the run, or in the present folder for a model of
         the kit.
+    beside
+        Another run or predictions file of the same knees, which the matrix "change from the original" compares with.
     """
     try:
-        return _open(source, split, data_dir, log)
+        return _open(source, split, data_dir, log, beside)
     except KoaError as error:
         if os.environ.get("KOA_STRICT") == "1":
             raise
         return Message(error)
 
 
-def _open(source, split, data_dir, log) -> Workbench | Message:
-    known = str(source) in pretrained_names()
-    path = Path(source)
-    if not known and path.is_file():
-        return workbench(read_predictions(path), log=log or path.with_name("verdicts.jsonl"))
-    run = load_pretrained(str(source)) if known else load_run(path)
+def _open(source, split, data_dir, log, beside) -> Workbench | Message:
+    known, path = str(source) in pretrained_names(), Path(source)
     stem = "" if split == "val" else f"{split}-"
-    predictions = read_predictions(run.folder / f"{stem}predictions.parquet")
+    baseline = None if beside is None else read_predictions(_predictions_of(beside, stem))
+    if not known and path.is_file():
+        return workbench(path, log=log or path.with_name("verdicts.jsonl"), baseline=baseline)
+    run = load_pretrained(str(source)) if known else load_run(path)
+    predictions = read_predictions(_predictions_of(source, stem))
     vectors = run.folder / f"{stem}embeddings.npy"
     embeddings = np.load(vectors) if vectors.is_file() else None
     log = log or (Path("verdicts.jsonl") if known else run.folder / "verdicts.jsonl")
-    return bench_of(run, predictions, embeddings, _images(run, predictions, data_dir), log=log)
+    images = _images(run, predictions, data_dir)
+    options = {"followup": later_of(images, data_dir), "log": log, "baseline": baseline}
+    return bench_of(run, predictions, embeddings, images, **options)
+
+
+def _predictions_of(source: str | os.PathLike, stem: str) -> Path:
+    """The predictions file a run folder, a model of the kit or the path itself stands for."""
+    if str(source) in pretrained_names():
+        return paths.PACKAGE / "pretrained" / str(source) / f"{stem}predictions.parquet"
+    path = Path(source)
+    return path if path.suffix == ".parquet" else path / f"{stem}predictions.parquet"
 
 
 def _images(run: Run, predictions: pd.DataFrame, data_dir) -> Cohort | None:

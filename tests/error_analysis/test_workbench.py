@@ -168,6 +168,9 @@ def test_what_a_browser_rounds_is_no_choice(bench):
     panel.bias.value = 4e-16
     panel.prior.value = round(panel.prior.value, 2) + 0.0
     assert bench.state.decision == Decision()
+    margin = bench.filters.margin
+    margin.value = (margin.min + 0.3 * margin.step, margin.max - 0.3 * margin.step)
+    assert bench.state.filters == Filters()
 
 
 def test_other_words_show_the_knees_that_changed_and_can_be_undone(bench, predictions):

@@ -59,6 +59,28 @@ def test_the_model_of_the_kit_opens_without_its_radiographs(tmp_path, monkeypatc
     assert drive(bench) > 55
 
 
+def test_another_run_of_the_same_knees_stands_beside_it(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("KOA_STRICT", "1")
+    worse = tmp_path / "worse.parquet"
+    run.predictions.assign(pred=0).to_parquet(worse)
+    bench = open_run(run.folder, beside=worse)
+    elsewhere = run.predictions.query("pred != 0").groupby("kl").size().reindex(range(5), fill_value=0)
+    assert bench.tables.change(bench.state)[:, 0].tolist() == (-elsewhere).tolist()
+    with pytest.raises(KoaError, match="in one table of predictions only"):
+        open_run("lite0-joint", beside=worse, data_dir=tmp_path)
+
+
+def test_films_can_be_filtered_by_how_bright_they_are(run, cohort, monkeypatch):
+    monkeypatch.setenv("KOA_STRICT", "1")
+    bench = open_run(run.folder)
+    grey = bench.tables.predictions["exposure"]
+    knee = bench.tables.predictions["knee_id"].iat[3]
+    own = cohort.images[int((cohort.table["knee_id"] == knee).to_numpy().argmax())]
+    assert grey.iat[3] == pytest.approx(own.mean())
+    bench.filters.exposure.value = (bench.filters.exposure.min, float(grey.median()))
+    assert bench.tables.mask(bench.state).sum() == (grey < grey.median()).sum()
+
+
 def test_a_table_alone_opens_without_a_model(run, monkeypatch):
     monkeypatch.setenv("KOA_STRICT", "1")
     bench = open_run(run.folder / "predictions.parquet")

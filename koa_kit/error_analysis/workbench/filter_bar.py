@@ -85,8 +85,11 @@ class FilterBar(Panel):
         made.style.description_width = "initial"
 
         def changed(ends: tuple[float, float]) -> None:
-            # at an end of the scale the filter is open there, so that the default filters nothing
-            low, high = (None if end == limit else end for end, limit in zip(ends, (made.min, made.max), strict=True))
+            # near an end of the scale the filter is open there: the default filters nothing, as a browser rounds it
+            limits = (made.min, made.max)
+            low, high = (
+                None if abs(end - limit) < made.step / 2 else end for end, limit in zip(ends, limits, strict=True)
+            )
             self._filter(**{name: None if low is high is None else (low, high)})
 
         return self.on_value(made, changed).add_class(f"koa-filter-{name}")
