@@ -116,8 +116,10 @@ def test_a_picked_knee_is_shown_large_with_its_other_knee_and_its_nearest(bench,
     beside = picks(panel.likes.html)
     assert beside[0] == other
     assert len(beside) == 6
+    panel.beside.value = "other"
+    assert f"knee {other}" in panel.knee.value
     panel.likes.pick(other)
-    assert other in panel.knee.value
+    assert panel.knee.value.index(other) < panel.knee.value.index(knee)
 
 
 def test_every_number_follows_the_filter_and_tells_its_n(bench, predictions):
@@ -180,7 +182,9 @@ def test_other_words_show_the_knees_that_changed_and_can_be_undone(bench, predic
     moved = int((predictions["pred"] == 0).sum())
     assert f"{moved} of {len(predictions)} knees changed" in panel.told.value
     assert bench.playground.present.prompts[1] == ("Perhaps something.", "Perhaps not.")
+    assert "1. KL1: Perhaps something. / Perhaps not." in panel.past.value
     panel.undo.click()
+    assert "KL1" not in panel.past.value
     assert panel.texts[1].value == prompt_set("paper").prompts[1][0]
     assert f"0 of {len(predictions)} knees changed" in panel.told.value
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from koa_kit.error_analysis.workbench.state import Numbers
 
 FULL_WINDOW = 256
+BESIDE = {"mirror": "its mirror image", "other": "the patient's other knee"}
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Viewing:
         shows small differences.
     inverted
         Show bone dark.
+    beside
+        What stands beside the knee: one of `BESIDE`.
 
     Raises
     ------
@@ -43,6 +46,7 @@ class Viewing:
     level: float = 127.5
     window: float = FULL_WINDOW
     inverted: bool = False
+    beside: str = "mirror"
 
     def __post_init__(self):
         if not 0 <= self.level <= 255 or not 1 <= self.window <= FULL_WINDOW:
@@ -51,6 +55,9 @@ class Viewing:
                 where=f"level {self.level}, window {self.window}",
                 remedy="A level is 0 to 255, a window 1 to 256 grey levels wide.",
             )
+        if self.beside not in BESIDE:
+            known = ", ".join(BESIDE)
+            raise KoaError(f"Nothing called {self.beside!r} stands beside a knee.", remedy=f"Choose from {known}.")
 
 
 def viewed(pixels: np.ndarray, viewing: Viewing) -> np.ndarray:
@@ -129,14 +136,14 @@ def knee_html(
     later: Sequence[tuple[int, int]] = (),
     note: str = "",
 ) -> str:
-    """One knee and its mirror image, large, with the similarity to every prompt under each, as HTML.
+    """One knee beside its mirror image or the other knee, large, similarity to every prompt beneath, as HTML.
 
     Parameters
     ----------
     predictions, numbers, row
         Predictions table, its numbers, and which of its knees.
     scale
-        Similarities at which a bar is empty and full; see `koa_kit.error_analysis.explorer_page.bar_scale`.
+        Similarities at which a bar is empty and full; see `koa_kit.error_analysis.workbench.cards.bar_scale`.
     find
         Function from ``knee_id`` to its radiograph, uint8 ``(H, W)``; omitted, only numbers are shown, and why.
     viewing
@@ -148,24 +155,40 @@ def knee_html(
     note
         A sentence under the title; escaped.
     """
-    knee, side = predictions["knee_id"].iat[row], str(predictions["side"].iat[row])
-    name, kl = escape(str(knee)), int(numbers.kl[row])
-    pixels = viewed(find(knee), viewing) if find else None
-    grades, views = (int(numbers.pred[row]), int(numbers.pred_flip[row])), []
-    for view, pred in enumerate(grades):
-        picture = '<div class="koa-nopicture">No X-ray at hand</div>'
-        if pixels is not None:
-            shown = pixels[:, ::-1] if view else pixels
-            picture = f'<img src="{png(shown)}" alt="{"mirror image" if view else "X-ray"} of knee {name}">'
-        bars = bars_html((numbers.s[view][row], numbers.p[view][row]), None, scale, kl, pred, prompts)
-        title = f"mirror image <span>KL{pred}</span>" if view else f"as it lies <span>KL{pred}</span>"
-        views.append(f'<div class="koa-large"><div class="koa-name">{title}</div>{picture}{bars}</div>')
-    side = escape(SIDE_NAMES.get(side, side))
+    name, kl, pred = escape(str(predictions["knee_id"].iat[row])), int(numbers.kl[row]), int(numbers.pred[row])
+    other = other_knee(predictions, row) if viewing.beside == "other" else None
+    shown = [(row, 0, "as it lies"), (row, 1, "mirror image")]
+    if viewing.beside == "other":
+        told = "no other knee of this patient" if other is None else f"the other knee, reader KL{numbers.kl[other]}"
+        shown[1] = (other, 0, told)
+    how = (scale, find, viewing, prompts)
+    views = [_large(predictions, numbers, place, view, title, *how) for place, view, title in shown]
     head = (
-        f'<p class="koa-say">{name} · {side} knee · reader KL{kl}, model KL{grades[0]}</p>'
+        f'<p class="koa-say">{name} · {_side(predictions, row)} knee · reader KL{kl}, model KL{pred}</p>'
         f'<p class="koa-soft">{escape(note)}{later_html(kl, later)}</p>'
     )
     return f'<div class="koa-ex">{head}<div class="koa-pair">{"".join(views)}</div></div>'
+
+
+def _side(predictions: pd.DataFrame, row: int) -> str:
+    side = str(predictions["side"].iat[row])
+    return escape(SIDE_NAMES.get(side, side))
+
+
+def _large(predictions, numbers, row: int | None, view: int, title: str, scale, find, viewing, prompts) -> str:
+    """One view of one knee: a title with the model's grade, the radiograph, bars; an empty place for no knee."""
+    if row is None:
+        nothing = '<div class="koa-nopicture">Nothing to show</div>'
+        return f'<div class="koa-large"><div class="koa-name">{title}</div>{nothing}</div>'
+    pred = int((numbers.pred_flip if view else numbers.pred)[row])
+    picture = '<div class="koa-nopicture">No X-ray at hand</div>'
+    if find:
+        knee = predictions["knee_id"].iat[row]
+        pixels = viewed(find(knee), viewing)
+        picture = f'<img src="{png(pixels[:, ::-1] if view else pixels)}" alt="{title}: knee {escape(str(knee))}">'
+    bars = bars_html((numbers.s[view][row], numbers.p[view][row]), None, scale, int(numbers.kl[row]), pred, prompts)
+    head = f'<div class="koa-name">{title} <span>KL{pred}</span></div>'
+    return f'<div class="koa-large">{head}{picture}{bars}</div>'
 
 
 def later_html(kl: int, later: Sequence[tuple[int, int]]) -> str:

@@ -12,7 +12,7 @@ from koa_kit.error_analysis.neighbours import nearest
 from koa_kit.error_analysis.workbench import pages
 from koa_kit.error_analysis.workbench.clickable import ClickableHTML
 from koa_kit.error_analysis.workbench.html import say, soft, wrapped
-from koa_kit.error_analysis.workbench.knee_page import Viewing, other_knee, small_knees_html
+from koa_kit.error_analysis.workbench.knee_page import BESIDE, Viewing, other_knee, small_knees_html
 from koa_kit.error_analysis.workbench.panel import Panel, heading, side_by_side
 from koa_kit.error_analysis.workbench.state import MATRICES, page_count, page_of
 from koa_kit.error_analysis.workbench.verdict_form import VerdictForm
@@ -77,11 +77,14 @@ class KneesPanel(Panel):
         self.inverted = widgets.Checkbox(description="inverted", indent=False)
         for control, name in ((self.level, "level"), (self.window, "window"), (self.inverted, "inverted")):
             self.on_value(control, lambda value, name=name: self._view(**{name: value})).add_class(f"koa-view-{name}")
+        beside = [(text, name) for name, text in BESIDE.items()]
+        self.beside = widgets.Dropdown(options=beside, description="Beside", **wide)
+        self.on_value(self.beside, lambda value: self._view(beside=value)).add_class("koa-view-beside")
         self.reset = self.button("reset", lambda: self.bench.apply(viewing=Viewing()), "koa-view-reset", width="70px")
         self.knee = widgets.HTML(layout=widgets.Layout(min_height="480px", flex="0 0 622px")).add_class("koa-knee")
         self.likes = ClickableHTML().on_pick(lambda knee: self.bench.guard(lambda: self.bench.apply(knee=knee)))
         lights = [self.level, self.window, widgets.HBox([self.inverted, self.reset])] if self.bench.find else []
-        side = widgets.VBox([*lights, self.likes], layout=widgets.Layout(flex="1 1 290px", width="300px"))
+        side = widgets.VBox([self.beside, *lights, self.likes], layout=widgets.Layout(flex="1 1 290px", width="300px"))
         self.large = side_by_side(self.knee, side, gap=8)
 
     def _view(self, **changes) -> None:
@@ -110,7 +113,7 @@ class KneesPanel(Panel):
         with self.syncing():
             self.mode.value, self.sort.value = state.matrix, state.sort
             self.level.value, self.window.value = state.viewing.level, state.viewing.window
-            self.inverted.value = state.viewing.inverted
+            self.inverted.value, self.beside.value = state.viewing.inverted, state.viewing.beside
         row = tables.row(state, shown)
         self._render_knee(row)
         self.verdict.show(row)
@@ -144,6 +147,7 @@ class KneesPanel(Panel):
 
         def light():
             self.level.value, self.window.value, self.inverted.value = 100.0, 80.0, True
+            self.beside.value = "other"
             self.reset.click()
 
         cells = [(f"cell {t},{p}", lambda t=t, p=p: self.matrix.pick(f"{t},{p}")) for t in range(5) for p in range(5)]

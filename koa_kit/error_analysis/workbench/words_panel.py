@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from html import escape
 from typing import Protocol
 
@@ -20,6 +21,8 @@ MOST = 12
 """Changed knees that are listed."""
 
 DRAWS = 300
+STEPS = 6
+"""Steps of the history that are listed."""
 
 
 class Words(Protocol):
@@ -74,7 +77,8 @@ class WordsPanel(Panel):
         self.knees = ClickableHTML().on_pick(lambda knee: bench.guard(lambda: bench.open_knee(knee)))
         buttons = widgets.HBox([self.undo, self.redo, self.reset, self.where], layout=widgets.Layout(grid_gap="6px"))
         lead = heading("One sentence a line; several lines are an ensemble. Click outside a field to read it.")
-        left = widgets.VBox([lead, *self.texts, buttons], layout=widgets.Layout(flex="1 1 400px"))
+        self.past = widgets.HTML().add_class("koa-history")
+        left = widgets.VBox([lead, *self.texts, buttons, self.past], layout=widgets.Layout(flex="1 1 400px"))
         right = widgets.VBox([self.told, self.knees], layout=widgets.Layout(flex="1 1 420px"))
         self.widget = side_by_side(left, right)
 
@@ -103,7 +107,8 @@ class WordsPanel(Panel):
                     text.value = "\n".join(sentences)
         self.undo.disabled, self.redo.disabled = not words.can_undo, not words.can_redo
         step = f"step {len(words.history) - 1}" if words.can_undo else "the original words"
-        self.where.value = soft(f"{step}: {words.present.name}")
+        self.where.value = soft(step)
+        self.past.value = history_html(words.history)
         mask = self.bench.tables.mask(self.bench.state)
         before, after = words.before[mask], words.table[mask]
         self.told.value = changes_html(before, after)
@@ -153,6 +158,15 @@ def changes_html(before: pd.DataFrame, after: pd.DataFrame) -> str:
     )
     scores = table(["", "original", "now", "change", "95 % interval"], rows)
     return wrapped(say(said) + scores + table(heads, cells, "koa-table koa-cm"))
+
+
+def history_html(history: list[PromptSet]) -> str:
+    """The steps from the original words to the present ones, the latest first: which grade got which words."""
+    steps = []
+    for number, (old, new) in enumerate(itertools.pairwise(history), 1):
+        for grade in (grade for grade in GRADES if old.prompts[grade] != new.prompts[grade]):
+            steps.append(f"{number}. KL{grade}: {escape(' / '.join(new.prompts[grade])[:160])}")
+    return wrapped("".join(f'<p class="koa-soft">{step}</p>' for step in reversed(steps[-STEPS:])))
 
 
 def changed_html(changed: pd.DataFrame) -> str:
