@@ -6,6 +6,7 @@ import re
 import sys
 
 import nbformat
+import pandas as pd
 import pytest
 from browser_servers import free_port, served
 
@@ -57,6 +58,8 @@ def judge(page, reader, note):
 
 def test_the_core_of_an_analysts_day_works_under_voila(page, run, environment, shots, tmp_path):
     port, log = free_port(), tmp_path / "verdicts.jsonl"
+    cells = pd.read_parquet(run / "predictions.parquet", columns=["kl", "pred"]).value_counts()
+    (true, pred), count = cells.index[0], int(cells.iloc[0])
     env = environment | {RUN: str(run), LOG: str(log)}
     url = f"http://127.0.0.1:{port}/"
     with served(command(write_page(tmp_path), port=port, browser=False), url, env=env, log=tmp_path / "voila.log"):
@@ -64,11 +67,11 @@ def test_the_core_of_an_analysts_day_works_under_voila(page, run, environment, s
         page.wait_for_selector(".koa-cell-1-0", timeout=120_000)
         assert chosen_cell(page) == "1,"
 
-        page.locator(".koa-cm [data-pick='0,0']").first.click()
-        page.wait_for_function("() => document.querySelector('.koa-headline').innerText.startsWith('KL0 called KL0')")
-        assert chosen_cell(page) == "0,0"
-        count = int(text(page, ".koa-cell-0-0").replace(",", ""))
-        assert f"{count} of" in text(page, ".koa-headline")
+        page.locator(f".koa-cm [data-pick='{true},{pred}']").first.click()
+        said = f"KL{true} called KL{pred}: {count} of"
+        page.wait_for_function("said => document.querySelector('.koa-headline').innerText.startsWith(said)", arg=said)
+        assert chosen_cell(page) == f"{true},{pred}"
+        assert text(page, f".koa-cell-{true}-{pred}") == str(count)
 
         # through the gallery by keyboard: one step to the right, and Enter
         names = page.locator(".koa-grid .koa-card").evaluate_all("cards => cards.map(card => card.dataset.pick)")
@@ -97,7 +100,7 @@ def test_the_core_of_an_analysts_day_works_under_voila(page, run, environment, s
 
         page.reload()
         page.wait_for_selector(".koa-cell-1-0", timeout=120_000)
-        page.locator(".koa-cm [data-pick='0,0']").first.click()
+        page.locator(f".koa-cm [data-pick='{true},{pred}']").first.click()
         page.wait_for_selector(f".koa-grid [data-pick='{names[1]}']")
         page.locator(f".koa-grid [data-pick='{names[1]}']").click()
         page.wait_for_function("() => document.querySelector('.koa-told').innerText.includes('Ann agrees')")
