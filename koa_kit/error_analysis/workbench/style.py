@@ -22,7 +22,8 @@ STYLE = f"""<style>
  width:auto;color:inherit;border:0}}
 .koa-ex .koa-cm th{{font-weight:400;padding:2px 8px;white-space:nowrap;text-align:right;background:none;border:0}}
 .koa-ex .koa-cm thead th{{text-align:center;color:{INK}b0}}
-.koa-ex .koa-cm td{{width:54px;height:34px;padding:0;text-align:center;font-variant-numeric:tabular-nums;border:0}}
+.koa-ex .koa-cm td{{width:54px;height:34px;padding:0;text-align:center;vertical-align:middle;
+ font-variant-numeric:tabular-nums;border:0}}
 .koa-ex .koa-say{{font-size:17px;line-height:1.35;margin:0 0 6px;font-weight:600}}
 .koa-ex .koa-soft{{color:{INK}b8;margin:0 0 4px}}
 .koa-ex .koa-words{{overflow:hidden;text-overflow:ellipsis;white-space:nowrap;font-size:12.5px}}
