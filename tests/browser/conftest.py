@@ -40,6 +40,7 @@ def shots() -> Path:
 def page(chromium):
     """A new page, 1120 pixels wide; an error of a script on it fails the test."""
     made = chromium.new_page(viewport={"width": 1120, "height": 1500})
+    made.set_default_timeout(120_000)  # a busy machine is slow, not wrong
     errors = []
     made.on("pageerror", lambda error: errors.append(str(error)))
     yield made

@@ -12,6 +12,7 @@ from browser_servers import free_port, served
 
 from koa_kit.data import load_cohort
 from koa_kit.error_analysis.reader_log import ReaderLog
+from koa_kit.error_analysis.workbench.state import PAGE
 from koa_kit.explore_page import LOG, RUN, command, write_page
 from koa_kit.paths import resource
 from koa_kit.training import TrainConfig, fit
@@ -43,6 +44,17 @@ def chosen_cell(page):
     return page.locator(".koa-cm [data-pick].koa-chosen").first.get_attribute("data-pick")
 
 
+def wait_for_cards(page, grades, count):
+    """Matrix, headline and gallery arrive one after the other: wait until the gallery shows these knees."""
+    page.wait_for_function(
+        """([grades, count]) => {
+            const names = [...document.querySelectorAll('.koa-grid .koa-card .koa-name span')];
+            return names.length === count && names.every(name => name.innerText === grades);
+        }""",
+        arg=[grades, count],
+    )
+
+
 def open_tab(page, title):
     page.locator(TAB, has_text=title).first.click()
 
@@ -70,6 +82,7 @@ def test_the_core_of_an_analysts_day_works_under_voila(page, run, environment, s
         page.locator(f".koa-cm [data-pick='{true},{pred}']").first.click()
         said = f"KL{true} called KL{pred}: {count} of"
         page.wait_for_function("said => document.querySelector('.koa-headline').innerText.startsWith(said)", arg=said)
+        wait_for_cards(page, f"KL{true} → KL{pred}", min(count, PAGE))
         assert chosen_cell(page) == f"{true},{pred}"
         assert text(page, f".koa-cell-{true}-{pred}") == str(count)
 
@@ -160,6 +173,10 @@ def test_notebook_05_works_in_jupyterlab(page, environment, shots, tmp_path):
         page.locator(".koa-row-1").first.scroll_into_view_if_needed()
         page.locator(".koa-row-1").first.click()
         page.wait_for_function("() => document.querySelector('.koa-headline').innerText.includes('called KL1')")
+        page.wait_for_function(
+            "() => document.querySelector('.koa-grid .koa-chosen')?.dataset.pick"
+            " === document.querySelector('.koa-grid .koa-card')?.dataset.pick"
+        )
         knee = page.locator(".koa-grid .koa-card").first.get_attribute("data-pick")
         judge(page, "Bo", "narrow?")
         page.locator(".koa-workbench").first.screenshot(path=shots / "lab-knees.png")
