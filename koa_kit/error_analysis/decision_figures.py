@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from koa_kit.error_analysis.figures import axes_of
 from koa_kit.errors import KoaError
 from koa_kit.style import ACCENT, FAINT, GRADE_COLOURS, INK, PAPER
 
@@ -42,7 +43,7 @@ def decision_figure(
     """
     if curve["kl1_recall"].isna().all():
         raise KoaError("No knee is KL1, so none can be found.", remedy="Take predictions that hold KL1 knees.")
-    ax = _axes(ax, 7.6, 4.2)
+    ax = axes_of(ax, 7.6, 4.2)
     ax.plot(curve["accuracy"], curve["kl1_recall"], color=GRADE_COLOURS[1], linewidth=2, zorder=2)
     # names stand beside the axes: wherever the two points lie, also one upon the other, nothing covers them
     for told, name, look in (
@@ -63,12 +64,6 @@ def decision_figure(
     return ax
 
 
-def _axes(ax: Axes | None, width: float, height: float) -> Axes:
-    import matplotlib.pyplot as plt
-
-    return plt.subplots(figsize=(width, height), layout="constrained")[1] if ax is None else ax
-
-
 def reject_figure(curve: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """Axes with accuracy and QWK of the knees answered, against their share; beneath it their least confidence.
 
@@ -79,7 +74,7 @@ def reject_figure(curve: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     curve
         From `reject_curve`.
     """
-    ax = _axes(ax, 7.2, 4.2)
+    ax = axes_of(ax, 7.2, 4.2)
     shown, everything = curve[curve["kept"] >= FEW], curve.iloc[-1]
     for column, name, colour in (("accuracy", "accuracy", GRADE_COLOURS[0]), ("qwk", "QWK", GRADE_COLOURS[3])):
         marker = "o" if len(shown) == 1 else None

@@ -95,7 +95,8 @@ def _numbers(name: str, values: object, count: int) -> float | tuple[float, ...]
 def fitting_grades(grades: np.ndarray, knees: int, name: str = "kl") -> np.ndarray:
     """`grades` as int64 ``(knees,)``; raises `KoaError` unless they are that many whole numbers from 0 to 4."""
     grades = np.asarray(grades)
-    if grades.shape != (knees,) or not np.isin(grades, GRADES).all():
+    whole = np.issubdtype(grades.dtype, np.integer) and np.isin(grades, GRADES).all()
+    if grades.shape != (knees,) or not whole:
         raise KoaError(
             f"{name} of shape {grades.shape} are not the grades of {knees} knees.",
             where=name,

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def _axes(ax: Axes | None, width: float, height: float) -> Axes:
+def axes_of(ax: Axes | None, width: float, height: float) -> Axes:
+    """The given axes, or those of a new figure of this size in inches."""
     import matplotlib.pyplot as plt
 
     return plt.subplots(figsize=(width, height), layout="constrained")[1] if ax is None else ax
@@ -48,7 +49,7 @@ def confusion_figure(
         [f"{count}\n{share:.0%}" if total else "–" for count, share in zip(row, row_shares, strict=True)]
         for row, row_shares, total in zip(cells, shares, support[:, 0], strict=True)
     ]
-    ax = _axes(ax, 1.9 + 0.82 * counts.shape[1], 1.3 + 0.72 * len(counts))
+    ax = axes_of(ax, 1.9 + 0.82 * counts.shape[1], 1.3 + 0.72 * len(counts))
     sns.heatmap(
         shares, annot=np.array(texts), fmt="", cmap=SEQUENTIAL, vmin=0, vmax=1, cbar=False, linewidths=2, square=False,
         annot_kws={"size": 10, "linespacing": 1.25}, ax=ax,
@@ -79,7 +80,7 @@ def recall_figure(
         predictions, metrics=[f"kl{grade}_recall" for grade in GRADES], draws=draws, seed=seed, level=level
     )
     support = per_grade(predictions)["support"]
-    ax = _axes(ax, 6.4, 3.6)
+    ax = axes_of(ax, 6.4, 3.6)
     for grade, row in zip(GRADES, table.itertuples(), strict=True):
         if np.isnan(row.value):
             ax.text(grade, 0.02, "no such\nknee", ha="center", va="bottom", fontsize=10)
@@ -97,7 +98,7 @@ def recall_figure(
 def reliability_figure(predictions: pd.DataFrame, *, bins: int = 15, ax: Axes | None = None) -> Axes:
     """Axes with accuracy against confidence; a point's area is its bin's number of knees, the bars are the gaps."""
     table = reliability(predictions, bins=bins).dropna()
-    ax = _axes(ax, 4.6, 4.4)
+    ax = axes_of(ax, 4.6, 4.4)
     ax.plot([0, 1], [0, 1], color=FAINT, linewidth=1.5, zorder=1)
     ax.text(0.99, 0.06, "on the line: as sure as it should be", ha="right", fontsize=9)
     ax.vlines(table["confidence"], table["accuracy"], table["confidence"], color=ACCENT, linewidth=2, alpha=0.55)
@@ -116,7 +117,7 @@ def similarity_figure(predictions: pd.DataFrame, *, ax: Axes | None = None) -> A
     check_predictions(predictions)
     s, kl = similarities(predictions), predictions["kl"].to_numpy(int)
     means = np.array([s[kl == grade].mean(0) if (kl == grade).any() else np.full(5, np.nan) for grade in GRADES])
-    ax = _axes(ax, 5.9, 4.2)
+    ax = axes_of(ax, 5.9, 4.2)
     sns.heatmap(
         means, annot=True, fmt=".1f", cmap=SEQUENTIAL, linewidths=2, annot_kws={"size": 10.5},
         cbar_kws={"label": "mean scaled similarity", "shrink": 0.8}, ax=ax,
@@ -178,7 +179,7 @@ def flip_figure(predictions: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     rows, kl = np.arange(len(predictions)), predictions["kl"].to_numpy(int)
     own, mirrored = (probabilities(predictions, view)[rows, kl] for view in ("", "_flip"))
     changed = (predictions["pred"] != predictions["pred_flip"]).to_numpy(bool)
-    ax = _axes(ax, 6.9, 4.6)
+    ax = axes_of(ax, 6.9, 4.6)
     ax.plot([0, 1], [0, 1], color=FAINT, linewidth=1.5, zorder=1)
     for grade in GRADES:
         of_grade = kl == grade

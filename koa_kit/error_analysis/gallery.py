@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from koa_kit.error_analysis.predictions import check_predictions, lead, probabilities, similarities
+from koa_kit.error_analysis.predictions import (
+    check_predictions,
+    lead,
+    probabilities,
+    similarities,
+    total_variation,
+)
 from koa_kit.errors import KoaError
 from koa_kit.style import ACCENT, FAINT, GRADES, INK, RADIOGRAPH
 
@@ -42,7 +48,7 @@ def order_of(s: np.ndarray, p: np.ndarray, p_flip: np.ndarray, pred: np.ndarray,
     elif sort == "confident":
         key = -p.max(1)
     else:
-        key = -abs(p - p_flip).sum(1) / 2
+        key = -total_variation(p, p_flip)
     return np.argsort(key, kind="stable")
 
 

@@ -171,6 +171,11 @@ def lead(s: np.ndarray, pred: np.ndarray) -> np.ndarray:
     return s[rows, pred] - others.max(1) if len(s) else np.zeros(0)
 
 
+def total_variation(p: np.ndarray, q: np.ndarray) -> np.ndarray:
+    """Half the summed distance of two distributions over grades, ``(N, 5)`` each: float64 ``(N,)``, 0 to 1."""
+    return abs(p - q).sum(1) / 2
+
+
 def flip_averaged(predictions: pd.DataFrame) -> pd.DataFrame:
     """Predictions with each knee and its mirror image averaged: the free baseline of every symmetry loss.
 

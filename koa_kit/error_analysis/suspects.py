@@ -17,7 +17,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from koa_kit.error_analysis.predictions import TOLERANCE, VIEWS, check_predictions, probabilities
+from koa_kit.error_analysis.decisions import fitting_grades, fitting_probabilities
+from koa_kit.error_analysis.predictions import VIEWS, check_predictions, probabilities, total_variation
 from koa_kit.errors import KoaError
 from koa_kit.style import GRADES
 
@@ -55,17 +56,7 @@ def confident_joint(probabilities: np.ndarray, kl: np.ndarray) -> np.ndarray:
     then scaled to the number of knees given each grade (equation 3, times N), so the table adds up to `N`; it is not
     rounded. See `share_wrong` for what it says about the labels.
 
-    Parameters
-    ----------
-    probabilities
-        Out-of-sample probabilities ``(N, 5)``, rows adding up to 1.
-    kl
-        Given grades, whole numbers 0 to 4, ``(N,)``.
-
-    Raises
-    ------
-    KoaError
-        If the two do not fit, or hold something else.
+    Parameters and errors are those of `thresholds`.
     """
     p, kl = _checked(probabilities, kl)
     latent = _latent(p, kl)
@@ -159,7 +150,7 @@ def unstable(predictions: pd.DataFrame, steady: pd.DataFrame | None = None) -> p
         If this is no predictions table, or `steady` lacks a column or a knee, or has a knee twice.
     """
     check_predictions(predictions)
-    change = abs(probabilities(predictions, VIEWS[0]) - probabilities(predictions, VIEWS[1])).sum(1) / 2
+    change = total_variation(*(probabilities(predictions, view) for view in VIEWS))
     table = predictions[["knee_id", "patient", "side", "kl", "pred", "pred_flip"]].assign(flip_change=change)
     ranked = ["flip_change"]
     if steady is not None:
@@ -185,24 +176,8 @@ def _latent(p: np.ndarray, kl: np.ndarray) -> np.ndarray:
 
 
 def _checked(p: np.ndarray, kl: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    p, kl = np.asarray(p, float), np.asarray(kl)
-    if p.ndim != 2 or p.shape[1] != len(GRADES) or kl.shape != p.shape[:1] or not len(p):
-        raise KoaError(
-            f"Probabilities of shape {p.shape} and grades of shape {kl.shape} do not fit.",
-            where="probabilities, kl",
-            remedy="Give probabilities (N, 5) and N grades, of at least one knee.",
-        )
-    if not np.issubdtype(kl.dtype, np.integer) or not np.isin(kl, GRADES).all():
-        raise KoaError("A grade is not a whole number 0 to 4.", where="kl", remedy="Give Kellgren-Lawrence grades.")
-    # written so that a nan fails too
-    fits = (p >= -TOLERANCE).all(1) & (abs(p.sum(1) - 1) <= TOLERANCE)
-    if not fits.all():
-        raise KoaError(
-            f"{int((~fits).sum())} knees have probabilities that do not add up to 1.",
-            where=f"probabilities, row {int((~fits).argmax())}",
-            remedy="Give the softmax of the similarities, not the similarities.",
-        )
-    return p, kl.astype(int)
+    p = fitting_probabilities(p)
+    return p, fitting_grades(kl, len(p))
 
 
 def _steady_rows(predictions: pd.DataFrame, steady: pd.DataFrame) -> pd.DataFrame:

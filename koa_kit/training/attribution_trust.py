@@ -97,17 +97,7 @@ def score_on_phantoms(
     return score_table(heats, of_these, patients=patients, seen=seen, tolerance=tolerance, seed=seed)
 
 
-def randomised_similarity(
-    model: ClipKoa,
-    image: np.ndarray,
-    *,
-    towards: int,
-    rather_than: int | None = None,
-    method: str = "gradcam",
-    mirror: bool = False,
-    draws: int = 5,
-    seed: int = 0,
-) -> np.ndarray:
+def randomised_similarity(model: ClipKoa, image: np.ndarray, *, draws: int = 5, seed: int = 0, **options) -> np.ndarray:
     """Rank correlations ``(draws,)`` of a model's map with those of the same model with weights drawn anew, -1 to 1.
 
     A map that explains what the model learnt goes when the weights go: values near 1 mean that it shows the picture's
@@ -121,18 +111,17 @@ def randomised_similarity(
         Not changed.
     draws, seed
         Of the weights. The global random state is left as it was.
-    image, towards, rather_than, method, mirror
-        As of `explain`.
+    image, **options
+        As of `explain`: towards, rather_than, method, mirror.
 
     Source: Adebayo et al. 2018, "Sanity checks for saliency maps", arXiv 1810.03292.
     """
     if draws < 1:
         raise KoaError(f"{draws} draws give no correlation.", where="draws", remedy="5 show the spread.")
-    options = {"towards": towards, "rather_than": rather_than, "method": method, "mirror": mirror}
     learnt = explain(model, image, **options).heat
     # outside of what the model sees all maps are 0 alike, and would agree
     rows = rows_seen(model, learnt.shape)
-    found = []
+    found, mirror = [], options.get("mirror", False)
     for draw in range(draws):
         other = explain(_drawn_anew(model, np.asarray(image), mirror, (seed, draw)), image, **options).heat
         flat = np.ptp(learnt[rows]) == 0 or np.ptp(other[rows]) == 0

@@ -14,6 +14,7 @@ from koa_kit.data.development import DEVELOPMENT, set_aside
 from koa_kit.error_analysis.predictions import read_predictions
 from koa_kit.errors import KoaError
 from koa_kit.model import read_record
+from koa_kit.training.comparison_source import REAL_KNEES
 from koa_kit.training.config import TrainConfig
 from koa_kit.training.loop import fit_or_load
 from koa_kit.training.pretrained import load_pretrained
@@ -23,7 +24,6 @@ from koa_kit.training.stability import augmented_answers
 if TYPE_CHECKING:
     from koa_kit.lesson import Lesson
 
-REAL_KNEES = "oai-kl224"
 SPLITS = ("test", DEVELOPMENT, "val")
 """Where to examine, the strictest first."""
 

@@ -14,6 +14,7 @@ from koa_kit import paths
 from koa_kit.data import find_dataset, load_cohort, load_followup, load_manifest
 from koa_kit.data.cohort import Cohort
 from koa_kit.error_analysis.attribution_scores import Attribution
+from koa_kit.error_analysis.gallery import image_finder
 from koa_kit.error_analysis.predictions import read_predictions
 from koa_kit.error_analysis.workbench import Message, Workbench, workbench
 from koa_kit.errors import KoaError
@@ -58,11 +59,8 @@ def bench_of(
 
 def with_exposure(predictions: pd.DataFrame, images: Cohort) -> pd.DataFrame:
     """Predictions with a column ``exposure``: the mean grey level of each radiograph, 0 to 255."""
-    row = dict(zip(images.table["knee_id"], range(len(images)), strict=True))
-    if absent := sorted(set(predictions["knee_id"]) - set(row)):
-        raise KoaError(f"Knee {absent[0]} is not in the cohort.", where=images.name, remedy="Give its own cohort.")
-    rows = [row[knee] for knee in predictions["knee_id"]]
-    return predictions.assign(exposure=[float(images.images[place].mean()) for place in rows])
+    find = image_finder(images, predictions)
+    return predictions.assign(exposure=[float(find(knee).mean()) for knee in predictions["knee_id"]])
 
 
 def explainer(run: Run) -> Callable[..., Attribution]:

@@ -137,14 +137,14 @@ def test_the_estimated_share_of_wrong_labels_is_near_the_share_that_was_flipped(
 @pytest.mark.parametrize(
     ("p", "kl", "what"),
     [
-        (np.full((3, 4), 0.25), [0, 1, 2], "do not fit"),
-        (np.full((3, 5), 0.2), [0, 1], "do not fit"),
-        (np.zeros((0, 5)), np.zeros(0, int), "do not fit"),
-        (np.full((3, 5), 0.2), [0, 1, 5], "whole number"),
-        (np.full((3, 5), 0.2), [0.0, 1.0, 2.0], "whole number"),
-        (np.full((3, 5), 0.3), [0, 1, 2], "3 knees .* add up"),
-        ([[0.2] * 5, [np.nan] * 5], [0, 1], "1 knees .* add up"),
-        ([[0.2] * 5, [1.4, -0.4, 0, 0, 0]], [0, 1], "1 knees .* add up"),
+        (np.full((3, 4), 0.25), [0, 1, 2], r"shape \(3, 4\) are not five finite"),
+        (np.full((3, 5), 0.2), [0, 1], r"shape \(2,\) are not the grades of 3 knees"),
+        (np.zeros((0, 5)), np.zeros(0, int), r"shape \(0, 5\) are not five finite"),
+        (np.full((3, 5), 0.2), [0, 1, 5], "not the grades of 3 knees"),
+        (np.full((3, 5), 0.2), [0.0, 1.0, 2.0], "not the grades of 3 knees"),
+        (np.full((3, 5), 0.3), [0, 1, 2], "do not add up to 1"),
+        ([[0.2] * 5, [np.nan] * 5], [0, 1], "not five finite numbers"),
+        ([[0.2] * 5, [1.4, -0.4, 0, 0, 0]], [0, 1], "do not add up to 1"),
     ],
 )
 def test_numbers_that_are_no_probabilities_or_grades_are_refused(p, kl, what):
