@@ -233,7 +233,7 @@ def test_a_verdict_is_on_disk_when_the_click_returns_and_survives_another_workbe
     said = again.log.latest("Ann").iloc[0]
     assert (said["knee_id"], said["grade"], said["note"]) == (knee["knee_id"], proposed, "osteophyte, medial")
     again.tabs.selected_index = again.titles.index("Verdicts")
-    assert "1 verdicts on 1 knees by 1 reader" in again.panels["Verdicts"].told.value
+    assert "1 verdict on 1 knee by 1 reader." in again.panels["Verdicts"].told.value
     again.panels["Verdicts"].export.click()
     assert len(pd.read_csv(tmp_path / "verdicts.csv", dtype={"patient": str})) == 1
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from koa_kit.error_analysis.conformal import calibration_half, set_table_of
 from koa_kit.error_analysis.decision_curves import kl1_curve, kl1_point, reject_curve
+from koa_kit.error_analysis.decision_figures import FEW
 from koa_kit.error_analysis.decisions import RULES, Decision
 from koa_kit.error_analysis.workbench.html import empty, wrapped
 from koa_kit.error_analysis.workbench.panel import Panel, heading, side_by_side
@@ -18,8 +19,6 @@ from koa_kit.style import ACCENT, FAINT, GRADE_COLOURS, GRADES, INK
 
 WORDS = {"most_likely": "the most likely grade", "expected_grade": "thresholds of the expected grade"}
 DRAWS = 300
-FIRST = 0.05
-"""Share of knees below which accuracy and QWK rest on too few to be drawn."""
 
 
 class DecisionsPanel(Panel):
@@ -28,7 +27,8 @@ class DecisionsPanel(Panel):
     Attributes
     ----------
     bias, temperature, prior, rule, thresholds
-        Controls of the `Decision`; `prior` is the share of KL1 expected, the other grades in proportion.
+        Controls of the `Decision`; `prior` is the share of KL1 expected, the other grades in proportion. The shares of
+        training are taken to be those of the table.
     coverage, kept
         What conformal sets promise, and the share of knees the model answers itself.
     reset
@@ -93,7 +93,7 @@ class DecisionsPanel(Panel):
         return round(float(np.clip(self.shares[1], 0.01, 0.6)), 2)
 
     def _decide(self, **changes) -> None:
-        self.bench.apply(decision=replace(self.bench.state.decision, **changes))
+        self.bench.show(decision=replace(self.bench.state.decision, **changes))
 
     def _expect(self, share: float) -> None:
         if (self.shares == 0).any():
@@ -112,7 +112,7 @@ class DecisionsPanel(Panel):
         self._decide(prior=tuple(prior), trained_on=tuple(self.shares))
 
     def _reset(self) -> None:
-        self.bench.apply(decision=Decision())
+        self.bench.show(decision=Decision())
 
     def render(self) -> None:
         state, tables = self.bench.state, self.bench.tables
@@ -163,27 +163,26 @@ def rounded(value: float | str) -> float | str:
 
 
 def curve_svg(logits: np.ndarray, kl: np.ndarray, decision: Decision) -> str:
-    """Accuracy against KL1 recall along the KL1 bias, with where the decision stands and where the model began."""
+    """KL1 recall against accuracy along the KL1 bias, with where the decision stands and where the model began."""
     if not (kl == 1).any():
         return empty("None of these knees is KL1: there is no recall to show.")
     curve, now = kl1_curve(logits, kl, decision), kl1_point(logits, kl, decision)
     start = kl1_point(logits, kl, Decision())
-    lowest = float(np.nanmin([curve["accuracy"].min(), start["accuracy"], now["accuracy"]]))
-    lines = [Line(curve["kl1_recall"], curve["accuracy"], INK)]
+    lines = [Line(curve["accuracy"], curve["kl1_recall"], INK)]
     points = [(start, "#6c7a86", "model"), (now, ACCENT, "now")]
     for point, colour, label in points if decision != Decision() else points[:1]:
-        lines.append(Line([point["kl1_recall"]], [point["accuracy"]], colour, label, dots=True, below=label == "now"))
-    bottom = np.floor(10 * max(0, lowest - 0.03)) / 10
+        lines.append(Line([point["accuracy"]], [point["kl1_recall"]], colour, label, dots=True, below=label == "now"))
+    least, most = (end([*curve["accuracy"], start["accuracy"], now["accuracy"]]) for end in (min, max))
+    reach = float(np.floor(10 * max(0, least - 0.03)) / 10), float(min(1, np.ceil(10 * (most + 0.03)) / 10))
     title = f"KL1 recall {now['kl1_recall']:.1%} at accuracy {now['accuracy']:.1%}"
-    top = min(1.0, np.ceil(10 * (max(curve["accuracy"].max(), now["accuracy"]) + 0.03)) / 10)
-    return plot(lines, title=title, x="KL1 recall", y="accuracy", ylim=(float(bottom), float(top)), size=(540, 330))
+    return plot(lines, title=title, x="accuracy", y="KL1 recall", xlim=reach, size=(540, 330))
 
 
 def reject_svg(p: np.ndarray, kl: np.ndarray, pred: np.ndarray, kept: float) -> str:
     """Accuracy and QWK of the knees the model answers, against their share; the chosen share marked."""
     curve = reject_curve(p, kl, pred)
     point = curve.iloc[int((curve["kept"] - kept).abs().argmin())]
-    curve = curve[curve["kept"] >= FIRST]
+    curve = curve[curve["kept"] >= FEW]
     lines = [
         Line(curve["kept"], curve["accuracy"], INK),
         Line(curve["kept"], curve["qwk"], GRADE_COLOURS[0], dashed=True),
@@ -217,5 +216,6 @@ def sets_words(table) -> str:
     sizes = ", ".join(f"{name} {table.loc[name, 'size']:.2f}" for name in [f"KL{k}" for k in GRADES])
     return (
         f'<p class="koa-soft">Grades a set: {sizes.replace("nan", "–")}.<br>Calibrated on one half of the patients, '
-        "judged on the other. The promise is for all knees together, not for each grade.</p>"
+        "judged on the other. The promise is for all knees together, not for each grade, and holds only where neither "
+        "model nor decision was chosen on these knees.</p>"
     )

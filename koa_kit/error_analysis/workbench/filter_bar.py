@@ -55,7 +55,7 @@ class FilterBar(Panel):
         self.operator = widgets.Dropdown(options=OPERATORS, value="contains", layout=widgets.Layout(width="110px"))
         self.value = widgets.Text(placeholder="value", layout=widgets.Layout(width="130px"), continuous_update=False)
         self.add = self.button("add condition", self._add, "koa-add-condition")
-        self.clear = self.button("all knees", lambda: self.bench.apply(filters=Filters()), "koa-all-knees")
+        self.clear = self.button("all knees", lambda: self.bench.show(filters=Filters()), "koa-all-knees")
         for control, css in ((self.column, "koa-column"), (self.operator, "koa-operator"), (self.value, "koa-value")):
             control.add_class(css)
         self.chips = ClickableHTML().on_pick(lambda place: self.bench.guard(lambda: self._take_away(place)))
@@ -95,7 +95,7 @@ class FilterBar(Panel):
         return self.on_value(made, changed).add_class(f"koa-filter-{name}")
 
     def _filter(self, **changes) -> None:
-        self.bench.apply(filters=self.bench.state.filters.with_(**changes))
+        self.bench.show(filters=self.bench.state.filters.with_(**changes))
 
     def _add(self) -> None:
         operator = self.operator.value

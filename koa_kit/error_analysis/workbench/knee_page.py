@@ -134,7 +134,6 @@ def knee_html(
     viewing: Viewing = Viewing(),
     prompts: Sequence[str] = (),
     later: Sequence[tuple[int, int]] = (),
-    note: str = "",
 ) -> str:
     """One knee beside its mirror image or the other knee, large, similarity to every prompt beneath, as HTML.
 
@@ -152,8 +151,6 @@ def knee_html(
         Five texts, shown on pointing at a bar.
     later
         (months, grade) of later visits.
-    note
-        A sentence under the title; escaped.
     """
     name, kl, pred = escape(str(predictions["knee_id"].iat[row])), int(numbers.kl[row]), int(numbers.pred[row])
     other = other_knee(predictions, row) if viewing.beside == "other" else None
@@ -165,7 +162,7 @@ def knee_html(
     views = [_large(predictions, numbers, place, view, title, *how) for place, view, title in shown]
     head = (
         f'<p class="koa-say">{name} · {_side(predictions, row)} knee · reader KL{kl}, model KL{pred}</p>'
-        f'<p class="koa-soft">{escape(note)}{later_html(kl, later)}</p>'
+        f'<p class="koa-soft">{later_html(kl, later)}</p>'
     )
     return f'<div class="koa-ex">{head}<div class="koa-pair">{"".join(views)}</div></div>'
 

@@ -52,8 +52,8 @@ class KneesPanel(Panel):
         self.sort = widgets.Dropdown(options=[(text, name) for name, text in SORTS.items()], description="Order")
         for control, name in ((self.mode, "matrix"), (self.sort, "sort")):
             control.layout.width, control.style.description_width = "300px", "50px"
-            self.on_value(control, lambda value, name=name: bench.apply(**{name: value})).add_class(f"koa-{name}")
-        self.gallery = ClickableHTML().on_pick(lambda knee: guard(lambda: bench.apply(knee=knee)))
+            self.on_value(control, lambda value, name=name: bench.show(**{name: value})).add_class(f"koa-{name}")
+        self.gallery = ClickableHTML().on_pick(lambda knee: guard(lambda: bench.show(knee=knee)))
         self.gallery.on_turn(lambda by: guard(lambda: self._turn(by)))
         self.previous = self.button("← previous", lambda: self._turn(-1), "koa-previous")
         self.next = self.button("next →", lambda: self._turn(1), "koa-next")
@@ -80,24 +80,24 @@ class KneesPanel(Panel):
         beside = [(text, name) for name, text in BESIDE.items()]
         self.beside = widgets.Dropdown(options=beside, description="Beside", **wide)
         self.on_value(self.beside, lambda value: self._view(beside=value)).add_class("koa-view-beside")
-        self.reset = self.button("reset", lambda: self.bench.apply(viewing=Viewing()), "koa-view-reset", width="70px")
+        self.reset = self.button("reset", lambda: self.bench.show(viewing=Viewing()), "koa-view-reset", width="70px")
         self.knee = widgets.HTML(layout=widgets.Layout(min_height="480px", flex="0 0 622px")).add_class("koa-knee")
-        self.likes = ClickableHTML().on_pick(lambda knee: self.bench.guard(lambda: self.bench.apply(knee=knee)))
+        self.likes = ClickableHTML().on_pick(lambda knee: self.bench.guard(lambda: self.bench.show(knee=knee)))
         lights = [self.level, self.window, widgets.HBox([self.inverted, self.reset])] if self.bench.find else []
         side = widgets.VBox([self.beside, *lights, self.likes], layout=widgets.Layout(flex="1 1 290px", width="300px"))
         self.large = side_by_side(self.knee, side, gap=8)
 
     def _view(self, **changes) -> None:
-        self.bench.apply(viewing=replace(self.bench.state.viewing, **changes))
+        self.bench.show(viewing=replace(self.bench.state.viewing, **changes))
 
     def _pick_cell(self, value: str) -> None:
         true, pred = pages.picked_cell(value)
-        self.bench.apply(true=true, pred=pred, knee="")
+        self.bench.show(true=true, pred=pred, knee="")
 
     def _turn(self, by: int) -> None:
         chosen = self.bench.tables.chosen(self.bench.state)
         page = int(np.clip(self.bench.state.page + by, 0, page_count(len(chosen)) - 1))
-        self.bench.apply(page=page, knee="")
+        self.bench.show(page=page, knee="")
 
     def render(self) -> None:
         bench, state, tables = self.bench, self.bench.state, self.bench.tables

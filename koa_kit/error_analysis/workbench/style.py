@@ -26,8 +26,6 @@ STYLE = f"""<style>
  font-variant-numeric:tabular-nums;border:0}}
 .koa-ex .koa-say{{font-size:17px;line-height:1.35;margin:0 0 6px;font-weight:600}}
 .koa-ex .koa-soft{{color:{INK}b8;margin:0 0 4px}}
-.koa-ex .koa-words{{overflow:hidden;text-overflow:ellipsis;white-space:nowrap;font-size:12.5px}}
-.koa-ex .koa-words b{{display:inline-block;width:34px}}
 .koa-ex .koa-legend{{display:flex;flex-wrap:wrap;gap:4px 16px;font-size:12px;color:{INK}c8;
  border-top:1px solid {FAINT};padding:7px 0 9px}}
 .koa-ex .koa-legend i{{display:inline-block;width:18px;height:8px;margin-right:6px}}

@@ -93,7 +93,7 @@ class VerdictForm(Panel):
         if size != self._said[0]:
             told: dict[str, list[str]] = {}
             for row in self.bench.log.latest().itertuples() if size else ():
-                told.setdefault(row.knee_id, []).append(_sentence(row))
+                told.setdefault(row.knee_id, []).append(f"<b>{escape(row.reader)}</b> {said(row)} ({row.time[:16]})")
             self._said = (size, told)
         return self._said[1]
 
@@ -113,7 +113,8 @@ class VerdictForm(Panel):
         return [("a verdict needs a name", judge)]
 
 
-def _sentence(row) -> str:
+def said(row, characters: int = 80) -> str:
+    """What a verdict says, as HTML: the answer, a proposed grade, so many `characters` of the note."""
     grade = "" if pd.isna(row.grade) else f": KL{row.grade}"
-    note = f" “{escape(row.note[:80])}”" if row.note else ""
-    return f"<b>{escape(row.reader)}</b> {SAID[row.answer]}{grade}{note} ({escape(row.time[:16])})"
+    note = f" “{escape(row.note[:characters])}”" if row.note else ""
+    return f"{SAID[row.answer]}{grade}{note}"

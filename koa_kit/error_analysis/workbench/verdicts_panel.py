@@ -12,7 +12,7 @@ from koa_kit.error_analysis.agreement import GIVEN, reader_agreement
 from koa_kit.error_analysis.workbench.clickable import ClickableHTML
 from koa_kit.error_analysis.workbench.html import empty, line, say, soft, table, wrapped
 from koa_kit.error_analysis.workbench.panel import Panel
-from koa_kit.error_analysis.workbench.verdict_form import NO_LOG, SAID
+from koa_kit.error_analysis.workbench.verdict_form import NO_LOG, said
 from koa_kit.errors import KoaError
 
 MOST = 15
@@ -78,7 +78,9 @@ def agreement_html(everything: pd.DataFrame, latest: pd.DataFrame, damaged: list
     heads = ["reader", "beside", "knees", "same grade", "kappa", "95 % interval"]
     torn = f" {len(damaged)} lines of the log are damaged; they are kept and not counted." if damaged else ""
     knees, readers = everything["knee_id"].nunique(), everything["reader"].nunique()
-    lead = f"{len(everything):,} verdicts on {knees:,} knees by {readers} reader{'s' * (readers != 1)}.{torn}"
+    counted = ((len(everything), "verdict"), (knees, "knee"), (readers, "reader"))
+    verdicts, on, by = (f"{count:,} {word}{'s' * (count != 1)}" for count, word in counted)
+    lead = f"{verdicts} on {on} by {by}.{torn}"
     caution = "Kappa with quadratic weights; intervals over patients. Readers saw the given grade, so this is no "
     return wrapped(say(lead) + table(heads, rows)) + soft(caution + "independent agreement.")
 
@@ -87,8 +89,6 @@ def last_html(everything: pd.DataFrame) -> str:
     """The last verdicts, the newest first, as lines that can be picked by ``knee_id``."""
     lines = []
     for row in everything.tail(MOST).iloc[::-1].itertuples():
-        grade = "" if pd.isna(row.grade) else f": KL{row.grade}"
-        note = f" “{escape(row.note[:120])}”" if row.note else ""
-        words = f"<b>{escape(row.knee_id)}</b> KL{row.kl} {escape(row.reader)} {SAID[row.answer]}{grade}{note}"
+        words = f"<b>{escape(row.knee_id)}</b> KL{row.kl} {escape(row.reader)} {said(row, 120)}"
         lines.append(line(row.knee_id, words, row.time[:16].replace("T", " ")))
     return wrapped("".join(lines))

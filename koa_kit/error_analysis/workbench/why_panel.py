@@ -8,17 +8,12 @@ from html import escape
 import ipywidgets as widgets
 import numpy as np
 
+from koa_kit.error_analysis.attribution_figures import METHOD_NAMES, attribution_figure
 from koa_kit.error_analysis.attribution_scores import Attribution, area_share, energy_inside, pointing
 from koa_kit.error_analysis.workbench.html import soft, wrapped
 from koa_kit.error_analysis.workbench.panel import Panel, heading, side_by_side
 from koa_kit.errors import KoaError
 from koa_kit.style import GRADES, grade_label
-
-METHODS = {
-    "gradcam": "Grad-CAM (fast)",
-    "integrated_gradients": "integrated gradients",
-    "occlusion": "occlusion (slow)",
-}
 
 
 class WhyPanel(Panel):
@@ -38,16 +33,17 @@ class WhyPanel(Panel):
 
     def __init__(self, bench):
         super().__init__(bench)
+        methods = [(text, name) for name, text in METHOD_NAMES.items()]
         options = [(grade_label(grade), grade) for grade in GRADES]
         wide = {"layout": widgets.Layout(width="280px"), "style": {"description_width": "90px"}}
         self.towards = widgets.Dropdown(options=options, value=2, description="Why", **wide)
         self.rather_than = widgets.Dropdown(options=options, value=1, description="rather than", **wide)
-        self.method = widgets.Dropdown(options=[(b, a) for a, b in METHODS.items()], description="Method", **wide)
+        self.method = widgets.Dropdown(options=methods, description="Method", **wide)
         self.mirror = widgets.Checkbox(description="its mirror image", indent=False)
         self.explain = self.button("explain", self._explain, "koa-explain")
         self.told = widgets.HTML().add_class("koa-why")
         self.picture = widgets.Image(format="png", layout=widgets.Layout(width="560px", height="auto", flex="0 0 auto"))
-        self._knee, self._answer = "", None
+        self._knee = ""
         controls = [heading("Ask about the knee shown large"), self.towards, self.rather_than, self.method, self.mirror]
         left = widgets.VBox([*controls, self.explain, self.told], layout=widgets.Layout(flex="0 0 330px"))
         self.widget = side_by_side(left, self.picture)
@@ -70,7 +66,7 @@ class WhyPanel(Panel):
         masks = bench.masks(name) if bench.masks else None
         self.picture.value = map_png(image, found, masks)
         self.told.value = wrapped(map_words(name, found, masks))
-        self._knee, self._answer = name, found
+        self._knee = name
 
     def render(self) -> None:
         knee = self.bench.knee()
@@ -78,7 +74,7 @@ class WhyPanel(Panel):
             return
         name = str(knee["knee_id"])
         if name != self._knee:
-            self._knee, self._answer = name, None
+            self._knee = name
             pred, kl = int(knee["pred"]), int(knee["kl"])
             with self.syncing():
                 self.towards.value = pred
@@ -98,8 +94,6 @@ def runner_up(knee) -> int:
 def map_png(image, found: Attribution, masks: dict | None) -> bytes:
     """The map over the radiograph as a PNG; on phantoms with the outline of all signs."""
     import matplotlib.pyplot as plt
-
-    from koa_kit.error_analysis.attribution_figures import attribution_figure
 
     mask = union(masks)
     figure = attribution_figure(image, found, mask)

@@ -13,7 +13,6 @@ from koa_kit.error_analysis.changes import change_summary, changed_knees, confus
 from koa_kit.error_analysis.workbench.clickable import ClickableHTML
 from koa_kit.error_analysis.workbench.html import empty, line, say, soft, table, wrapped
 from koa_kit.error_analysis.workbench.panel import Panel, heading, side_by_side
-from koa_kit.errors import KoaError
 from koa_kit.prompts import PromptSet
 from koa_kit.style import GRADES, grade_label
 
@@ -181,7 +180,7 @@ def changed_html(changed: pd.DataFrame) -> str:
     return wrapped("".join(rows)) + (soft(f"and {len(changed) - MOST:,} more") if len(changed) > MOST else "")
 
 
-def no_words(error: KoaError | None) -> widgets.HTML:
-    """What stands in the panel's place where there is no playground, and why."""
-    why = str(error) if error else "There are no embeddings or no model beside these predictions."
+def no_words() -> widgets.HTML:
+    """What stands in the panel's place where there is no playground."""
+    why = "There are no embeddings or no model beside these predictions."
     return widgets.HTML(empty(f"{why} Open a run folder with embeddings.npy and its model to try other words."))

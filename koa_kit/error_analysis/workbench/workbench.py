@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from koa_kit.error_analysis.gallery import image_finder
-from koa_kit.error_analysis.predictions import check_predictions
+from koa_kit.error_analysis.predictions import check_predictions, read_predictions
 from koa_kit.error_analysis.reader_log import ReaderLog
 from koa_kit.error_analysis.workbench import pages
 from koa_kit.error_analysis.workbench.cards import bar_scale, thumbnail
@@ -107,10 +107,8 @@ class Workbench:
         self.tables = Tables(predictions, baseline)
         self.find = None if images is None else image_finder(images, predictions)
         self.thumbnail = lru_cache(maxsize=4096)(lambda knee: thumbnail(self.find(knee))) if self.find else None
-        self.embeddings, self.patients = (
-            fitting_embeddings(embeddings, len(predictions)),
-            predictions["patient"].to_numpy(),
-        )
+        self.embeddings = fitting_embeddings(embeddings, len(predictions))
+        self.patients = predictions["patient"].to_numpy()
         self.playground, self.explain, self.masks, self.steady = playground, explain, masks, steady
         self.prompts = prompt_texts(playground.original if prompts is None and playground else prompts)
         self.later = later_grades(predictions, followup)
@@ -130,10 +128,8 @@ class Workbench:
         self.panels = {panel.title: panel for panel in made}
         shown = {panel.title: panel.widget for panel in made}
         if not self.playground:
-            shown["Words"] = no_words(None)
-        self.titles = [
-            title for title in ("Knees", "Words", "Decisions", "Why", "Suspects", "Verdicts") if title in shown
-        ]
+            shown["Words"] = no_words()
+        self.titles = ["Knees", "Words", "Decisions", "Why", "Suspects", "Verdicts"]
         self.tabs = widgets.Tab([shown[title] for title in self.titles], titles=self.titles, selected_index=0)
         self.tabs.observe(lambda _: self.guard(self.draw), "selected_index")
         self.tabs.add_class("koa-tabs")
@@ -145,8 +141,11 @@ class Workbench:
         )
         self.widget.add_class("koa-workbench")
 
-    def apply(self, **changes) -> Workbench:
-        """The workbench itself with attributes of its state changed and drawn; after an error it is as it was."""
+    def show(self, **changes) -> Workbench:
+        """The workbench itself with attributes of its state changed, for example ``show(true=1, pred=2)``.
+
+        After an error it is as it was.
+        """
         before, self.state = self.state, self.state.change(**changes)
         try:
             self.draw()
@@ -223,10 +222,6 @@ class Workbench:
         else:
             self.tabs.selected_index = 0
 
-    def show(self, **changes) -> Workbench:
-        """The workbench with attributes of its state changed, for example ``show(true=1, pred=2)``."""
-        return self.apply(**changes)
-
     def snapshot(self) -> str:
         """The present state as HTML that needs no kernel."""
         return snapshot_html(self)
@@ -283,8 +278,6 @@ def workbench(predictions: pd.DataFrame | str | os.PathLike, images=None, **opti
     images, **options
         See `Workbench`.
     """
-    from koa_kit.error_analysis.predictions import read_predictions
-
     try:
         table = predictions if isinstance(predictions, pd.DataFrame) else read_predictions(Path(predictions))
         return Workbench(table, images, **options)
