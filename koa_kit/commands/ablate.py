@@ -94,6 +94,8 @@ def ablate(
         typer.echo("\nOn val, mean ± standard deviation over seeds:")
         typer.echo(_readable(means).to_string(index=False))
         typer.echo(f"Kept in {runs / name / 'cells.csv'}")
+        if preset:
+            _tell_reproduced(table, preset)
     if (table["status"] == "failed").any():
         raise typer.Exit(1)
 
@@ -137,6 +139,19 @@ def _publisher(cells, folder, target, dataset, data_dir):
             publish([cell for cell in cells if cell.name == row["cell"]], pd.DataFrame([row]), folder, target, cohort)
 
     return ended
+
+
+def _tell_reproduced(table, preset: str) -> None:
+    """Where a preset trains published rows again: the new scores beside the intervals that were stated."""
+    from koa_kit.training.comparison_source import reproduced
+    from koa_kit.training.presets import preset as preset_of
+
+    for told in reproduced(table, preset_of(preset)).itertuples():
+        where = "inside" if told.inside else "outside"
+        typer.echo(
+            f"{told.row}, {told.metric.replace('_', ' ')}: {told.value:.3f}; published {told.published:.3f} "
+            f"({told.low:.3f} to {told.high:.3f}): {where}"
+        )
 
 
 def _line(row: dict, width: int) -> str:

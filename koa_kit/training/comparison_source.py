@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,11 +14,12 @@ from koa_kit.data.development import DEVELOPMENT
 from koa_kit.data.phantom.ceiling import ceiling
 from koa_kit.error_analysis.ceiling import CEILING_METRICS, consensus_posterior
 from koa_kit.error_analysis.grid_results import FLIP_AVERAGED, PREDICTIONS, read_rows
+from koa_kit.error_analysis.seeds import seed_intervals
 from koa_kit.errors import KoaError
 from koa_kit.paths import resource
 from koa_kit.training.ablation import run_grid
 from koa_kit.training.grid_tables import TABLE
-from koa_kit.training.presets import SIDES
+from koa_kit.training.presets import Preset
 from koa_kit.training.presets import preset as preset_of
 from koa_kit.training.publishing import publish
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from koa_kit.lesson import Lesson
 
 REAL_KNEES = "oai-kl224"
+REPRODUCED = ("accuracy", "qwk", "kl1_recall")
 Rows = dict[str, dict[int, pd.DataFrame]]
 
 
@@ -41,6 +43,8 @@ class GridSource:
         Row to seed to predictions of the val patients, and of the train patients set aside.
     cells
         One line a training: ``row``, then ``cells.csv`` as published.
+    preset
+        What was asked, with the name of the row that others are compared with.
     cohort
         The knees where they were drawn here; ``None`` where only the table was read.
     """
@@ -49,7 +53,31 @@ class GridSource:
     val: Rows
     development: Rows
     cells: pd.DataFrame
+    preset: Preset
     cohort: Cohort | None = None
+
+    def beside(self, base: GridSource) -> GridSource:
+        """This grid with the rows of `base` that its preset names before its own, and the seeds that it has itself.
+
+        Parameters
+        ----------
+        base
+            Grid of the preset that `preset.base` names, of the same knees.
+        """
+        chosen = self.preset.beside
+        cells = base.cells[base.cells["row"].isin(chosen)]
+        seeds = {row: set(tables) for row, tables in self.val.items()}
+        most = max(seeds.values(), key=len)
+
+        def rows(own: Rows, theirs: Rows) -> Rows:
+            return {row: {s: theirs[row][s] for s in theirs[row] if s in most} for row in chosen} | own
+
+        return replace(
+            self,
+            val=rows(self.val, base.val),
+            development=rows(self.development, base.development),
+            cells=pd.concat([cells[cells["seed"].isin(most)], self.cells], ignore_index=True),
+        )
 
     def ceiling(self) -> dict[str, float]:
         """Best expected accuracy, QWK and KL1 recall on the val knees; empty where nobody knows the readers."""
@@ -70,7 +98,7 @@ def grid_for_lesson(
     lesson
         Real knees are read at laptop or full scale with the data set oai-kl224; no data and no training are needed.
     published
-        Folder below ``results/``.
+        Preset of a grid of real knees, and its folder below ``results/``.
     preset
         Grid to train where nothing is published. Its rows are made for phantoms, so phantoms it is for every data set.
         The runs are kept in ``OUT_DIR``: a second call reads them.
@@ -85,7 +113,8 @@ def grid_for_lesson(
     if lesson.dataset == REAL_KNEES and lesson.scale != "smoke" and _published(published):
         return published_grid(published)
     cohort = lesson.cohort(seed=0) if lesson.dataset == "phantom" else load_cohort("phantom")
-    cells = preset_of(preset).cells(seeds=seeds)
+    asked = preset_of(preset)
+    cells = asked.cells(seeds=seeds)
     runs, target = lesson.out_dir / "runs" / preset, lesson.out_dir / "published" / preset
     table = run_grid(cells, runs, dataset="phantom", device="cpu")
     failed = table[table["status"] == "failed"]
@@ -95,19 +124,24 @@ def grid_for_lesson(
         (target / name).unlink(missing_ok=True)
     publish(cells, table, runs, target, cohort)
     why = "" if lesson.dataset == "phantom" else f", since nothing of {lesson.dataset} is published for this scale"
-    return _read(target, "{cells} cells trained here just now on {knees} knees, which are made up" + why, cohort)
+    return _read(target, "{cells} cells trained here just now on {knees} knees, which are made up" + why, asked, cohort)
 
 
 def published_grid(name: str) -> GridSource:
-    """Grid of real knees that came with the kit.
+    """Grid of real knees that came with the kit, without the rows of another that its preset sets beside it.
+
+    Parameters
+    ----------
+    name
+        Of its preset and of its folder below ``results/``.
 
     Raises
     ------
     KoaError
-        If it did not, or a row of `SIDES` was never trained for it.
+        If it did not, or a row of its preset was never trained for it.
     """
     if folder := _published(name):
-        return _read(folder, "published results of {cells} cells on {knees}")
+        return _read(folder, "published results of {cells} cells on {knees}", preset_of(name))
     raise KoaError(
         f"No whole grid {name!r} is published.",
         where="results",
@@ -115,8 +149,39 @@ def published_grid(name: str) -> GridSource:
     )
 
 
+def reproduced(cells: pd.DataFrame, preset: Preset) -> pd.DataFrame:
+    """Cells trained anew beside the interval that the published grid of the preset's base states for their row.
+
+    Parameters
+    ----------
+    cells
+        From `run_grid`, on the published knees; failed cells are left out.
+    preset
+        One that trains rows of its base once more.
+
+    Returns
+    -------
+    DataFrame
+        One row a row and metric of val: ``row``, ``metric``, ``value`` (mean over the new trainings), ``published``,
+        ``low`` and ``high`` (its 95 % interval over patients and seeds), ``inside``. Empty where no base with these
+        rows is published, or it is of other knees.
+    """
+    found = []
+    if preset.base and _published(preset.base):
+        base = published_grid(preset.base)
+        known = base.cells["cohort_fingerprint"].unique()
+        cells = cells[cells["status"].ne("failed") & cells["cohort_fingerprint"].isin(known)]
+        for row, own in cells.groupby(cells["cell"].str.rsplit("/", n=1).str[0]):
+            stated = seed_intervals(base.val[row], metrics=REPRODUCED) if row in base.val else pd.DataFrame()
+            for told in stated.itertuples():
+                value = float(own[told.metric].mean())
+                inside = told.low <= value <= told.high
+                found.append((row, told.metric, value, told.value, told.low, told.high, inside))
+    return pd.DataFrame(found, columns=["row", "metric", "value", "published", "low", "high", "inside"])
+
+
 def _published(name: str) -> Path | None:
-    """Folder of a grid that came with the kit, if it did and every row of `SIDES` has been trained for it."""
+    """Folder of a grid that came with the kit, if it did and every row of its preset has been trained for it."""
     try:
         folder = resource("results") / name
     except KoaError:
@@ -124,20 +189,21 @@ def _published(name: str) -> Path | None:
     if not all((folder / file).is_file() for file in (TABLE, PREDICTIONS)):
         return None
     trained = pd.read_csv(folder / TABLE, usecols=["cell"])["cell"].str.rsplit("/", n=1).str[0]
-    return folder if set(SIDES) <= set(trained) else None
+    return folder if set(preset_of(name).rows) <= set(trained) else None
 
 
-def _read(folder: Path, source: str, cohort: Cohort | None = None) -> GridSource:
+def _read(folder: Path, source: str, preset: Preset, cohort: Cohort | None = None) -> GridSource:
     cells = pd.read_csv(folder / TABLE)
     cells.insert(0, "row", cells["cell"].str.rsplit("/", n=1).str[0])
     source = source.format(cells=len(cells), knees=cells["cohort"].iloc[0])
+    averaged = tuple(row for row in ("plain",) if row in preset.rows)
     val, development = (
-        _in_order(read_rows(folder, split, flip_averaging=("plain",))) for split in ("val", DEVELOPMENT)
+        _in_order(read_rows(folder, split, flip_averaging=averaged), preset) for split in ("val", DEVELOPMENT)
     )
-    return GridSource(source, val, development, cells, cohort)
+    return GridSource(source, val, development, cells, preset, cohort)
 
 
-def _in_order(rows: Rows) -> Rows:
-    """Rows as `SIDES` names them, others behind; flip averaging right after its row."""
-    place = {row: number for number, row in enumerate(SIDES)}
+def _in_order(rows: Rows, preset: Preset) -> Rows:
+    """Rows as the preset names them, others behind; flip averaging right after its row."""
+    place = {row: number for number, row in enumerate(preset.rows)}
     return {row: rows[row] for row in sorted(rows, key=lambda row: place.get(row.removesuffix(FLIP_AVERAGED), 99))}

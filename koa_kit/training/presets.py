@@ -24,8 +24,10 @@ FORMS = {
     f"consistency-{form}-{weight:g}": {"method": "symmetry_consistency", "form": form, "consistency": weight}
     for form in CONSISTENCY_FORMS
     for weight in (0.1, 1.0)
+    if (form, weight) != (TrainConfig.form, TrainConfig.consistency)
 }
-"""Both losses of the paper with each form of the second, which it does not state, at two weights."""
+"""Both losses of the paper with each form of the second, which it does not state, at two weights. The sixth, of the
+default form and weight, is the row "symmetry+consistency" of `SIDES`."""
 
 ORDINAL = {
     "cdw-ce": {"loss": "cdw_ce", "distance_power": 2.0},
@@ -34,7 +36,7 @@ ORDINAL = {
     # inverse square roots of the shares of grades in train, mean 1
     "class-weights": {"grade_weights": (0.55, 0.81, 0.68, 0.96, 2.0)},
 }
-"""What others ask of an ordinal grade; each on top of the method the preset names."""
+"""What others ask of an ordinal grade; each on top of one method for all, so that only the loss differs."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,11 @@ class Preset:
         Name of a row to its changed choices.
     seeds
         Runs a row.
+    baseline
+        The row that others are compared with.
+    base, beside
+        Another preset with the same choices shared, and rows of it that stand beside the own ones without being
+        trained again.
     """
 
     about: str
@@ -60,6 +67,9 @@ class Preset:
     config: TrainConfig
     rows: dict[str, dict]
     seeds: int = 3
+    baseline: str = "random-flip"
+    base: str = ""
+    beside: tuple[str, ...] = ()
 
     def cells(self, changes: list[str] | None = None, seeds: int | None = None) -> list[Cell]:
         """Cells of all seeds x rows, every row once before any row twice.
@@ -100,16 +110,39 @@ CPU = TrainConfig(
 MINIATURE = TrainConfig.for_scale("smoke", image_size=64, epochs=7, batch_size=32, learning_rate=4e-3, development=0.2)
 """Two or three seconds a cell, on phantoms: smaller pictures buy more epochs, and the models are better for it."""
 
+ORDINAL_METHOD = "canonical-side"
+"""Ordinal losses stand on the way of treating sides that came out best on val at the price of a plain training."""
+
+
+def _ordinal(about: str, base: str, config: TrainConfig, **choices) -> Preset:
+    """Each loss of `ORDINAL` on that method, beside cross-entropy on it, which `base` has trained."""
+    rows = {row: SIDES[ORDINAL_METHOD] | chosen for row, chosen in ORDINAL.items()}
+    dataset = "phantom" if config is MINIATURE else "oai-kl224"
+    return Preset(about, dataset, config, rows, baseline=ORDINAL_METHOD, base=base, beside=(ORDINAL_METHOD,), **choices)
+
+
 PRESETS = {
     "sides-cpu": Preset("Does symmetry help, by how much, and beyond noise?", "oai-kl224", CPU, SIDES),
-    "forms-cpu": Preset("Does the form of the Consistency Loss matter?", "oai-kl224", CPU, FORMS),
-    "ordinal-cpu": Preset(
-        "Do ordinal losses help early grades?", "oai-kl224", CPU.with_changes(method="random_flip"), ORDINAL
+    "forms-cpu": Preset(
+        "Does the form of the Consistency Loss matter?",
+        "oai-kl224",
+        CPU,
+        FORMS,
+        baseline="symmetry",
+        base="sides-cpu",
+        beside=("symmetry", "symmetry+consistency"),
     ),
+    "ordinal-cpu": _ordinal("Do ordinal losses help early grades?", "sides-cpu", CPU),
     "headline-cpu": Preset(
-        "One row of the published comparison again.", "oai-kl224", CPU, {"random-flip": SIDES["random-flip"]}, seeds=1
+        "One row of the published comparison again.",
+        "oai-kl224",
+        CPU,
+        {"random-flip": SIDES["random-flip"]},
+        seeds=1,
+        base="sides-cpu",
     ),
     "miniature": Preset("The same comparison on made-up knees, in a minute.", "phantom", MINIATURE, SIDES, seeds=2),
+    "miniature-ordinal": _ordinal("The ordinal losses on made-up knees.", "miniature", MINIATURE, seeds=2),
 }
 
 

@@ -1,5 +1,7 @@
 """A lesson's rows come from the published table of real knees, or are trained on phantoms: one record for both."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +11,7 @@ from koa_kit.data.development import set_aside
 from koa_kit.errors import KoaError
 from koa_kit.lesson import Lesson
 from koa_kit.training import TrainConfig, comparison_source
-from koa_kit.training.comparison_source import grid_for_lesson
+from koa_kit.training.comparison_source import grid_for_lesson, reproduced
 from koa_kit.training.presets import PRESETS, SIDES, Preset
 
 QUICK = TrainConfig(image_size=32, epochs=1, batch_size=32, development=0.2)
@@ -42,7 +44,7 @@ def kit(trained, tmp_path, monkeypatch):
     pd.read_parquet(source / "predictions.parquet").to_parquet(home / "predictions.parquet")
     monkeypatch.setattr(comparison_source, "resource", lambda name: tmp_path / name)
     # so that two rows are the whole comparison
-    monkeypatch.setattr(comparison_source, "SIDES", SMALL.rows)
+    monkeypatch.setitem(PRESETS, "sides-cpu", SMALL)
     return home
 
 
@@ -121,3 +123,42 @@ def test_a_grid_with_a_failed_cell_is_told(tmp_path, monkeypatch):
     monkeypatch.setitem(PRESETS, "small", broken)
     with pytest.raises(KoaError, match="no-such-tower"):
         grid_for_lesson(lesson_of(tmp_path), preset="small")
+
+
+def test_rows_of_the_base_stand_before_the_own_ones_with_the_same_seeds(trained):
+    base, _ = trained
+    twice = replace(base, val={row: tables | {1: tables[0]} for row, tables in base.val.items()})
+    twice = replace(twice, development=twice.val, cells=pd.concat([base.cells, base.cells.assign(seed=1)]))
+    asked = Preset("Another.", "phantom", QUICK, {"own": {}}, seeds=1, base="small", beside=("plain",))
+    own = replace(base, val={"own": base.val["flip-pooling"]}, preset=asked, cells=base.cells.head(1).assign(row="own"))
+    own = replace(own, development=own.val)
+    found = own.beside(twice)
+    assert {row: set(seeds) for row, seeds in found.val.items()} == {"plain": {0}, "own": {0}}
+    assert list(found.development) == ["plain", "own"]
+    assert list(found.cells["row"]) == ["plain", "own"]
+    assert list(own.val) == ["own"]
+
+
+def test_a_row_trained_again_is_told_beside_the_published_interval(kit, trained):
+    cells = pd.read_csv(kit / "cells.csv")
+    again = replace(SMALL, rows={"plain": SIDES["plain"]}, base="sides-cpu")
+    table = cells[cells["cell"] == "plain/seed-0"]
+    found = reproduced(table, again)
+    assert list(found["metric"]) == ["accuracy", "qwk", "kl1_recall"]
+    assert found["inside"].all()
+    assert np.allclose(found["value"], found["published"])
+    far = reproduced(table.assign(accuracy=0.0), again).set_index("metric")
+    assert far["inside"].to_dict() == {"accuracy": False, "qwk": True, "kl1_recall": True}
+
+
+@pytest.mark.parametrize("change", [{"status": "failed"}, {"cohort_fingerprint": "other"}])
+def test_a_failed_cell_or_one_of_other_knees_says_nothing_of_the_published_row(kit, change):
+    table = pd.read_csv(kit / "cells.csv").assign(**change)
+    assert reproduced(table, replace(SMALL, base="sides-cpu")).empty
+
+
+def test_without_a_published_base_there_is_nothing_to_tell(kit):
+    (kit / "predictions.parquet").unlink()
+    table = pd.read_csv(kit / "cells.csv")
+    assert reproduced(table, replace(SMALL, base="sides-cpu")).empty
+    assert reproduced(table, SMALL).empty

@@ -1,5 +1,7 @@
 """A published grid: every knee's answer of every cell, growing cell by cell, read back without a model."""
 
+from dataclasses import asdict
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,7 +13,7 @@ from koa_kit.error_analysis.grid_results import read_rows
 from koa_kit.errors import KoaError
 from koa_kit.training import TrainConfig
 from koa_kit.training.ablation import Cell, run_grid
-from koa_kit.training.presets import PRESETS, Preset, preset
+from koa_kit.training.presets import PRESETS, SIDES, Preset, preset
 from koa_kit.training.publishing import publish, unpublished
 
 QUICK = TrainConfig(image_size=32, epochs=1, batch_size=16, development=0.3)
@@ -110,6 +112,29 @@ def test_every_preset_names_distinct_cells_and_sets_patients_aside(name):
     assert len({cell.name for cell in cells}) == len(cells)
     assert len({cell.config for cell in cells}) == len(cells)
     assert all(cell.config.development == 0.2 for cell in cells)
+
+
+@pytest.mark.parametrize("name", [name for name in PRESETS if PRESETS[name].base])
+def test_a_preset_beside_another_shares_its_choices_so_that_rows_may_be_compared(name):
+    own, base = preset(name), preset(preset(name).base)
+    assert own.config == base.config
+    assert own.dataset == base.dataset
+    assert set(own.beside) <= set(base.rows)
+    assert not set(own.beside) & set(own.rows)
+    assert own.baseline in {*own.rows, *own.beside}
+    theirs = {cell.config for cell in base.cells() if cell.row in own.beside}
+    assert not theirs & {cell.config for cell in own.cells()}, "trained twice"
+
+
+@pytest.mark.parametrize("name", ["ordinal-cpu", "miniature-ordinal"])
+def test_ordinal_rows_differ_from_their_baseline_in_the_loss_alone(name):
+    own = preset(name)
+    plain = asdict(own.config.with_changes(**SIDES[own.baseline]))
+    changed = {row: asdict(own.config.with_changes(**choices)) for row, choices in own.rows.items()}
+    for row, choices in changed.items():
+        differs = {key for key in plain if choices[key] != plain[key]}
+        assert differs, row
+        assert differs <= {"loss", "distance_power", "soft_width", "grade_weights"}
 
 
 def test_the_command_trains_a_row_of_a_preset_and_publishes_it(dataset, tmp_path, monkeypatch):
