@@ -8,6 +8,7 @@ from koa_kit.error_analysis.comparison import compare, mcnemar, paired_differenc
 from koa_kit.error_analysis.conformal import set_table
 from koa_kit.error_analysis.decision_curves import best_thresholds, kl1_curve, kl1_point, reject_curve
 from koa_kit.error_analysis.decision_figures import decision_figure, reject_figure, set_figure
+from koa_kit.error_analysis.decision_rules import compare_rules
 from koa_kit.error_analysis.decisions import Decision, decide, decided
 from koa_kit.error_analysis.figures import (
     comparison_figure,
@@ -53,6 +54,7 @@ __all__ = [
     "check_predictions",
     "compare",
     "compare_rows",
+    "compare_rules",
     "comparison_figure",
     "confused",
     "confusion",

@@ -13,7 +13,8 @@ from koa_kit.error_analysis.predictions import read_predictions
 from koa_kit.error_analysis.seeds import compare_rows
 from koa_kit.error_analysis.verdicts import verdicts
 from koa_kit.errors import KoaError
-from koa_kit.training.comparison_source import published_grid
+from koa_kit.training.comparison_source import GridSource, published_grid
+from koa_kit.training.model_card import rules_table
 from koa_kit.training.pretrained import DEFAULT
 
 PUBLISHED = (
@@ -34,9 +35,7 @@ CHECKED = ("accuracy", "qwk", "kl1_recall", "ece")
 def model_table(name: str = DEFAULT) -> str:
     """Markdown table of a packaged model beside published ones; its own rows are computed from its predictions."""
     lines = ["| model | knees | accuracy % | QWK | MAE | KL1 recall |", "| --- | --- | --- | --- | --- | --- |"]
-    folder = paths.PACKAGE / "pretrained" / name
-    for knees, file in (("development test", "development-predictions.parquet"), ("val", "predictions.parquet")):
-        predictions = read_predictions(folder / file)
+    for knees, predictions in _packaged(name).items():
         found = intervals(predictions, metrics=("accuracy", "qwk", "mae", "kl1_recall")).set_index("metric")
         texts = [_with_interval(found.loc["accuracy"] * 100, ".1f")]
         texts += [_with_interval(found.loc[metric], ".3f") for metric in ("qwk", "mae", "kl1_recall")]
@@ -45,11 +44,29 @@ def model_table(name: str = DEFAULT) -> str:
     return "\n".join(lines)
 
 
+def rules(name: str = DEFAULT) -> str:
+    """Markdown table of a packaged model's answers under two rules."""
+    return rules_table(_packaged(name))
+
+
+def _packaged(name: str) -> dict[str, pd.DataFrame]:
+    """Predictions of a packaged model: of the development test, and of val."""
+    folder = paths.PACKAGE / "pretrained" / name
+    files = {"development test": "development-predictions.parquet", "val": "predictions.parquet"}
+    return {knees: read_predictions(folder / file) for knees, file in files.items()}
+
+
+def _grid(name: str) -> GridSource:
+    """A published grid, with the rows of another that stand beside it."""
+    grid = published_grid(name)
+    return grid.beside(published_grid(grid.preset.base)) if grid.preset.beside else grid
+
+
 def grid_table(name: str, split: str) -> str:
     """Markdown table of a published grid: mean over trainings ± their standard deviation, one line a row of it."""
-    grid, on_val = published_grid(name), split == "val"
+    grid, on_val = _grid(name), split == "val"
     rows, metrics = (grid.val, SHOWN) if on_val else (grid.development, CHECKED)
-    table = compare_rows(rows, baseline="random-flip", metrics=metrics, draws=2)
+    table = compare_rows(rows, baseline=grid.preset.baseline, metrics=metrics, draws=2)
     cost = grid.cells.groupby("row")[["augmentation_variance", "seconds"]].median()
     heads = ["row", "trainings", *(metric.replace("_", " ") for metric in metrics)]
     heads += ["augmentation variance", "seconds"] * on_val
@@ -65,15 +82,20 @@ def grid_table(name: str, split: str) -> str:
 
 
 def grid_words(name: str, split: str) -> str:
-    """What a published grid supports, as a list of sentences: accuracy, QWK and KL1 recall beside a random flip."""
-    grid = published_grid(name)
+    """What a published grid supports, as a list of sentences: accuracy, QWK and KL1 recall beside its baseline."""
+    grid = _grid(name)
     rows = grid.val if split == "val" else grid.development
-    table = compare_rows(rows, baseline="random-flip", metrics=("accuracy", "qwk", "kl1_recall"))
+    table = compare_rows(rows, baseline=grid.preset.baseline, metrics=("accuracy", "qwk", "kl1_recall"))
     parts = [verdicts(table, metric) for metric in ("accuracy", "qwk", "kl1_recall")]
     return "\n\n".join("\n".join([said[0], "", *(f"- {sentence}" for sentence in said[1:])]) for said in parts)
 
 
-WRITERS: dict[str, Callable[..., str]] = {"model": model_table, "grid": grid_table, "words": grid_words}
+WRITERS: dict[str, Callable[..., str]] = {
+    "model": model_table,
+    "rules": rules,
+    "grid": grid_table,
+    "words": grid_words,
+}
 
 
 def filled(text: str) -> str:

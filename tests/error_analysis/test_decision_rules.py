@@ -1,0 +1,39 @@
+"""One model, two rules: what rounding the expected grade finds, and what it costs."""
+
+import numpy as np
+import pytest
+
+from koa_kit.error_analysis.decision_rules import DECISIONS, compare_rules
+from koa_kit.error_analysis.decisions import Decision, decide
+from koa_kit.error_analysis.metrics import metrics
+from koa_kit.error_analysis.predictions import probabilities
+
+LIKELY, ROUNDED = DECISIONS
+
+
+def test_both_rules_are_scored_on_the_same_knees_and_their_difference_is_that_of_the_scores(predictions):
+    table = compare_rules(predictions, draws=50).set_index(["row", "metric"])
+    kl, rounded = predictions["kl"].to_numpy(), np.rint(probabilities(predictions) @ np.arange(5)).astype(int)
+    found = metrics(predictions)
+    for metric in ("accuracy", "qwk", "mae", "kl1_recall", "kl1_precision"):
+        assert table.loc[(LIKELY, metric), "value"] == pytest.approx(found[metric])
+    assert table.loc[(ROUNDED, "accuracy"), "value"] == pytest.approx((rounded == kl).mean())
+    assert table.loc[(ROUNDED, "kl1_recall"), "value"] == pytest.approx((rounded == 1)[kl == 1].mean())
+    gap = table.loc[(ROUNDED, "mae")]
+    assert gap["difference"] == pytest.approx(abs(rounded - kl).mean() - found["mae"])
+    assert gap["difference_low"] <= gap["difference"] <= gap["difference_high"]
+
+
+def test_a_knee_torn_between_normal_and_minimal_is_doubtful_by_its_expected_grade():
+    logits = np.log([[0.45, 0.10, 0.43, 0.01, 0.01]])
+    assert decide(logits, DECISIONS[LIKELY])[1].tolist() == [0]
+    assert decide(logits, DECISIONS[ROUNDED])[1].tolist() == [1]
+
+
+def test_other_decisions_are_compared_with_the_first(predictions):
+    asked = {"warm": Decision(temperature=2.0), "all doubtful": Decision(kl1_bias=50.0)}
+    table = compare_rules(predictions, asked, metrics=["kl1_recall", "accuracy"], draws=50).set_index(["row", "metric"])
+    assert table.loc[("all doubtful", "kl1_recall"), "value"] == 1
+    assert set(table["baseline"]) == {"warm"}
+    # a temperature changes no grade
+    assert table.loc[("warm", "accuracy"), "value"] == pytest.approx(metrics(predictions)["accuracy"])
