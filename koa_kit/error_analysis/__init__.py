@@ -10,6 +10,7 @@ from koa_kit.error_analysis.decision_curves import best_thresholds, kl1_curve, k
 from koa_kit.error_analysis.decision_figures import decision_figure, reject_figure, set_figure
 from koa_kit.error_analysis.decision_rules import compare_rules
 from koa_kit.error_analysis.decisions import Decision, decide, decided
+from koa_kit.error_analysis.equal_recall import compare_at_recall
 from koa_kit.error_analysis.figures import (
     comparison_figure,
     confusion_figure,
@@ -53,6 +54,7 @@ __all__ = [
     "ceiling_figure",
     "check_predictions",
     "compare",
+    "compare_at_recall",
     "compare_rows",
     "compare_rules",
     "comparison_figure",

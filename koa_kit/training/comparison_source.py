@@ -13,6 +13,7 @@ from koa_kit.data.cohort import Cohort
 from koa_kit.data.development import DEVELOPMENT
 from koa_kit.data.phantom.ceiling import ceiling
 from koa_kit.error_analysis.ceiling import CEILING_METRICS, consensus_posterior
+from koa_kit.error_analysis.decisions import Decision, decided
 from koa_kit.error_analysis.grid_results import FLIP_AVERAGED, PREDICTIONS, read_rows
 from koa_kit.error_analysis.seeds import seed_intervals
 from koa_kit.errors import KoaError
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 REAL_KNEES = "oai-kl224"
 REPRODUCED = ("accuracy", "qwk", "kl1_recall")
+EXPECTED = Decision(rule="expected_grade")
+ROUNDED = " + rounding"
 Rows = dict[str, dict[int, pd.DataFrame]]
 
 
@@ -59,6 +62,9 @@ class GridSource:
     def beside(self, base: GridSource) -> GridSource:
         """This grid with the rows of `base` that its preset names before its own, and the seeds that it has itself.
 
+        A loss that knows the order of the grades has a free rival: the same order in the rule that picks the grade.
+        So a row that the preset rounds stands there twice, the second time with its expected grade rounded.
+
         Parameters
         ----------
         base
@@ -70,7 +76,12 @@ class GridSource:
         most = max(seeds.values(), key=len)
 
         def rows(own: Rows, theirs: Rows) -> Rows:
-            return {row: {s: theirs[row][s] for s in theirs[row] if s in most} for row in chosen} | own
+            shown = {}
+            for row in chosen:
+                shown[row] = {s: theirs[row][s] for s in theirs[row] if s in most}
+                if row in self.preset.rounded:
+                    shown[row + ROUNDED] = {s: decided(table, EXPECTED) for s, table in shown[row].items()}
+            return shown | own
 
         return replace(
             self,
@@ -127,20 +138,22 @@ def grid_for_lesson(
     return _read(target, "{cells} cells trained here just now on {knees} knees, which are made up" + why, asked, cohort)
 
 
-def published_grid(name: str) -> GridSource:
+def published_grid(name: str, *, whole: bool = True) -> GridSource:
     """Grid of real knees that came with the kit, without the rows of another that its preset sets beside it.
 
     Parameters
     ----------
     name
         Of its preset and of its folder below ``results/``.
+    whole
+        Refuse a grid of which a row was never trained.
 
     Raises
     ------
     KoaError
-        If it did not, or a row of its preset was never trained for it.
+        If it did not come with the kit, or is not whole.
     """
-    if folder := _published(name):
+    if folder := _published(name, whole):
         return _read(folder, "published results of {cells} cells on {knees}", preset_of(name))
     raise KoaError(
         f"No whole grid {name!r} is published.",
@@ -180,8 +193,8 @@ def reproduced(cells: pd.DataFrame, preset: Preset) -> pd.DataFrame:
     return pd.DataFrame(found, columns=["row", "metric", "value", "published", "low", "high", "inside"])
 
 
-def _published(name: str) -> Path | None:
-    """Folder of a grid that came with the kit, if it did and every row of its preset has been trained for it."""
+def _published(name: str, whole: bool = True) -> Path | None:
+    """Folder of a grid that came with the kit, if it did and, where `whole`, every row of its preset was trained."""
     try:
         folder = resource("results") / name
     except KoaError:
@@ -189,7 +202,7 @@ def _published(name: str) -> Path | None:
     if not all((folder / file).is_file() for file in (TABLE, PREDICTIONS)):
         return None
     trained = pd.read_csv(folder / TABLE, usecols=["cell"])["cell"].str.rsplit("/", n=1).str[0]
-    return folder if set(preset_of(name).rows) <= set(trained) else None
+    return folder if not whole or set(preset_of(name).rows) <= set(trained) else None
 
 
 def _read(folder: Path, source: str, preset: Preset, cohort: Cohort | None = None) -> GridSource:

@@ -60,6 +60,8 @@ class Preset:
     base, beside
         Another preset with the same choices shared, and rows of it that stand beside the own ones without being
         trained again.
+    rounded
+        Those of them whose answers are shown once more with the expected grade rounded, which costs no training.
     """
 
     about: str
@@ -70,6 +72,7 @@ class Preset:
     baseline: str = "random-flip"
     base: str = ""
     beside: tuple[str, ...] = ()
+    rounded: tuple[str, ...] = ()
 
     def cells(self, changes: list[str] | None = None, seeds: int | None = None) -> list[Cell]:
         """Cells of all seeds x rows, every row once before any row twice.
@@ -118,7 +121,8 @@ def _ordinal(about: str, base: str, config: TrainConfig, **choices) -> Preset:
     """Each loss of `ORDINAL` on that method, beside cross-entropy on it, which `base` has trained."""
     rows = {row: SIDES[ORDINAL_METHOD] | chosen for row, chosen in ORDINAL.items()}
     dataset = "phantom" if config is MINIATURE else "oai-kl224"
-    return Preset(about, dataset, config, rows, baseline=ORDINAL_METHOD, base=base, beside=(ORDINAL_METHOD,), **choices)
+    own = (ORDINAL_METHOD,)
+    return Preset(about, dataset, config, rows, baseline=ORDINAL_METHOD, base=base, beside=own, rounded=own, **choices)
 
 
 PRESETS = {

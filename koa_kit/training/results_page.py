@@ -8,7 +8,9 @@ from collections.abc import Callable
 import pandas as pd
 
 from koa_kit import paths
+from koa_kit.error_analysis.equal_recall import EQUAL_METRICS, MOVED, compare_at_recall
 from koa_kit.error_analysis.intervals import intervals
+from koa_kit.error_analysis.metrics import METRIC_LABELS
 from koa_kit.error_analysis.predictions import read_predictions
 from koa_kit.error_analysis.seeds import compare_rows
 from koa_kit.error_analysis.verdicts import verdicts
@@ -57,8 +59,8 @@ def _packaged(name: str) -> dict[str, pd.DataFrame]:
 
 
 def _grid(name: str) -> GridSource:
-    """A published grid, with the rows of another that stand beside it."""
-    grid = published_grid(name)
+    """A published grid as far as it was trained, with the rows of another that stand beside it."""
+    grid = published_grid(name, whole=False)
     return grid.beside(published_grid(grid.preset.base)) if grid.preset.beside else grid
 
 
@@ -90,11 +92,31 @@ def grid_words(name: str, split: str) -> str:
     return "\n\n".join("\n".join([said[0], "", *(f"- {sentence}" for sentence in said[1:])]) for said in parts)
 
 
+def equal_recall(name: str, *rows: str) -> str:
+    """Markdown table of rows beside the grid's baseline at their KL1 recall: biases from val, scores of development."""
+    grid = _grid(name)
+    lines = ["| row | " + " | ".join(METRIC_LABELS[metric] for metric in EQUAL_METRICS) + " |"]
+    lines += ["| --- |" + " --- |" * len(EQUAL_METRICS)]
+    for row in rows:
+        told = compare_at_recall(row, grid.preset.baseline, chosen_on=grid.val, judged_on=grid.development)
+        told = told.set_index(["row", "metric"])
+        for shown in (row, grid.preset.baseline + MOVED):
+            cells = [_with_interval(told.loc[shown, metric], ".3f") for metric in EQUAL_METRICS]
+            lines.append(f"| {shown} | {' | '.join(cells)} |")
+        gaps = told.loc[row][["difference", "difference_low", "difference_high"]].set_axis(
+            ["value", "low", "high"], axis=1
+        )
+        cells = [_with_interval(gaps.loc[metric], "+.3f") for metric in EQUAL_METRICS]
+        lines.append(f"| difference | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 WRITERS: dict[str, Callable[..., str]] = {
     "model": model_table,
     "rules": rules,
     "grid": grid_table,
     "words": grid_words,
+    "equal-recall": equal_recall,
 }
 
 

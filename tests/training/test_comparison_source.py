@@ -5,13 +5,16 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
+from koa_kit.cli import app
 from koa_kit.data import load_cohort
 from koa_kit.data.development import set_aside
+from koa_kit.error_analysis import probabilities
 from koa_kit.errors import KoaError
 from koa_kit.lesson import Lesson
 from koa_kit.training import TrainConfig, comparison_source
-from koa_kit.training.comparison_source import grid_for_lesson, reproduced
+from koa_kit.training.comparison_source import grid_for_lesson, published_grid, reproduced
 from koa_kit.training.presets import PRESETS, SIDES, Preset
 
 QUICK = TrainConfig(image_size=32, epochs=1, batch_size=32, development=0.2)
@@ -105,6 +108,9 @@ def test_a_grid_that_lacks_a_row_is_not_shown_as_the_comparison(kit, tmp_path, m
     table[table["cell"].str.startswith("plain/")].to_csv(kit / "cells.csv", index=False)
     grid = grid_for_lesson(lesson_of(tmp_path / "out", "oai-kl224", "laptop"), preset="small")
     assert "trained here just now" in grid.source
+    with pytest.raises(KoaError, match="No whole grid"):
+        published_grid("sides-cpu")
+    assert list(published_grid("sides-cpu", whole=False).val) == SHOWN
 
 
 def test_a_kit_without_results_trains_instead(tmp_path, monkeypatch):
@@ -139,6 +145,18 @@ def test_rows_of_the_base_stand_before_the_own_ones_with_the_same_seeds(trained)
     assert list(own.val) == ["own"]
 
 
+def test_a_row_that_is_rounded_stands_there_twice_with_the_same_probabilities(trained):
+    base, _ = trained
+    asked = Preset("Another.", "phantom", QUICK, {}, base="small", beside=("plain",), rounded=("plain",))
+    found = replace(base, preset=asked).beside(base).val
+    assert list(found)[:2] == ["plain", "plain + rounding"]
+    told, rounded = found["plain"][0], found["plain + rounding"][0]
+    p = probabilities(told)
+    np.testing.assert_allclose(probabilities(rounded), p, atol=1e-6)  # similarities are kept as float32
+    assert (rounded["pred"] == np.rint(p @ np.arange(5))).all()
+    assert (rounded["pred"] != told["pred"]).any()
+
+
 def test_a_row_trained_again_is_told_beside_the_published_interval(kit, trained):
     cells = pd.read_csv(kit / "cells.csv")
     again = replace(SMALL, rows={"plain": SIDES["plain"]}, base="sides-cpu")
@@ -149,6 +167,15 @@ def test_a_row_trained_again_is_told_beside_the_published_interval(kit, trained)
     assert np.allclose(found["value"], found["published"])
     far = reproduced(table.assign(accuracy=0.0), again).set_index("metric")
     assert far["inside"].to_dict() == {"accuracy": False, "qwk": True, "kl1_recall": True}
+
+
+def test_the_command_says_whether_a_row_came_back_into_its_interval(kit, tmp_path, monkeypatch):
+    monkeypatch.setitem(PRESETS, "again", replace(SMALL, rows={"plain": SIDES["plain"]}, base="sides-cpu"))
+    done = CliRunner().invoke(app, ["ablate", "--preset", "again", "--runs", str(tmp_path / "runs")])
+    assert done.exit_code == 0, done.output
+    told = [line for line in done.output.splitlines() if line.startswith("plain, ")]
+    assert [line.split(":")[0] for line in told] == ["plain, accuracy", "plain, qwk", "plain, kl1 recall"]
+    assert all(line.endswith(": inside") for line in told)
 
 
 @pytest.mark.parametrize("change", [{"status": "failed"}, {"cohort_fingerprint": "other"}])
