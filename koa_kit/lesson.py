@@ -55,13 +55,17 @@ class Lesson:
     _cohorts: list = field(default_factory=list, init=False, repr=False, compare=False)
 
     def cohort(self, **options) -> Cohort:
-        """Cohort of the lesson's data set, printed with its fingerprint; `options` go to `koa_kit.data.load_cohort`."""
+        """Cohort of the lesson's data set, printed with its fingerprint; `options` go to `koa_kit.data.load_cohort`.
+
+        The same knees a second time are not printed again.
+        """
         from koa_kit.data import load_cohort
 
         cohort = load_cohort(self.dataset, data_dir=self.data_dir, **{"seed": self.seed, **options})
+        if cohort.fingerprint not in {earlier.fingerprint for earlier in self._cohorts}:
+            print(cohort)
+            print(f"fingerprint {cohort.fingerprint}")
         self._cohorts.append(cohort)
-        print(cohort)
-        print(f"fingerprint {cohort.fingerprint}")
         return cohort
 
     def bullet(self, text: str) -> None:

@@ -57,6 +57,17 @@ def test_results_keep_the_cohorts_fingerprint_and_the_claims(tmp_path, capsys):
     assert "• 30 knees" in printed
 
 
+def test_the_same_knees_are_printed_once_and_others_anew(tmp_path, capsys):
+    lesson = begin("phantom", "smoke", 0, "", tmp_path)
+    capsys.readouterr()
+    first = lesson.cohort(seed=0)
+    assert first.fingerprint in capsys.readouterr().out
+    assert lesson.cohort(seed=0).fingerprint == first.fingerprint
+    assert capsys.readouterr().out == ""
+    other = lesson.cohort(seed=1)
+    assert other.fingerprint in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("claims", [{}, {"auc": float("nan")}, {"knees": object()}, {"deep": [1, {"x": np.inf}]}])
 def test_a_claim_that_is_no_finite_number_is_refused_and_nothing_written(tmp_path, claims):
     with pytest.raises(KoaError):
