@@ -78,9 +78,10 @@ class FilterBar(Panel):
         return self.on_value(made, changed).add_class(f"koa-filter-{name}")
 
     def _range(self, text: str, high: float, name: str, low: float = 0.0) -> widgets.FloatRangeSlider:
+        # two large numbers with decimals are cut off: the place of a readout is of a fixed width
         made = widgets.FloatRangeSlider(
             value=(low, high), min=low, max=max(high, low + 1e-3), step=max(high - low, 1e-3) / 100, description=text,
-            readout_format=".2f", layout=widgets.Layout(width="300px"),
+            readout_format=".2f" if high < 10 else ".0f", layout=widgets.Layout(width="300px"),
         )  # fmt: skip
         made.style.description_width = "initial"
 
