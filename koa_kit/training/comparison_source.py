@@ -13,9 +13,10 @@ from koa_kit.data.cohort import Cohort
 from koa_kit.data.development import DEVELOPMENT
 from koa_kit.data.phantom.ceiling import ceiling
 from koa_kit.error_analysis.ceiling import CEILING_METRICS, consensus_posterior
-from koa_kit.error_analysis.decisions import Decision, decided
+from koa_kit.error_analysis.decision_rules import EXPECTED
+from koa_kit.error_analysis.decisions import decided
 from koa_kit.error_analysis.grid_results import FLIP_AVERAGED, PREDICTIONS, read_rows
-from koa_kit.error_analysis.seeds import seed_intervals
+from koa_kit.error_analysis.seeds import ROW_METRICS, seed_intervals
 from koa_kit.errors import KoaError
 from koa_kit.paths import resource
 from koa_kit.training.ablation import run_grid
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from koa_kit.lesson import Lesson
 
 REAL_KNEES = "oai-kl224"
-REPRODUCED = ("accuracy", "qwk", "kl1_recall")
-EXPECTED = Decision(rule="expected_grade")
 ROUNDED = " + rounding"
 Rows = dict[str, dict[int, pd.DataFrame]]
 
@@ -72,13 +71,12 @@ class GridSource:
         """
         chosen = self.preset.beside
         cells = base.cells[base.cells["row"].isin(chosen)]
-        seeds = {row: set(tables) for row, tables in self.val.items()}
-        most = max(seeds.values(), key=len)
+        seeds = set(self.cells["seed"])
 
         def rows(own: Rows, theirs: Rows) -> Rows:
             shown = {}
             for row in chosen:
-                shown[row] = {s: theirs[row][s] for s in theirs[row] if s in most}
+                shown[row] = {s: theirs[row][s] for s in theirs[row] if s in seeds}
                 if row in self.preset.rounded:
                     shown[row + ROUNDED] = {s: decided(table, EXPECTED) for s, table in shown[row].items()}
             return shown | own
@@ -87,7 +85,7 @@ class GridSource:
             self,
             val=rows(self.val, base.val),
             development=rows(self.development, base.development),
-            cells=pd.concat([cells[cells["seed"].isin(most)], self.cells], ignore_index=True),
+            cells=pd.concat([cells[cells["seed"].isin(seeds)], self.cells], ignore_index=True),
         )
 
     def ceiling(self) -> dict[str, float]:
@@ -185,8 +183,9 @@ def reproduced(cells: pd.DataFrame, preset: Preset) -> pd.DataFrame:
         known = base.cells["cohort_fingerprint"].unique()
         cells = cells[cells["status"].ne("failed") & cells["cohort_fingerprint"].isin(known)]
         for row, own in cells.groupby(cells["cell"].str.rsplit("/", n=1).str[0]):
-            stated = seed_intervals(base.val[row], metrics=REPRODUCED) if row in base.val else pd.DataFrame()
-            for told in stated.itertuples():
+            if row not in base.val:
+                continue
+            for told in seed_intervals(base.val[row], metrics=ROW_METRICS).itertuples():
                 value = float(own[told.metric].mean())
                 inside = told.low <= value <= told.high
                 found.append((row, told.metric, value, told.value, told.low, told.high, inside))

@@ -6,7 +6,7 @@ import pandas as pd
 
 from koa_kit.data import load_manifest
 from koa_kit.data.cohort import Cohort
-from koa_kit.error_analysis.decision_rules import compare_rules
+from koa_kit.error_analysis.decision_rules import RULE_METRICS, compare_rules
 from koa_kit.error_analysis.intervals import intervals
 from koa_kit.error_analysis.metrics import METRIC_LABELS, METRICS, confusion, per_grade
 from koa_kit.model import read_record
@@ -15,7 +15,6 @@ from koa_kit.training.stability import augmentation_stability
 
 SPLITS = {"val": "val (chose the epoch and the temperature)", "development": "development test (nothing chosen on it)"}
 GRADE_METRICS = ("recall", "precision", "f1")
-RULE_METRICS = ("accuracy", "qwk", "mae", "kl1_recall", "kl1_precision")
 
 
 def model_card(run: Run, development: pd.DataFrame, cohort: Cohort) -> str:
@@ -91,7 +90,7 @@ def rules_table(tables: dict[str, pd.DataFrame]) -> str:
     lines = ["| knees | rule | " + " | ".join(METRIC_LABELS[metric] for metric in RULE_METRICS) + " |"]
     lines += ["| --- |" + " --- |" * (1 + len(RULE_METRICS))]
     for name, table in tables.items():
-        told = compare_rules(table, metrics=RULE_METRICS).set_index(["row", "metric"])
+        told = compare_rules(table).set_index(["row", "metric"])
         for rule in told.index.unique("row"):
             cells = [_with_interval(told.loc[rule, metric]) for metric in RULE_METRICS]
             lines.append(f"| {name} | {rule} | " + " | ".join(cells) + " |")

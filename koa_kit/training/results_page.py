@@ -12,7 +12,7 @@ from koa_kit.error_analysis.equal_recall import EQUAL_METRICS, MOVED, compare_at
 from koa_kit.error_analysis.intervals import intervals
 from koa_kit.error_analysis.metrics import METRIC_LABELS
 from koa_kit.error_analysis.predictions import read_predictions
-from koa_kit.error_analysis.seeds import compare_rows
+from koa_kit.error_analysis.seeds import ROW_METRICS, compare_rows
 from koa_kit.error_analysis.verdicts import verdicts
 from koa_kit.errors import KoaError
 from koa_kit.training.comparison_source import GridSource, published_grid
@@ -87,8 +87,8 @@ def grid_words(name: str, split: str) -> str:
     """What a published grid supports, as a list of sentences: accuracy, QWK and KL1 recall beside its baseline."""
     grid = _grid(name)
     rows = grid.val if split == "val" else grid.development
-    table = compare_rows(rows, baseline=grid.preset.baseline, metrics=("accuracy", "qwk", "kl1_recall"))
-    parts = [verdicts(table, metric) for metric in ("accuracy", "qwk", "kl1_recall")]
+    table = compare_rows(rows, baseline=grid.preset.baseline)
+    parts = [verdicts(table, metric) for metric in ROW_METRICS]
     return "\n\n".join("\n".join([said[0], "", *(f"- {sentence}" for sentence in said[1:])]) for said in parts)
 
 

@@ -10,25 +10,16 @@ from koa_kit.errors import KoaError
 
 from .conftest import made_up_predictions
 
-VAL = {seed: made_up_predictions(300, seed=seed) for seed in (0, 1)}
-ASIDE = {seed: made_up_predictions(300, seed=seed + 10) for seed in (0, 1)}
+
+def two_trainings(seed):
+    """Answers of two trainings of one row to the same made-up knees."""
+    knees, rng = made_up_predictions(300, seed=seed), np.random.default_rng(0)
+    names = [f"s{kl}{view}" for kl in range(5) for view in ("", "_flip")]
+    again = knees.assign(**{name: knees[name] + rng.normal(0, 0.2, len(knees)) for name in names})
+    return {0: knees, 1: decided(again, Decision())}
 
 
-def same_knees(tables):
-    """Answers of each training to the knees of the first: seeds of one row grade the same knees."""
-    knees = tables[0]
-    answers = [f"{letter}{kl}{view}" for letter in "sp" for kl in range(5) for view in ("", "_flip")]
-    rng = np.random.default_rng(0)
-    found = {0: knees}
-    for seed in list(tables)[1:]:
-        noisy = knees.copy()
-        for name in (column for column in answers if column.startswith("s")):
-            noisy[name] = noisy[name] + rng.normal(0, 0.2, len(noisy))
-        found[seed] = decided(noisy, Decision())
-    return found
-
-
-PLAIN_VAL, PLAIN_ASIDE = same_knees(VAL), same_knees(ASIDE)
+PLAIN_VAL, PLAIN_ASIDE = two_trainings(0), two_trainings(10)
 
 
 @pytest.mark.parametrize("recall", [0.1, 0.35, 0.6, 0.9])
