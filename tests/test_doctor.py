@@ -27,7 +27,7 @@ def test_each_kind_of_requirement_is_looked_at(lines):
     names = {line.name for line in lines}
     expected = {"python", "torch", "papermill", "transformers", "torch with torchvision", "jupyter kernel python3"}
     assert expected | {"cache", "data set phantom", "data set oai-kl224"} <= names
-    assert sum(name.startswith("weights ") for name in names) == 2
+    assert sum(name.startswith("weights ") for name in names) == 3
     assert "kagglehub" not in names, "a package only one command asks for is no requirement"
 
 

