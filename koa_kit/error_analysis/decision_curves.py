@@ -29,7 +29,7 @@ GAP = 1e-9
 def kl1_curve(logits: np.ndarray, kl: np.ndarray, decision: Decision) -> pd.DataFrame:
     """What finding KL1 costs: one row a value of the KL1 bias, all else as in `decision`, at most `ROWS` rows.
 
-    Exact for either rule: a knee changes grade at biases of its own, and each row stands halfway between two such
+    Exact for every rule: a knee changes grade at biases of its own, and each row stands halfway between two such
     crossings. Where they are many, the rows kept lie evenly along the curve; its two ends, before the first crossing
     and after the last, are among them.
 
@@ -78,13 +78,18 @@ def _crossings(changed: np.ndarray, decision: Decision) -> tuple[np.ndarray, tup
     if decision.rule == "most_likely":
         first = others.argmax(1)
         return first, (lead, knees, first, np.ones_like(first))
-    # With w the odds of the other grades to the likeliest of them, the expected grade is
-    # 1 + pull / (weight + e^(bias - lead)). It moves towards 1 only, and passes a threshold t where
-    # e^(bias - lead) is pull / (t - 1) - weight, if that is above 0; at t = 1 it is infinite.
-    w, t = np.exp(others - top[:, None]), np.array(decision.thresholds)
-    weight, pull = w.sum(1), w @ (np.array(GRADES, float) - 1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        room = pull[:, None] / (t - 1) - weight[:, None]
+    # Of w, the odds of the other grades to the likeliest of them, and e^(bias - lead), those of KL1, the median and the
+    # mean move towards 1 only. The median passes from grade g to g + 1, or back, where both sides of it weigh the same.
+    # The mean is 1 + pull / (weight + e^(bias - lead)) and passes a threshold t where e^(bias - lead) is
+    # pull / (t - 1) - weight. Either happens only if that is above 0; at t = 1 it is infinite.
+    w = np.exp(others - top[:, None])
+    if decision.rule == "median_grade":
+        t = np.arange(K - 1) + 0.5
+        room = (w.sum(1, keepdims=True) - 2 * w.cumsum(1)[:, :-1]) * np.sign(t - 1)
+    else:
+        t, weight, pull = np.array(decision.thresholds), w.sum(1), w @ (np.array(GRADES, float) - 1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            room = pull[:, None] / (t - 1) - weight[:, None]
     first = np.where(t >= 1, room > 0, room <= 0).sum(1)
     knee, below = np.nonzero((room > 0) & np.isfinite(room))
     before = below + (t[below] > 1)

@@ -1,4 +1,4 @@
-"""The same probabilities under two rules: the most likely grade, which accuracy likes, and the rounded mean grade."""
+"""The same probabilities under three rules: the grade with the largest share, their median, their rounded mean."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from koa_kit.error_analysis.decisions import Decision, decided
 from koa_kit.error_analysis.seeds import compare_rows
 
 EXPECTED = Decision(rule="expected_grade")
-DECISIONS = {"most likely": Decision(), "expected, rounded": EXPECTED}
-"""Neither has anything fitted, so both may be judged on any knees the model was not trained on."""
+DECISIONS = {"most likely": Decision(), "median": Decision(rule="median_grade"), "expected, rounded": EXPECTED}
+"""None has anything fitted, so both may be judged on any knees the model was not trained on."""
 
 RULE_METRICS = ("accuracy", "qwk", "mae", "kl1_recall", "kl1_precision")
 
@@ -26,8 +26,9 @@ def compare_rules(
 ) -> pd.DataFrame:
     """One model's knees graded by each decision, compared with the first on the same draws of patients.
 
-    The most likely grade has the highest expected accuracy; the mean grade has the lowest expected squared error, which
-    QWK punishes, and rounding it makes a KL1 of a knee torn between KL0 and KL2.
+    If the probabilities are right, each rule has the lowest expected cost of one kind: the most likely grade of being
+    wrong, the median of the distance from the reader's grade (MAE), the mean of its square, which QWK punishes. So the
+    rules part where a knee is torn, and a knee torn between KL0 and KL2 becomes a KL1.
 
     Parameters
     ----------

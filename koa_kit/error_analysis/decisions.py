@@ -15,7 +15,7 @@ from koa_kit.error_analysis.predictions import TOLERANCE, VIEWS, check_predictio
 from koa_kit.errors import KoaError
 from koa_kit.style import GRADES
 
-RULES = ("most_likely", "expected_grade")
+RULES = ("most_likely", "median_grade", "expected_grade")
 K = len(GRADES)
 
 
@@ -36,7 +36,8 @@ class Decision:
     trained_on
         Shares of the five grades the model was trained on; needed with `prior`.
     rule
-        "most_likely"; or "expected_grade": the number of `thresholds` that the expected grade exceeds.
+        "most_likely"; "median_grade": the lowest grade that the knee lies at or below at least as likely as above it;
+        or "expected_grade": the number of `thresholds` that the expected grade exceeds.
     thresholds
         Four rising numbers, in grades, for the rule "expected_grade".
 
@@ -161,16 +162,19 @@ def _softmax(changed: np.ndarray) -> np.ndarray:
 def _grades(changed: np.ndarray, decision: Decision) -> np.ndarray:
     if decision.rule == "most_likely":
         return changed.argmax(1)
-    return np.searchsorted(decision.thresholds, expected_grade(_softmax(changed)), side="left")
+    p = _softmax(changed)
+    if decision.rule == "median_grade":
+        return (p.cumsum(1)[:, :-1] < 0.5).sum(1)
+    return np.searchsorted(decision.thresholds, expected_grade(p), side="left")
 
 
 def decided(predictions: pd.DataFrame, decision: Decision) -> pd.DataFrame:
     """Predictions as they would be under `decision`, knee and mirror image alike; the given table stays as it is.
 
-    ``s`` are the changed logits, ``p`` their softmax, ``pred`` the grade by the rule. With "expected_grade" ``p`` is
-    still a distribution over the grades and ``pred`` follows from the thresholds of its mean, so that ``pred`` need not
-    be the grade with the largest ``p``. The default decision changes no grade, unless ``pred`` was not that of the
-    largest ``s``: decide before `flip_averaged`, not after it.
+    ``s`` are the changed logits, ``p`` their softmax, ``pred`` the grade by the rule. Under another rule than
+    "most_likely" ``p`` is still a distribution over the grades and ``pred`` its median or follows from the thresholds
+    of its mean, so that ``pred`` need not be the grade with the largest ``p``. The default decision changes no grade,
+    unless ``pred`` was not that of the largest ``s``: decide before `flip_averaged`, not after it.
     """
     check_predictions(predictions)
     columns = {}

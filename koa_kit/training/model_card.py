@@ -34,8 +34,9 @@ def model_card(run: Run, development: pd.DataFrame, cohort: Cohort) -> str:
     parts = [
         _about(run, cohort),
         "## How good\n\nIntervals are 95 %, by bootstrap over patients.\n\n" + _scores(tables),
-        "## The same answers, another rule\n\nThe scores above take the most likely grade. Rounding the expected grade "
-        "changes no probability and fits nothing. Differences are of the same knees.\n\n" + rules_table(tables),
+        "## The same answers, another rule\n\nThe scores above take the most likely grade. The median of the five "
+        "probabilities, or their mean, rounded, changes none of them and fits nothing. Differences are from the most "
+        "likely grade, of the same knees.\n\n" + rules_table(tables),
         "## Grade by grade\n\n" + "\n\n".join(_grades(name, table) for name, table in tables.items()),
         "## By side, and by exposure\n\n" + _groups(development),
         "## How it fails\n\n" + _failures(development, steady),
@@ -86,7 +87,7 @@ def _scores(tables: dict[str, pd.DataFrame]) -> str:
 
 
 def rules_table(tables: dict[str, pd.DataFrame]) -> str:
-    """Markdown table of one model's predictions of each split under two rules, and of what the second changes."""
+    """Markdown table of one model's predictions of each split under each rule, and what changes from the first."""
     lines = ["| knees | rule | " + " | ".join(METRIC_LABELS[metric] for metric in RULE_METRICS) + " |"]
     lines += ["| --- |" + " --- |" * (1 + len(RULE_METRICS))]
     for name, table in tables.items():
@@ -94,11 +95,13 @@ def rules_table(tables: dict[str, pd.DataFrame]) -> str:
         for rule in told.index.unique("row"):
             cells = [_with_interval(told.loc[rule, metric]) for metric in RULE_METRICS]
             lines.append(f"| {name} | {rule} | " + " | ".join(cells) + " |")
-        gaps = [told.loc[rule, metric] for metric in RULE_METRICS]
-        cells = [
-            f"{gap['difference']:+.3f} ({gap['difference_low']:+.3f} to {gap['difference_high']:+.3f})" for gap in gaps
-        ]
-        lines.append(f"| {name} | difference | " + " | ".join(cells) + " |")
+        for rule in told.index.unique("row")[1:]:
+            gaps = [told.loc[rule, metric] for metric in RULE_METRICS]
+            cells = [
+                f"{gap['difference']:+.3f} ({gap['difference_low']:+.3f} to {gap['difference_high']:+.3f})"
+                for gap in gaps
+            ]
+            lines.append(f"| {name} | {rule}: difference | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 

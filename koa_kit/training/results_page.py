@@ -47,7 +47,7 @@ def model_table(name: str = DEFAULT) -> str:
 
 
 def rules(name: str = DEFAULT) -> str:
-    """Markdown table of a packaged model's answers under two rules."""
+    """Markdown table of a packaged model's answers under each rule."""
     return rules_table(_packaged(name))
 
 

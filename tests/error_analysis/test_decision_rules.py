@@ -1,4 +1,4 @@
-"""One model, two rules: what rounding the expected grade finds, and what it costs."""
+"""One model, three rules: what the median and the rounded mean find, and what they cost."""
 
 import numpy as np
 import pytest
@@ -8,10 +8,10 @@ from koa_kit.error_analysis.decisions import Decision, decide
 from koa_kit.error_analysis.metrics import metrics
 from koa_kit.error_analysis.predictions import probabilities
 
-LIKELY, ROUNDED = DECISIONS
+LIKELY, MEDIAN, ROUNDED = DECISIONS
 
 
-def test_both_rules_are_scored_on_the_same_knees_and_their_difference_is_that_of_the_scores(predictions):
+def test_all_rules_are_scored_on_the_same_knees_and_their_difference_is_that_of_the_scores(predictions):
     table = compare_rules(predictions, draws=50).set_index(["row", "metric"])
     kl, rounded = predictions["kl"].to_numpy(), np.rint(probabilities(predictions) @ np.arange(5)).astype(int)
     found = metrics(predictions)
@@ -28,6 +28,17 @@ def test_a_knee_torn_between_normal_and_minimal_is_doubtful_by_its_expected_grad
     logits = np.log([[0.45, 0.10, 0.43, 0.01, 0.01]])
     assert decide(logits, DECISIONS[LIKELY])[1].tolist() == [0]
     assert decide(logits, DECISIONS[ROUNDED])[1].tolist() == [1]
+
+
+def test_each_rule_has_the_least_expected_cost_of_its_kind(predictions):
+    """If the probabilities are right: of being wrong, of the distance, of its square."""
+    p, grades = probabilities(predictions), np.arange(5)
+    distance = abs(grades[:, None] - grades)
+    for name, power in {LIKELY: 0, MEDIAN: 1, ROUNDED: 2}.items():
+        cost = p @ (distance**power if power else distance > 0)
+        given = decide(np.log(p), DECISIONS[name])[1]
+        assert cost[np.arange(len(p)), given] == pytest.approx(cost.min(1)), name
+    assert (decide(np.log(p), DECISIONS[MEDIAN])[1] != p.argmax(1)).any()
 
 
 def test_other_decisions_are_compared_with_the_first(predictions):

@@ -8,7 +8,7 @@ from sklearn.metrics import cohen_kappa_score
 
 from koa_kit.error_analysis.decision_curves import ROWS, best_thresholds, kl1_curve, kl1_point, reject_curve
 from koa_kit.error_analysis.decision_figures import decision_figure, reject_figure
-from koa_kit.error_analysis.decisions import Decision, decide, decided, expected_grade
+from koa_kit.error_analysis.decisions import RULES, Decision, decide, decided, expected_grade
 from koa_kit.error_analysis.metrics import metrics
 from koa_kit.error_analysis.predictions import check_predictions, probabilities, similarities
 from koa_kit.errors import KoaError
@@ -17,6 +17,7 @@ TRAINED_ON = (0.4, 0.18, 0.25, 0.13, 0.04)
 DECISIONS = {
     "default": Decision(),
     "warm and expecting more doubtful knees": Decision(1.4, 0.3, (0.3, 0.3, 0.2, 0.15, 0.05), TRAINED_ON),
+    "median grade": Decision(1.3, 0.2, (0.3, 0.3, 0.2, 0.15, 0.05), TRAINED_ON, rule="median_grade"),
     "expected grade": Decision(1.2, -0.4, rule="expected_grade"),
     "thresholds on both sides of KL1": Decision(rule="expected_grade", thresholds=(0.3, 0.8, 1.6, 3.2)),
     "a threshold at KL1": Decision(rule="expected_grade", thresholds=(0.2, 1.0, 1.7, 2.9)),
@@ -45,6 +46,8 @@ def decide_by_hand(row, decision):
     p = [o / sum(odds) for o in odds]
     if decision.rule == "most_likely":
         return p, p.index(max(p))
+    if decision.rule == "median_grade":
+        return p, next(grade for grade in range(5) if sum(p[: grade + 1]) >= sum(p[grade + 1 :]))
     mean = sum(grade * share for grade, share in enumerate(p))
     return p, sum(mean > threshold for threshold in decision.thresholds)
 
@@ -84,9 +87,9 @@ def test_a_bias_of_log_2_doubles_the_odds_of_kl1_against_every_other_grade(knees
     assert biased[:, [1]] / biased[:, others] == pytest.approx(2 * plain[:, [1]] / plain[:, others])
 
 
-def test_a_knee_between_two_grades_gets_the_lower_under_either_rule():
+def test_a_knee_between_two_grades_gets_the_lower_under_every_rule():
     between = np.array([[0.0, 0, -1000, -1000, -1000], [-1000, -1000, -1000, 0, 0]])
-    for rule in ("most_likely", "expected_grade"):
+    for rule in RULES:
         assert decide(between, Decision(rule=rule))[1].tolist() == [0, 3]
 
 

@@ -17,7 +17,11 @@ from koa_kit.error_analysis.workbench.svg import Line, plot
 from koa_kit.errors import KoaError
 from koa_kit.style import ACCENT, FAINT, GRADE_COLOURS, GRADES, INK
 
-WORDS = {"most_likely": "the most likely grade", "expected_grade": "thresholds of the expected grade"}
+WORDS = {
+    "most_likely": "the most likely grade",
+    "median_grade": "the median grade",
+    "expected_grade": "thresholds of the expected grade",
+}
 DRAWS = 300
 
 
@@ -149,7 +153,7 @@ class DecisionsPanel(Panel):
             ("KL1 bias", lambda: slide(self.bias, 1.0, -1.0)),
             ("temperature", lambda: slide(self.temperature, 2.0)),
             ("KL1 expected", lambda: slide(self.prior, 0.3)),
-            ("rule", lambda: slide(self.rule, "expected_grade")),
+            ("rule", lambda: slide(self.rule, "median_grade", "expected_grade")),
             ("threshold", lambda: slide(self.thresholds[0], 0.7)),
             ("own decision", self.reset.click),
             ("coverage", lambda: slide(self.coverage, 0.8, 0.9)),
