@@ -1,4 +1,4 @@
-"""The results page: tables that follow from what was published, put between marks in a text written by hand."""
+"""The results page and the findings in README: tables written from what was published, in a text written by hand."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pandas as pd
 
 from koa_kit import paths
+from koa_kit.error_analysis.decision_rules import compare_rules
 from koa_kit.error_analysis.equal_recall import EQUAL_METRICS, MOVED, compare_at_recall
 from koa_kit.error_analysis.intervals import intervals
 from koa_kit.error_analysis.metrics import METRIC_LABELS
@@ -18,6 +19,9 @@ from koa_kit.errors import KoaError
 from koa_kit.training.comparison_source import GridSource, published_grid
 from koa_kit.training.model_card import rules_table
 from koa_kit.training.pretrained import DEFAULT
+
+PAGES = ("results/README.md", "README.md")
+"""Texts of a clone that hold such tables."""
 
 PUBLISHED = (
     ("ResNet-34, cross-entropy (Chen's code)", "64.0", ".751", ".480", ".12"),
@@ -111,12 +115,42 @@ def equal_recall(name: str, *rows: str) -> str:
     return "\n".join(lines)
 
 
+def findings() -> str:
+    """Markdown table of the main comparisons on the development test, each row a difference with its interval."""
+    sides, ordinal = _grid("sides-cpu"), _grid("ordinal-cpu")
+    flips = compare_rows(sides.development, baseline=sides.preset.baseline)
+    losses = compare_rows(ordinal.development, baseline=ordinal.preset.baseline)
+    moved = compare_at_recall(
+        "cdw-ce", ordinal.preset.baseline, chosen_on=ordinal.val, judged_on=ordinal.development, metrics=ROW_METRICS
+    )
+    rules = compare_rules(_packaged(DEFAULT)["development test"], metrics=ROW_METRICS)
+    shown = [
+        ("Symmetry Loss", "a random flip", flips, "symmetry"),
+        ("Symmetry and Consistency Loss", "a random flip", flips, "symmetry+consistency"),
+        ("every knee shown as a right one", "a random flip", flips, "canonical-side"),
+        ("class weights", "none", losses, "class-weights"),
+        ("CDW-CE", "cross-entropy", losses, "cdw-ce"),
+        ("CDW-CE", "cross-entropy with a bias on KL1, at the same recall", moved, "cdw-ce"),
+        ("the median grade of the same answers", "the likeliest", rules, "median"),
+        ("their mean, rounded", "the likeliest", rules, "expected, rounded"),
+    ]
+    lines = ["| this | instead of | accuracy, points | QWK | KL1 recall, points |", "| --- | --- | --- | --- | --- |"]
+    for this, instead, table, row in shown:
+        gaps = table[table["row"] == row].set_index("metric")[["difference", "difference_low", "difference_high"]]
+        gaps.columns = ["value", "low", "high"]
+        texts = [_with_interval(gaps.loc["accuracy"] * 100, "+.1f"), _with_interval(gaps.loc["qwk"], "+.3f")]
+        texts += [_with_interval(gaps.loc["kl1_recall"] * 100, "+.1f")]
+        lines.append(f"| {this} | {instead} | {' | '.join(texts)} |")
+    return "\n".join(lines)
+
+
 WRITERS: dict[str, Callable[..., str]] = {
     "model": model_table,
     "rules": rules,
     "grid": grid_table,
     "words": grid_words,
     "equal-recall": equal_recall,
+    "findings": findings,
 }
 
 
@@ -149,5 +183,6 @@ def _with_interval(row: pd.Series, form: str) -> str:
 
 
 if __name__ == "__main__":
-    page = paths.resource("results") / "README.md"
-    page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")
+    for page in PAGES:
+        path = paths.resource("results").parent / page
+        path.write_text(filled(path.read_text(encoding="utf-8")), encoding="utf-8")

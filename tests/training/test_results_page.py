@@ -1,18 +1,30 @@
 """The results page says what the published tables say."""
 
+import numpy as np
 import pytest
 
 from koa_kit import error_analysis as ea
 from koa_kit.errors import KoaError
 from koa_kit.paths import resource
 from koa_kit.training import load_pretrained
-from koa_kit.training.results_page import filled
+from koa_kit.training.comparison_source import published_grid
+from koa_kit.training.results_page import PAGES, filled, findings
 
 
-def test_the_page_is_what_its_tables_say():
-    page = (resource("results") / "README.md").read_text(encoding="utf-8")
-    assert page.count("<!-- table:") == page.count("<!-- end -->") >= 4
-    assert filled(page) == page, "run python -m koa_kit.training.results_page"
+@pytest.mark.parametrize(("page", "tables"), [("results/README.md", 11), ("README.md", 1)])
+def test_a_page_is_what_its_tables_say(page, tables):
+    assert page in PAGES
+    text = (resource("results").parent / page).read_text(encoding="utf-8")
+    assert text.count("<!-- table:") == text.count("<!-- end -->") >= tables
+    assert filled(text) == text, "run python -m koa_kit.training.results_page"
+
+
+def test_a_finding_is_the_difference_of_the_mean_scores_of_the_development_patients():
+    rows = published_grid("sides-cpu").development
+    mean = {row: np.mean([ea.metrics(table)["accuracy"] for table in rows[row].values()]) for row in rows}
+    this, instead, points, *_ = findings().splitlines()[2].strip("| ").split(" | ")
+    assert (this, instead) == ("Symmetry Loss", "a random flip")
+    assert points.startswith(f"{100 * (mean['symmetry'] - mean['random-flip']):+.1f} (")
 
 
 def test_what_stands_between_marks_is_written_anew_and_the_rest_is_kept():
