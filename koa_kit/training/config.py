@@ -29,6 +29,7 @@ REGIMES = {
     "finetune": "all layers of the image tower trained on augmented images",
 }
 
+SCORED_VIEWS = ("one", "both")
 PRECISIONS = ("auto", "float32", "bf16")
 
 
@@ -75,6 +76,9 @@ class TrainConfig:
         paper's alpha of 1; 0 mixes nothing.
     feature_dropout
         See `ClipKoa`; for probes.
+    scored_views
+        By which answers the epoch to keep is chosen on val: "one", the knee as `method` shows it, or "both", the mean
+        of its logits and those of the mirror image; for a run that is to answer so, as `package_run` makes it.
     patience
         Stop after so many epochs without a better val QWK; 0 never stops early.
     train_text
@@ -120,6 +124,7 @@ class TrainConfig:
     augment: float = 1.0
     mixup: float = 0.0
     feature_dropout: float = 0.0
+    scored_views: str = "one"
     patience: int = 0
     train_text: bool = False
     precision: str = "auto"
@@ -136,6 +141,7 @@ class TrainConfig:
             "head": tuple(HEADS),
             "loss": tuple(LOSSES),
             "form": CONSISTENCY_FORMS,
+            "scored_views": SCORED_VIEWS,
             "precision": PRECISIONS,
         }
         for name, allowed in choices.items():

@@ -190,13 +190,15 @@ class Training:
     def _scores(self) -> dict[str, float]:
         self.model.eval()
         # a second view of every val knee is free when cached, and costs a forward pass when not
-        flip = self.model.flip_pooling or self.config.regime == "probe"
+        both = self.config.scored_views == "both"
+        flip = both or self.model.flip_pooling or self.config.regime == "probe"
         mine = torch.arange(len(self.val_kl)).tensor_split(self.processes.count)[self.processes.rank]
         with torch.inference_mode():
-            answers = [
-                self.model.from_features(*self.val_views.features(rows, flip=flip))[0]
+            views = [
+                self.model.from_features(*self.val_views.features(rows, flip=flip))
                 for rows in mine.split(self.config.batch_size)
             ]
+            answers = [torch.stack(pair).mean(0) if both else pair[0] for pair in views]
         logits = self.processes.gather_uneven(torch.cat(answers).float())
         check_finite(logits, "the val knees")
         kl, pred = self.val_kl, logits.argmax(1).cpu().numpy()

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
+from koa_kit.error_analysis import flip_averaged, metrics
 from koa_kit.errors import KoaError
 from koa_kit.model import make_model
 from koa_kit.training import METHODS, TrainConfig, embed_cohort, fit, load_run, predict, resize_radiographs
@@ -50,6 +51,16 @@ def test_the_best_epoch_by_val_qwk_is_kept(canonical_run):
     assert kept == history["val_qwk"].idxmax()
     accuracy = (canonical_run.predictions["pred"] == canonical_run.predictions["kl"]).mean()
     assert accuracy == pytest.approx(history.loc[kept, "val_accuracy"])
+
+
+def test_an_epoch_may_be_chosen_by_the_answers_averaged_over_both_views(knees, tmp_path):
+    run = fit(knees, QUICK.with_changes(method="canonical_side", scored_views="both"), tmp_path)
+    kept = run.history.loc[run.history["val_qwk"].idxmax()]
+    assert json.loads((tmp_path / "model.json").read_text())["epoch"] == kept["epoch"]
+    averaged, one = metrics(flip_averaged(run.predictions)), metrics(run.predictions)
+    assert kept["val_qwk"] == pytest.approx(averaged["qwk"])
+    assert kept["val_accuracy"] == pytest.approx(averaged["accuracy"])
+    assert averaged["qwk"] != one["qwk"]
 
 
 def test_a_run_loads_and_predicts_the_same(canonical_run, knees):
