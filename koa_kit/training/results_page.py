@@ -126,7 +126,7 @@ def findings() -> str:
     rules = compare_rules(_packaged(DEFAULT)["development test"], metrics=ROW_METRICS)
     shown = [
         ("Symmetry Loss", "a random flip", flips, "symmetry"),
-        ("Symmetry and Consistency Loss", "a random flip", flips, "symmetry+consistency"),
+        ("Symmetry and Consistency Loss (logits, squared)", "a random flip", flips, "symmetry+consistency"),
         ("every knee shown as a right one", "a random flip", flips, "canonical-side"),
         ("class weights", "none", losses, "class-weights"),
         ("CDW-CE", "cross-entropy", losses, "cdw-ce"),
