@@ -21,11 +21,12 @@ def asked_for():
     """Workbench of the run that the environment names, or a message that says why there is none."""
     from koa_kit.lesson import quieten
     from koa_kit.training.explore import open_run
+    from koa_kit.training.pretrained import DEFAULT
 
     quieten()
     named = {"data_dir": DATA, "log": LOG, "beside": BESIDE}
     options = {name: os.environ.get(key) or None for name, key in named.items()}
-    return open_run(os.environ.get(RUN, "lite0-joint"), split=os.environ.get(SPLIT, "val"), **options)
+    return open_run(os.environ.get(RUN, DEFAULT), split=os.environ.get(SPLIT, "val"), **options)
 
 
 def write_page(folder: str | os.PathLike) -> Path:
@@ -53,7 +54,7 @@ def _from_anywhere(run: str | os.PathLike) -> str:
 
 
 def serve(
-    run: str,
+    run: str | None = None,
     *,
     split: str = "val",
     data_dir: str | os.PathLike | None = None,
@@ -67,7 +68,7 @@ def serve(
     Parameters
     ----------
     run, split, data_dir, log, beside
-        See `koa_kit.training.explore.open_run`.
+        See `koa_kit.training.explore.open_run`; without a run, the model that comes with the kit.
     port
         On this machine; pages are served to it alone.
     browser

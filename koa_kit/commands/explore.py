@@ -10,8 +10,8 @@ import typer
 
 def explore(
     run: Annotated[
-        str, typer.Argument(help="Run folder, predictions.parquet, or a model that comes with the kit.")
-    ] = "lite0-joint",
+        str | None, typer.Argument(help="Run folder or predictions.parquet; default the model that comes with the kit.")
+    ] = None,
     split: Annotated[str, typer.Option(help="val, or development where patients were set aside.")] = "val",
     data_dir: Annotated[Path | None, typer.Option(help="Folder of the data sets; default KOA_DATA_DIR.")] = None,
     log: Annotated[Path | None, typer.Option(help="File of readers' verdicts; default beside the run.")] = None,

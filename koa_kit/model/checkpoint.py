@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from koa_kit.errors import KoaError
 from koa_kit.model.clip_koa import ClipKoa, make_model
@@ -18,7 +20,7 @@ FORMAT = 1
 _TOWER_PREFIX = {"image": "image_tower.", "text": "text_tower."}
 
 
-def save_checkpoint(model: ClipKoa, folder: str | Path, **facts) -> Path:
+def save_checkpoint(model: ClipKoa, folder: str | Path, *, half: bool = False, **facts) -> Path:
     """Write ``model.safetensors`` and ``model.json`` into `folder` and return it.
 
     A tower that is locked and pretrained is not written: its weights are the published ones, whose sha256 is kept and
@@ -30,16 +32,17 @@ def save_checkpoint(model: ClipKoa, folder: str | Path, **facts) -> Path:
         Model to keep.
     folder
         Run folder, created where missing.
+    half
+        Write matrices and kernels as float16, half the size: the model that is loaded has them rounded, see
+        `round_to_half`. Gains, biases and statistics of batch norms stay float32.
     **facts
         More to remember in ``model.json``, for example ``seed`` and ``cohort_fingerprint``.
     """
     folder = Path(folder)
-    towers = model.towers
-    left_out = [_TOWER_PREFIX[name] for name in sorted(model.locked & set(towers.weights))]
+    towers, left_out = model.towers, _left_out(model)
     state = {
-        name: value.detach().cpu().contiguous()
-        for name, value in model.state_dict().items()
-        if not name.startswith(tuple(left_out))
+        name: (value.half() if half and value.ndim > 1 else value).detach().cpu().contiguous()
+        for name, value in _stored(model).items()
     }
     record = {
         "format": FORMAT,
@@ -68,6 +71,25 @@ def save_checkpoint(model: ClipKoa, folder: str | Path, **facts) -> Path:
     return folder
 
 
+@torch.no_grad()
+def round_to_half(model: ClipKoa) -> None:
+    """Round, in place, what `save_checkpoint` would round with ``half``: the model then answers as the loaded one."""
+    for value in _stored(model).values():
+        if value.ndim > 1:
+            value.copy_(value.half())
+    # the prompts were encoded with other weights
+    model.prompt_features = None
+
+
+def _left_out(model: ClipKoa) -> list[str]:
+    return [_TOWER_PREFIX[name] for name in sorted(model.locked & set(model.towers.weights))]
+
+
+def _stored(model: ClipKoa) -> dict[str, Tensor]:
+    left_out = tuple(_left_out(model))
+    return {name: value for name, value in model.state_dict().items() if not name.startswith(left_out)}
+
+
 def read_record(folder: str | Path) -> dict:
     """Contents of ``model.json`` of a run folder."""
     path = Path(folder) / "model.json"
@@ -89,7 +111,7 @@ def read_record(folder: str | Path) -> dict:
 def load_checkpoint(
     folder: str | Path, *, towers: str | None = None, prompts: str | PromptSet | None = None, device: str = "cpu"
 ) -> ClipKoa:
-    """Model of a run folder, in evaluation mode, giving the same logits as when it was saved.
+    """Model of a run folder, in evaluation mode, in float32, giving the same logits as when it was saved.
 
     Parameters
     ----------

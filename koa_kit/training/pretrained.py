@@ -13,7 +13,7 @@ from koa_kit.data.cohort import Cohort
 from koa_kit.data.development import DEVELOPMENT, set_aside
 from koa_kit.error_analysis.calibration import temperature
 from koa_kit.errors import KoaError
-from koa_kit.model import read_record, save_checkpoint
+from koa_kit.model import read_record, round_to_half, save_checkpoint
 from koa_kit.training.model_card import model_card
 from koa_kit.training.run import Run, load_run, write_predictions
 
@@ -61,7 +61,8 @@ def package_run(folder: str | Path, target: str | Path, cohort: Cohort) -> Run:
     """Finished run as others may load it: calibrated, its answers averaged over both views, with a model card.
 
     One temperature, fitted on val, becomes part of the model's scale; no grade changes by it. Averaging logits over a
-    knee and its mirror image makes the grade the same for both. All predictions are made anew from that model.
+    knee and its mirror image makes the grade the same for both. Matrices and kernels are rounded to float16, half the
+    size. All predictions are made anew from that model.
 
     Parameters
     ----------
@@ -91,12 +92,13 @@ def package_run(folder: str | Path, target: str | Path, cohort: Cohort) -> Run:
         raise KoaError("There is a model here already.", where=target, remedy="Choose another folder.")
     parted = set_aside(cohort, config.development)
     model.flip_pooling = True
+    round_to_half(model)
     before, _ = run.predict(parted.split("val"))
     t = temperature(before)
     with torch.no_grad():
         model.logit_scale.copy_(torch.log(model.scale) - math.log(t))
     facts = {name: record[name] for name in ("seed", "method", "cohort", "cohort_fingerprint", "epoch")}
-    save_checkpoint(model, target, **facts, temperature_fitted_on_val=t)
+    save_checkpoint(model, target, half=True, **facts, temperature_fitted_on_val=t)
     config.write(target / "config.yaml")
     with paths.replacing(target / "history.csv") as path:
         run.history.to_csv(path, index=False)

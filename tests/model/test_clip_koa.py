@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from koa_kit.errors import KoaError
-from koa_kit.model import load_checkpoint, make_model, save_checkpoint
+from koa_kit.model import load_checkpoint, make_model, round_to_half, save_checkpoint
 
 
 @pytest.fixture
@@ -104,6 +104,23 @@ def test_a_checkpoint_reloads_to_identical_logits(towers, knees, tmp_path):
     save_checkpoint(model, tmp_path)
     with torch.no_grad():
         assert torch.equal(load_checkpoint(tmp_path)(knees), model(knees))
+
+
+def test_a_halved_checkpoint_holds_every_matrix_rounded_and_everything_else_as_it_was(knees, tmp_path):
+    model = make_model("koa-tiny", seed=1).eval()
+    for name, half in (("whole", False), ("half", True)):
+        save_checkpoint(model, tmp_path / name, half=half)
+    whole, half = ((tmp_path / name / "model.safetensors").stat().st_size for name in ("whole", "half"))
+    assert half < 0.6 * whole
+    state = load_checkpoint(tmp_path / "half").state_dict()
+    for name, value in model.state_dict().items():
+        assert state[name].dtype == value.dtype
+        assert torch.equal(state[name], value.half().float() if value.ndim > 1 else value), name
+    loaded = load_checkpoint(tmp_path / "half")
+    with torch.no_grad():
+        assert not torch.equal(loaded(knees), model(knees))
+        round_to_half(model)
+        assert torch.equal(loaded(knees), model(knees))
 
 
 def test_published_weights_that_are_locked_are_not_stored_again(lite0, tmp_path):

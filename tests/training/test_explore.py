@@ -11,6 +11,7 @@ from koa_kit.explore_page import asked_for, command, write_page
 from koa_kit.training import TrainConfig, fit
 from koa_kit.training.attribution import explain
 from koa_kit.training.explore import explainer, open_run, true_signs
+from koa_kit.training.pretrained import DEFAULT
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +54,7 @@ def test_the_signs_of_a_phantom_are_found_by_its_name(cohort):
 
 def test_the_model_of_the_kit_opens_without_its_radiographs(tmp_path, monkeypatch):
     monkeypatch.setenv("KOA_STRICT", "1")
-    bench = open_run("lite0-joint", split="development", data_dir=tmp_path, log=tmp_path / "said.jsonl")
+    bench = open_run(DEFAULT, split="development", data_dir=tmp_path, log=tmp_path / "said.jsonl")
     assert len(bench.tables.predictions) == 1184
     assert bench.find is None
     assert drive(bench) > 55
@@ -67,7 +68,7 @@ def test_another_run_of_the_same_knees_stands_beside_it(run, tmp_path, monkeypat
     elsewhere = run.predictions.query("pred != 0").groupby("kl").size().reindex(range(5), fill_value=0)
     assert bench.tables.change(bench.state)[:, 0].tolist() == (-elsewhere).tolist()
     with pytest.raises(KoaError, match="in one table of predictions only"):
-        open_run("lite0-joint", beside=worse, data_dir=tmp_path)
+        open_run(DEFAULT, beside=worse, data_dir=tmp_path)
 
 
 def test_films_can_be_filtered_by_how_bright_they_are(run, cohort, monkeypatch):
