@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pandas as pd
 
 from koa_kit import paths
-from koa_kit.error_analysis.decision_rules import compare_rules
+from koa_kit.error_analysis.decision_rules import DECISIONS, compare_rules
+from koa_kit.error_analysis.decisions import decided
 from koa_kit.error_analysis.equal_recall import EQUAL_METRICS, MOVED, compare_at_recall
 from koa_kit.error_analysis.intervals import intervals
 from koa_kit.error_analysis.metrics import METRIC_LABELS
@@ -55,9 +57,31 @@ def rules(name: str = DEFAULT) -> str:
     return rules_table(_packaged(name))
 
 
+def beside(trial: str, name: str = DEFAULT) -> str:
+    """Markdown table of what a trial in ``results`` scores, and its differences from a packaged model, by rule."""
+    metrics = ("accuracy", "qwk", "kl1_recall", "ece")
+    heads = [METRIC_LABELS[metric] for metric in metrics]
+    lines = [f"| knees | rule | | {' | '.join(heads)} |", "| --- | --- | --- |" + " --- |" * len(metrics)]
+    other = _both_splits(paths.resource("results") / trial)
+    for knees, predictions in _packaged(name).items():
+        for rule in ("most likely", "median"):
+            tables = {name: predictions, trial: other[knees]}
+            rows = {row: {0: decided(table, DECISIONS[rule])} for row, table in tables.items()}
+            told = compare_rows(rows, metrics=metrics)
+            told = told[told["row"] == trial].set_index("metric")
+            gaps = told[["difference", "difference_low", "difference_high"]].set_axis(["value", "low", "high"], axis=1)
+            for what, shown, form in ((f"`{trial}`", told, ".3f"), (f"less `{name}`", gaps, "+.3f")):
+                texts = [_with_interval(shown.loc[metric], form) for metric in metrics]
+                lines.append(f"| {knees} | {rule} | {what} | {' | '.join(texts)} |")
+    return "\n".join(lines)
+
+
 def _packaged(name: str) -> dict[str, pd.DataFrame]:
-    """Predictions of a packaged model: of the development test, and of val."""
-    folder = paths.PACKAGE / "pretrained" / name
+    return _both_splits(paths.PACKAGE / "pretrained" / name)
+
+
+def _both_splits(folder: Path) -> dict[str, pd.DataFrame]:
+    """Predictions of a model that was packaged: of the development test, and of val."""
     files = {"development test": "development-predictions.parquet", "val": "predictions.parquet"}
     return {knees: read_predictions(folder / file) for knees, file in files.items()}
 
@@ -147,6 +171,7 @@ def findings() -> str:
 WRITERS: dict[str, Callable[..., str]] = {
     "model": model_table,
     "rules": rules,
+    "beside": beside,
     "grid": grid_table,
     "words": grid_words,
     "equal-recall": equal_recall,
