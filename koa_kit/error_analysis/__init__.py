@@ -8,7 +8,7 @@ from koa_kit.error_analysis.comparison import compare, mcnemar, paired_differenc
 from koa_kit.error_analysis.conformal import set_table
 from koa_kit.error_analysis.decision_curves import best_thresholds, kl1_curve, kl1_point, reject_curve
 from koa_kit.error_analysis.decision_figures import decision_figure, reject_figure, set_figure
-from koa_kit.error_analysis.decision_rules import compare_rules
+from koa_kit.error_analysis.decision_rules import compare_rules, rules_in_words
 from koa_kit.error_analysis.decisions import Decision, decide, decided
 from koa_kit.error_analysis.equal_recall import compare_at_recall
 from koa_kit.error_analysis.figures import (
@@ -90,6 +90,7 @@ __all__ = [
     "reliability",
     "reliability_figure",
     "rows_figure",
+    "rules_in_words",
     "seed_intervals",
     "seed_values",
     "set_figure",

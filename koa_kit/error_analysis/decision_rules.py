@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from koa_kit.error_analysis.decisions import Decision, decided
+from koa_kit.error_analysis.metrics import METRIC_LABELS
 from koa_kit.error_analysis.seeds import compare_rows
 
 EXPECTED = Decision(rule="expected_grade")
 DECISIONS = {"most likely": Decision(), "median": Decision(rule="median_grade"), "expected, rounded": EXPECTED}
 """None has anything fitted, so both may be judged on any knees the model was not trained on."""
 
+VALUE, CHANGE = "{:.3f} ({:.3f} to {:.3f})", "{:+.3f} ({:+.3f} to {:+.3f})"
 RULE_METRICS = ("accuracy", "qwk", "mae", "kl1_recall", "kl1_precision")
 
 
@@ -46,3 +48,30 @@ def compare_rules(
     """
     rows = {name: {0: decided(predictions, decision)} for name, decision in decisions.items()}
     return compare_rows(rows, metrics=metrics, draws=draws, seed=seed)
+
+
+def rules_in_words(rules: pd.DataFrame) -> pd.DataFrame:
+    """What `compare_rules` found, as texts to read: a line a rule, then a line for what each changes from the first.
+
+    Parameters
+    ----------
+    rules
+        From `compare_rules`.
+
+    Returns
+    -------
+    DataFrame
+        Texts such as ``0.684 (0.657 to 0.714)``, one column a metric under the name that `METRIC_LABELS` has for it.
+    """
+    names, metrics = rules["row"].unique(), rules["metric"].unique()
+    found = rules.set_index(["row", "metric"])
+
+    def texts(name: str, form: str, *columns: str) -> list[str]:
+        numbers = (found.loc[(name, metric), list(columns)] for metric in metrics)
+        return ["cannot be told" if pd.isna(row.iloc[0]) else form.format(*row) for row in numbers]
+
+    lines = {name: texts(name, VALUE, "value", "low", "high") for name in names}
+    changes = ("difference", "difference_low", "difference_high")
+    lines |= {f"{name}: difference": texts(name, CHANGE, *changes) for name in names[1:]}
+    heads = [METRIC_LABELS[metric] for metric in metrics]
+    return pd.DataFrame.from_dict(lines, orient="index", columns=heads)

@@ -6,7 +6,7 @@ import pandas as pd
 
 from koa_kit.data import load_manifest
 from koa_kit.data.cohort import Cohort
-from koa_kit.error_analysis.decision_rules import RULE_METRICS, compare_rules
+from koa_kit.error_analysis.decision_rules import compare_rules, rules_in_words
 from koa_kit.error_analysis.intervals import intervals
 from koa_kit.error_analysis.metrics import METRIC_LABELS, METRICS, confusion, per_grade
 from koa_kit.model import read_record
@@ -88,20 +88,11 @@ def _scores(tables: dict[str, pd.DataFrame]) -> str:
 
 def rules_table(tables: dict[str, pd.DataFrame]) -> str:
     """Markdown table of one model's predictions of each split under each rule, and what changes from the first."""
-    lines = ["| knees | rule | " + " | ".join(METRIC_LABELS[metric] for metric in RULE_METRICS) + " |"]
-    lines += ["| --- |" + " --- |" * (1 + len(RULE_METRICS))]
-    for name, table in tables.items():
-        told = compare_rules(table).set_index(["row", "metric"])
-        for rule in told.index.unique("row"):
-            cells = [_with_interval(told.loc[rule, metric]) for metric in RULE_METRICS]
-            lines.append(f"| {name} | {rule} | " + " | ".join(cells) + " |")
-        for rule in told.index.unique("row")[1:]:
-            gaps = [told.loc[rule, metric] for metric in RULE_METRICS]
-            cells = [
-                f"{gap['difference']:+.3f} ({gap['difference_low']:+.3f} to {gap['difference_high']:+.3f})"
-                for gap in gaps
-            ]
-            lines.append(f"| {name} | {rule}: difference | " + " | ".join(cells) + " |")
+    told = {name: rules_in_words(compare_rules(table)) for name, table in tables.items()}
+    heads = next(iter(told.values())).columns
+    lines = [f"| knees | rule | {' | '.join(heads)} |", "| --- | --- |" + " --- |" * len(heads)]
+    for name, rules in told.items():
+        lines += [f"| {name} | {rule} | {' | '.join(texts)} |" for rule, *texts in rules.itertuples()]
     return "\n".join(lines)
 
 

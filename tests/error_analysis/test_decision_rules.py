@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from koa_kit.error_analysis.decision_rules import DECISIONS, compare_rules
+from koa_kit.error_analysis.decision_rules import DECISIONS, compare_rules, rules_in_words
 from koa_kit.error_analysis.decisions import Decision, decide
 from koa_kit.error_analysis.metrics import metrics
 from koa_kit.error_analysis.predictions import probabilities
@@ -48,3 +48,13 @@ def test_other_decisions_are_compared_with_the_first(predictions):
     assert set(table["baseline"]) == {"warm"}
     # a temperature changes no grade
     assert table.loc[("warm", "accuracy"), "value"] == pytest.approx(metrics(predictions)["accuracy"])
+
+
+def test_in_words_every_rule_has_a_line_and_every_other_one_its_difference_from_the_first(predictions):
+    rules = compare_rules(predictions, draws=50)
+    told, row = rules_in_words(rules), rules.set_index(["row", "metric"]).loc[(MEDIAN, "qwk")]
+    assert list(told.index) == [LIKELY, MEDIAN, ROUNDED, f"{MEDIAN}: difference", f"{ROUNDED}: difference"]
+    assert told.loc[MEDIAN, "Quadratic weighted kappa"] == f"{row['value']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
+    assert told.loc[f"{MEDIAN}: difference", "Quadratic weighted kappa"].startswith(f"{row['difference']:+.3f} (")
+    without = compare_rules(predictions[predictions["kl"] != 1], metrics=["kl1_recall"], draws=50)
+    assert set(rules_in_words(without)["KL1 recall"]) == {"cannot be told"}
