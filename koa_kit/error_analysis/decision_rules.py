@@ -12,7 +12,7 @@ from koa_kit.error_analysis.seeds import compare_rows
 
 EXPECTED = Decision(rule="expected_grade")
 DECISIONS = {"most likely": Decision(), "median": Decision(rule="median_grade"), "expected, rounded": EXPECTED}
-"""None has anything fitted, so both may be judged on any knees the model was not trained on."""
+"""None has anything fitted, so all may be judged on any knees the model was not trained on."""
 
 VALUE, CHANGE = "{:.3f} ({:.3f} to {:.3f})", "{:+.3f} ({:+.3f} to {:+.3f})"
 RULE_METRICS = ("accuracy", "qwk", "mae", "kl1_recall", "kl1_precision")

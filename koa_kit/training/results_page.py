@@ -69,8 +69,8 @@ def beside(trial: str, name: str = DEFAULT) -> str:
             rows = {row: {0: decided(table, DECISIONS[rule])} for row, table in tables.items()}
             told = compare_rows(rows, metrics=metrics)
             told = told[told["row"] == trial].set_index("metric")
-            gaps = told[["difference", "difference_low", "difference_high"]].set_axis(["value", "low", "high"], axis=1)
-            for what, shown, form in ((f"`{trial}`", told, ".3f"), (f"less `{name}`", gaps, "+.3f")):
+            against = f"less `{name}`"
+            for what, shown, form in ((f"`{trial}`", told, ".3f"), (against, _differences(told), "+.3f")):
                 texts = [_with_interval(shown.loc[metric], form) for metric in metrics]
                 lines.append(f"| {knees} | {rule} | {what} | {' | '.join(texts)} |")
     return "\n".join(lines)
@@ -131,9 +131,7 @@ def equal_recall(name: str, *rows: str) -> str:
         for shown in (row, grid.preset.baseline + MOVED):
             cells = [_with_interval(told.loc[shown, metric], ".3f") for metric in EQUAL_METRICS]
             lines.append(f"| {shown} | {' | '.join(cells)} |")
-        gaps = told.loc[row][["difference", "difference_low", "difference_high"]].set_axis(
-            ["value", "low", "high"], axis=1
-        )
+        gaps = _differences(told.loc[row])
         cells = [_with_interval(gaps.loc[metric], "+.3f") for metric in EQUAL_METRICS]
         lines.append(f"| difference | {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -160,8 +158,7 @@ def findings() -> str:
     ]
     lines = ["| this | instead of | accuracy, points | QWK | KL1 recall, points |", "| --- | --- | --- | --- | --- |"]
     for this, instead, table, row in shown:
-        gaps = table[table["row"] == row].set_index("metric")[["difference", "difference_low", "difference_high"]]
-        gaps.columns = ["value", "low", "high"]
+        gaps = _differences(table[table["row"] == row].set_index("metric"))
         texts = [_with_interval(gaps.loc["accuracy"] * 100, "+.1f"), _with_interval(gaps.loc["qwk"], "+.3f")]
         texts += [_with_interval(gaps.loc["kl1_recall"] * 100, "+.1f")]
         lines.append(f"| {this} | {instead} | {' | '.join(texts)} |")
@@ -200,6 +197,11 @@ def filled(text: str) -> str:
 def _with_deviation(row: pd.Series) -> str:
     spread = "" if row["seed_sd"] != row["seed_sd"] else f" ± {row['seed_sd']:.3f}"
     return f"{row['value']:.3f}{spread}"
+
+
+def _differences(table: pd.DataFrame) -> pd.DataFrame:
+    """The differences in a table of `compare_rows`, under the names that values have there."""
+    return table[["difference", "difference_low", "difference_high"]].set_axis(["value", "low", "high"], axis=1)
 
 
 def _with_interval(row: pd.Series, form: str) -> str:
