@@ -32,7 +32,7 @@ lint: $(STAMP)
 format: $(STAMP)
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
-	@$(BIN)/python -m koa_kit.contract notebooks/*.ipynb
+	@$(BIN)/python -m koa_kit.series.contract notebooks/*.ipynb
 
 pins: $(STAMP)
 	@sed -n '/^#/p' constraints.txt > constraints.tmp

@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "KoaError": "koa_kit.errors",
-    "Cohort": "koa_kit.data.cohort",
+    "Cohort": "koa_kit.cohort",
     "load_cohort": "koa_kit.data",
     "load_manifest": "koa_kit.data",
     "PromptSet": "koa_kit.prompts",
@@ -20,7 +20,7 @@ _HOMES = {
     "load_checkpoint": "koa_kit.model",
     "TrainConfig": "koa_kit.training",
     "fit": "koa_kit.training",
-    "load_pretrained": "koa_kit.training",
+    "load_pretrained": "koa_kit.pretrained",
     "predict": "koa_kit.training",
 }
 __all__ = sorted(_HOMES)

@@ -10,12 +10,10 @@ from typing import Annotated
 import typer
 
 from koa_kit.commands.ablate import ablate
-from koa_kit.commands.bench import bench
+from koa_kit.commands.data import app as data_app
 from koa_kit.commands.explore import explore
 from koa_kit.commands.train import evaluate, train
-from koa_kit.data.commands import app as data_app
 from koa_kit.errors import KoaError
-from koa_kit.progress import Bar
 
 app = typer.Typer(
     help="Grade knee osteoarthritis with words: notebooks, data, training.",
@@ -25,7 +23,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(data_app, name="data")
-for command in (train, evaluate, ablate, bench, explore):
+for command in (train, evaluate, ablate, explore):
     app.command()(command)
 
 DataDir = Annotated[Path | None, typer.Option(help="Folder with one subfolder a data set; default KOA_DATA_DIR.")]
@@ -40,7 +38,7 @@ def doctor(as_json: AsJson = False) -> None:
     """
     from dataclasses import asdict
 
-    from koa_kit.doctor import check
+    from koa_kit.commands.doctor import check
 
     checks = check()
     if as_json:
@@ -66,39 +64,11 @@ def run(
 
     Example: koa run 00 01 --dataset oai-kl224 --scale laptop
     """
-    from koa_kit.series import out_dir_for, run_series
+    from koa_kit.series.run import out_dir_for, run_series
 
     out = out or out_dir_for(dataset, scale)
     run_series(notebooks, dataset=dataset, scale=scale, seed=seed, data_dir=data_dir, out_dir=out, jobs=jobs)
     typer.echo(f"Open {out / 'index.html'}")
-
-
-@data_app.command("realism")
-def data_realism(
-    dataset: Annotated[str, typer.Option(help="Real knees to compare with.")] = "oai-kl224",
-    knees: Annotated[int, typer.Option(help="Knees of either kind.")] = 1000,
-    towers: Annotated[str, typer.Option(help="Whose features the classifier sees.")] = "lite0-minilm",
-    seed: int = 0,
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
-) -> None:
-    """Measure how near phantom radiographs come to real ones, and how well a linear classifier tells them apart.
-
-    Real knees are of the train split, phantoms have the same shares of grades. "halves" is the mean distance of two
-    random halves of the real patients: the yardstick.
-
-    Example: koa data realism --dataset oai-kl224
-    """
-    from koa_kit.training.realism import compare_with_real
-
-    with Bar("computing features") as bar:
-        table, auc = compare_with_real(dataset, knees=knees, towers=towers, seed=seed, data_dir=data_dir, progress=bar)
-    if as_json:
-        measures = json.loads(table.reset_index(names="measure").to_json(orient="records"))
-        typer.echo(json.dumps({"measures": measures, "phantom_or_real_auc": auc}, indent=2))
-    else:
-        typer.echo(table.round(4).to_string())
-        typer.echo(f"phantom or real, linear classifier on {towers}: AUC {auc:.3f} (0.5 cannot tell, 1 always can)")
 
 
 def main() -> None:

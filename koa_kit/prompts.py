@@ -11,8 +11,8 @@ from functools import cache
 import yaml
 
 from koa_kit.errors import KoaError
+from koa_kit.grades import LABEL_NAMES
 from koa_kit.paths import PACKAGE
-from koa_kit.style import LABEL_NAMES
 
 LONGEST = 2_000
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-GRADES = (0, 1, 2, 3, 4)
-LABEL_NAMES = ("Normal", "Doubtful", "Minimal", "Moderate", "Severe")
+import logging
+import warnings
+
 GRADE_COLOURS = ("#3b6fb6", "#e69f00", "#56a67a", "#b3589a", "#8c2d19")
 """One colour a KL grade; KL1, the grade the kit asks about, is the warm one."""
 
@@ -43,6 +44,17 @@ def use_style() -> None:
     )
 
 
-def grade_label(grade: int) -> str:
-    """Grade and its name on one line, for example ``KL1 Doubtful``."""
-    return f"KL{grade} {LABEL_NAMES[grade]}"
+NOT_THE_READERS_CONCERN = (
+    (r".*pin_memory.*no accelerator.*", UserWarning),
+    (r".*IProgress not found.*", Warning),
+    (r".*torch\.jit\.(script|trace).*deprecated.*", Warning),
+)
+"""Warnings of libraries (message, category) that a reader can do nothing about."""
+
+
+def quieten() -> None:
+    """Leave out warnings of libraries that a reader can do nothing about."""
+    for message, category in NOT_THE_READERS_CONCERN:
+        warnings.filterwarnings("ignore", message=message, category=category)
+    # a substitute font looks the same; left alone, matplotlib says so on every page
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)

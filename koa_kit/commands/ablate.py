@@ -59,12 +59,12 @@ def ablate(
     Example: koa ablate losses --dataset oai-kl224 --scale laptop --method plain --method symmetry --jobs 2
     Example: koa ablate --preset headline-cpu
     """
-    from koa_kit.training.ablation import run_grid
-    from koa_kit.training.grid_tables import summary
+    from koa_kit.comparison.grid import run_grid
+    from koa_kit.comparison.tables import summary
 
     cells, name, dataset = _cells(name, preset, dataset, scale, change, method, row, seeds)
     if publish:
-        from koa_kit.training.publishing import unpublished
+        from koa_kit.comparison.publish import unpublished
 
         wanted = len(cells)
         cells = unpublished(cells, publish)
@@ -102,9 +102,9 @@ def ablate(
 
 def _cells(name, preset, dataset, scale, change, method, row, seeds):
     """Cells of the grid that was asked for, the name of its folder and its data set."""
-    from koa_kit.training.ablation import grid
+    from koa_kit.comparison.grid import grid
+    from koa_kit.comparison.presets import preset as preset_of
     from koa_kit.training.config import METHODS, TrainConfig
-    from koa_kit.training.presets import preset as preset_of
 
     if preset is None:
         if name is None or row:
@@ -129,8 +129,8 @@ def _publisher(cells, folder, target, dataset, data_dir):
         return lambda row: None
     import pandas as pd
 
+    from koa_kit.comparison.publish import publish
     from koa_kit.data import load_cohort
-    from koa_kit.training.publishing import publish
 
     cohort = load_cohort(dataset, data_dir=data_dir)
 
@@ -143,8 +143,8 @@ def _publisher(cells, folder, target, dataset, data_dir):
 
 def _tell_reproduced(table, preset: str) -> None:
     """Where a preset trains published rows again: the new scores beside the intervals that were stated."""
-    from koa_kit.training.comparison_source import reproduced
-    from koa_kit.training.presets import preset as preset_of
+    from koa_kit.comparison.presets import preset as preset_of
+    from koa_kit.comparison.source import reproduced
 
     for told in reproduced(table, preset_of(preset)).itertuples():
         where = "inside" if told.inside else "outside"
@@ -166,7 +166,7 @@ def _line(row: dict, width: int) -> str:
 
 def _readable(means):
     """Summary with one text column a metric, such as "0.712 ± 0.013"."""
-    from koa_kit.training.grid_tables import MAIN_METRICS
+    from koa_kit.comparison.tables import MAIN_METRICS
 
     told = means[["method", "seeds", "failed"]].copy()
     for metric in MAIN_METRICS:

@@ -25,7 +25,7 @@ def explore(
 
     Example: koa explore runs/lite0 --log verdicts.jsonl
     """
-    from koa_kit.explore_page import serve
+    from koa_kit.workbench.serve import serve
 
     status = serve(run, split=split, data_dir=data_dir, log=log, beside=beside, port=port, browser=browser)
     if status:

@@ -144,7 +144,7 @@ def _print_epoch(row: dict) -> None:
 
 
 def _print_scores(predictions, split: str) -> None:
-    from koa_kit.error_analysis.intervals import intervals
+    from koa_kit.error_analysis.statistics.intervals import intervals
 
     typer.echo(f"On {split} (95 % bootstrap over patients):")
     typer.echo(intervals(predictions).round(3).to_string(index=False))

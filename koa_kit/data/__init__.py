@@ -7,13 +7,12 @@ imported from it: ``from koa_kit.data.audit import audit``.
 from importlib import import_module
 
 _HOMES = {
-    "Cohort": "cohort",
     "find_dataset": "locate",
-    "load_cohort": "ingest",
-    "load_followup": "followup",
+    "load_cohort": "load",
+    "load_followup": "sources.followup",
     "load_manifest": "manifest",
-    "progression": "followup",
-    "read_oai_tables": "followup",
+    "progression": "sources.followup",
+    "read_oai_tables": "sources.followup",
     "read_radiograph": "radiograph",
 }
 __all__ = list(_HOMES)

@@ -11,13 +11,13 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from koa_kit.data.cohort import Cohort
-from koa_kit.data.followup import COLUMNS as FOLLOWUP_COLUMNS
-from koa_kit.data.followup import load_followup
+from koa_kit.cohort import Cohort
 from koa_kit.data.locate import find_dataset
 from koa_kit.data.manifest import load_manifest
+from koa_kit.data.sources.followup import COLUMNS as FOLLOWUP_COLUMNS
+from koa_kit.data.sources.followup import load_followup
 from koa_kit.errors import KoaError
-from koa_kit.style import GRADES
+from koa_kit.grades import GRADES
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def audit(cohort: Cohort | str | os.PathLike, *, data_dir: str | os.PathLike | N
         Where to look for a data set given by name.
     """
     if not isinstance(cohort, Cohort):
-        from koa_kit.data.ingest import load_cohort
+        from koa_kit.data.load import load_cohort
 
         cohort = load_cohort(cohort, data_dir=data_dir)
     classes = class_counts(cohort)

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from koa_kit import paths
-from koa_kit.data.cohort import EXCLUDED_COLUMNS, Cohort, nothing_excluded
+from koa_kit.cohort import EXCLUDED_COLUMNS, Cohort, nothing_excluded
 from koa_kit.errors import KoaError
 
 IMAGES, TABLE, RECORD = "images.npy", "table.parquet", "cohort.json"

@@ -9,10 +9,11 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from koa_kit.cohort import Cohort
 from koa_kit.data.audit import class_counts, knee_pairs
-from koa_kit.data.cohort import Cohort
 from koa_kit.errors import KoaError
-from koa_kit.style import GRADE_COLOURS, GRADES, INK, RADIOGRAPH, SEQUENTIAL, grade_label
+from koa_kit.grades import GRADES, grade_label
+from koa_kit.style import GRADE_COLOURS, INK, RADIOGRAPH, SEQUENTIAL
 
 BORDER, TITLE_PAD, TITLE_LINE = 0.05, 0.12, 0.18
 """Inches: between X-rays, above a title, and for each of its lines."""

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from koa_kit import paths
 from koa_kit.errors import KoaError
-from koa_kit.style import LABEL_NAMES
+from koa_kit.grades import LABEL_NAMES
 
 HASHES = Path(__file__).resolve().parent / "hashes"
 GradeCounts = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=5, max_length=5)]

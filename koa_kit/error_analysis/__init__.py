@@ -4,13 +4,11 @@ from importlib import import_module
 
 from koa_kit.error_analysis.calibration import calibrated, expected_calibration_error, reliability, temperature
 from koa_kit.error_analysis.ceiling import beside_ceiling, ceiling_figure, consensus_posterior
-from koa_kit.error_analysis.comparison import compare, mcnemar, paired_difference
-from koa_kit.error_analysis.conformal import set_table
-from koa_kit.error_analysis.decision_curves import best_thresholds, kl1_curve, kl1_point, reject_curve
-from koa_kit.error_analysis.decision_figures import decision_figure, reject_figure, set_figure
-from koa_kit.error_analysis.decision_rules import compare_rules, rules_in_words
-from koa_kit.error_analysis.decisions import Decision, decide, decided
-from koa_kit.error_analysis.equal_recall import compare_at_recall
+from koa_kit.error_analysis.decisions.conformal import set_table
+from koa_kit.error_analysis.decisions.curves import best_thresholds, kl1_curve, kl1_point, reject_curve
+from koa_kit.error_analysis.decisions.decide import Decision, decide, decided
+from koa_kit.error_analysis.decisions.figures import decision_figure, reject_figure, set_figure
+from koa_kit.error_analysis.decisions.rules import compare_rules, rules_in_words
 from koa_kit.error_analysis.figures import (
     comparison_figure,
     confusion_figure,
@@ -21,8 +19,7 @@ from koa_kit.error_analysis.figures import (
     similarity_figure,
 )
 from koa_kit.error_analysis.gallery import confused, gallery_figure
-from koa_kit.error_analysis.grid_results import read_rows
-from koa_kit.error_analysis.intervals import intervals
+from koa_kit.error_analysis.label_issues import suspects, unstable
 from koa_kit.error_analysis.metrics import METRIC_LABELS, METRICS, confusion, metrics, per_grade, sub_confusion
 from koa_kit.error_analysis.predictions import (
     check_predictions,
@@ -31,23 +28,22 @@ from koa_kit.error_analysis.predictions import (
     read_predictions,
     similarities,
 )
-from koa_kit.error_analysis.seed_figures import recall_against_accuracy_figure, rows_figure
-from koa_kit.error_analysis.seeds import compare_rows, holm, seed_intervals, seed_values
-from koa_kit.error_analysis.steadiness import steadiness, steadiness_figure
-from koa_kit.error_analysis.suspects import suspects, unstable
-from koa_kit.error_analysis.verdicts import outcome, verdicts
+from koa_kit.error_analysis.robustness import steadiness, steadiness_figure
+from koa_kit.error_analysis.statistics.comparison import compare, mcnemar, paired_difference
+from koa_kit.error_analysis.statistics.conclusions import outcome, verdicts
+from koa_kit.error_analysis.statistics.equal_recall import compare_at_recall
+from koa_kit.error_analysis.statistics.intervals import intervals
+from koa_kit.error_analysis.statistics.seed_figures import recall_against_accuracy_figure, rows_figure
+from koa_kit.error_analysis.statistics.seeds import compare_rows, holm, seed_intervals, seed_values
 
 # These need ipywidgets or plotly, which come with the notebooks' extra.
 _HOMES = {
-    "Workbench": "workbench",
-    "drive": "workbench",
     "similarity_scatter": "scatter",
 }
 __all__ = [
     "METRICS",
     "METRIC_LABELS",
     "Decision",
-    "Workbench",
     "beside_ceiling",
     "best_thresholds",
     "calibrated",
@@ -65,7 +61,6 @@ __all__ = [
     "decide",
     "decided",
     "decision_figure",
-    "drive",
     "expected_calibration_error",
     "flip_averaged",
     "flip_figure",
@@ -82,7 +77,6 @@ __all__ = [
     "per_grade",
     "probabilities",
     "read_predictions",
-    "read_rows",
     "recall_against_accuracy_figure",
     "recall_figure",
     "reject_curve",

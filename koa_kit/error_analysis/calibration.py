@@ -7,7 +7,7 @@ import pandas as pd
 
 from koa_kit.error_analysis.predictions import VIEWS, check_predictions, probabilities, similarities
 from koa_kit.errors import KoaError
-from koa_kit.style import GRADES
+from koa_kit.grades import GRADES
 
 BINS = 15
 

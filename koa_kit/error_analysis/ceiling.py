@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from koa_kit.data.cohort import Cohort
-from koa_kit.data.phantom.ceiling import kl1_frontier, sampled_ceiling
-from koa_kit.data.phantom.features import SIGNS
-from koa_kit.data.phantom.readers import consensus_probabilities
-from koa_kit.error_analysis.intervals import intervals
+from koa_kit.cohort import Cohort
 from koa_kit.error_analysis.metrics import METRIC_LABELS, metrics
+from koa_kit.error_analysis.statistics.intervals import intervals
 from koa_kit.errors import KoaError
+from koa_kit.phantom.knee.features import SIGNS
+from koa_kit.phantom.readers.ceiling import kl1_frontier, sampled_ceiling
+from koa_kit.phantom.readers.readers import consensus_probabilities
 from koa_kit.style import ACCENT, FAINT, INK
 
 CEILING_METRICS = ("accuracy", "qwk", "kl1_recall")
@@ -20,7 +20,7 @@ CEILING_METRICS = ("accuracy", "qwk", "kl1_recall")
 def consensus_posterior(predictions: pd.DataFrame, cohort: Cohort | None) -> np.ndarray | None:
     """Probability of every consensus grade of the predicted knees, ``(N, 5)``; ``None`` where nobody knows the readers.
 
-    Known for phantoms, whose table holds the signs (`koa_kit.data.phantom`); of real knees only one grade is known.
+    Known for phantoms, whose table holds the signs (`koa_kit.phantom`); of real knees only one grade is known.
 
     Raises
     ------
@@ -53,7 +53,7 @@ def beside_ceiling(predictions: pd.DataFrame, posterior: np.ndarray, *, seed: in
         Index the metric; ``model`` with its 95 % interval over patients (``low``, ``high``), ``ceiling`` with the 95 %
         range in which the best rule's score on these very knees falls as the readers' chance has it (``ceiling_low``,
         ``ceiling_high``). KL1 recall is that of the rule with the best accuracy; it is no bound, see
-        `koa_kit.data.phantom.kl1_frontier`.
+        `koa_kit.phantom.kl1_frontier`.
     """
     if len(predictions) != len(posterior):
         raise KoaError(f"{len(posterior)} posteriors for {len(predictions)} knees.", remedy="Give one a knee.")

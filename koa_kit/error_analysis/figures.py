@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 
 from koa_kit.error_analysis.calibration import expected_calibration_error, reliability
-from koa_kit.error_analysis.intervals import intervals
 from koa_kit.error_analysis.metrics import METRIC_LABELS, confusion, per_grade, sub_confusion
 from koa_kit.error_analysis.predictions import check_predictions, probabilities, similarities
+from koa_kit.error_analysis.statistics.intervals import intervals
 from koa_kit.errors import KoaError
-from koa_kit.style import ACCENT, FAINT, GRADE_COLOURS, GRADES, INK, PAPER, SEQUENTIAL, grade_label
+from koa_kit.grades import GRADES, grade_label
+from koa_kit.style import ACCENT, FAINT, GRADE_COLOURS, INK, PAPER, SEQUENTIAL
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -16,12 +16,13 @@ from koa_kit.error_analysis.predictions import (
     total_variation,
 )
 from koa_kit.errors import KoaError
-from koa_kit.style import ACCENT, FAINT, GRADES, INK, RADIOGRAPH
+from koa_kit.grades import GRADES
+from koa_kit.style import ACCENT, FAINT, INK, RADIOGRAPH
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from koa_kit.data.cohort import Cohort
+    from koa_kit.cohort import Cohort
 
 SORTS = {
     "closest": "closest calls first",

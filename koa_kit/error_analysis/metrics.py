@@ -7,7 +7,7 @@ import pandas as pd
 
 from koa_kit.error_analysis.calibration import expected_calibration_error
 from koa_kit.error_analysis.predictions import check_predictions, probabilities
-from koa_kit.style import GRADES, grade_label
+from koa_kit.grades import GRADES, grade_label
 
 METRICS = (
     "accuracy",

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from koa_kit.errors import KoaError
-from koa_kit.style import GRADES
+from koa_kit.grades import GRADES
 
 IDENTITY = ("knee_id", "patient", "side", "split", "kl", "file", "inverted")
 VIEWS = ("", "_flip")

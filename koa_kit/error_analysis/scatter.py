@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from koa_kit.error_analysis.predictions import check_predictions, margin, probabilities
-from koa_kit.style import FAINT, GRADE_COLOURS, GRADES, INK, PAPER, grade_label
+from koa_kit.grades import GRADES, grade_label
+from koa_kit.style import FAINT, GRADE_COLOURS, INK, PAPER
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

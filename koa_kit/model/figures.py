@@ -9,10 +9,11 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from koa_kit.grades import GRADES
 from koa_kit.model.clip_koa import ClipKoa
 from koa_kit.model.towers import Towers
 from koa_kit.prompts import PromptSet, prompt_set
-from koa_kit.style import GRADES, SEQUENTIAL
+from koa_kit.style import SEQUENTIAL
 
 
 def encode_prompts(towers: Towers, prompts: str | PromptSet) -> np.ndarray:

@@ -12,9 +12,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from koa_kit.engine.lean_relu6 import keep_less
 from koa_kit.errors import KoaError
 from koa_kit.model.crops import crop_shape
-from koa_kit.model.relu6 import keep_less
 from koa_kit.model.weights import LITE, MINILM, lite_weights, minilm_folder, state_sha256
 
 FROM_SCRATCH = "random"

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from koa_kit.data.cohort import Cohort
+from koa_kit.cohort import Cohort
 from koa_kit.errors import KoaError
 from koa_kit.model import ClipKoa
 from koa_kit.training.config import TrainConfig

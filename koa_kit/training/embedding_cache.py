@@ -13,12 +13,12 @@ from filelock import FileLock
 from torch import Tensor
 from torch.nn import functional
 
-from koa_kit.data.cohort import Cohort
+from koa_kit.cohort import Cohort
+from koa_kit.engine.memory import release_pages, tune_memory
 from koa_kit.model import ClipKoa
 from koa_kit.model.crops import crop_rows, crop_shape
 from koa_kit.model.weights import state_sha256
 from koa_kit.paths import cache_dir, replacing
-from koa_kit.training.memory import release_pages, tune_memory
 
 Progress = Callable[[int, int], None]
 """Called with (done, total) as work goes on."""

@@ -13,19 +13,19 @@ import torch
 from sklearn.metrics import cohen_kappa_score, recall_score
 from torch import Tensor
 
-from koa_kit.data.cohort import Cohort
+from koa_kit.cohort import Cohort
+from koa_kit.engine.processes import Processes
+from koa_kit.engine.throughput import peak_flops
 from koa_kit.errors import KoaError
 from koa_kit.losses import check_finite
 from koa_kit.model import ClipKoa, save_checkpoint
 from koa_kit.paths import replacing
 from koa_kit.training.averaging import interpolated, start_weights, swapped, trained_state
+from koa_kit.training.batches import KneeOrder
 from koa_kit.training.config import TrainConfig
 from koa_kit.training.embedding_cache import Progress
-from koa_kit.training.order import KneeOrder
-from koa_kit.training.processes import Processes
 from koa_kit.training.state import random_states, save_state, set_random_state
 from koa_kit.training.step import PARTS, TrainingStep, flops_per_image
-from koa_kit.training.throughput import peak_flops
 from koa_kit.training.views import FeatureViews, ImageViews
 
 GRADES = list(range(5))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from koa_kit.data import load_cohort
-from koa_kit.data.development import DEVELOPMENT, set_aside
+from koa_kit.data.splits import DEVELOPMENT, set_aside
 from koa_kit.errors import KoaError
 from koa_kit.model import read_record
 from koa_kit.training.embedding_cache import Progress
@@ -49,7 +49,7 @@ def evaluate_run(
     KoaError
         If the test split is asked for without `final`, or the split is not there.
     """
-    from koa_kit.error_analysis.intervals import intervals
+    from koa_kit.error_analysis.statistics.intervals import intervals
 
     folder = Path(folder)
     if split == SEALED and not final:

@@ -10,9 +10,10 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from koa_kit.data.cohort import Cohort
+from koa_kit.cohort import Cohort
+from koa_kit.grades import GRADES
 from koa_kit.losses import CONSISTENCY_FORMS, consistency_loss
-from koa_kit.style import ACCENT, FAINT, GRADE_COLOURS, GRADES, INK, RADIOGRAPH
+from koa_kit.style import ACCENT, FAINT, GRADE_COLOURS, INK, RADIOGRAPH
 
 LINE_COLOURS = ("#22303c", "#3b6fb6", "#56a67a", "#b3589a", "#e69f00", "#8c2d19")
 VIEW_COLOURS = (INK, ACCENT)

@@ -10,14 +10,14 @@ import pandas as pd
 import torch
 from filelock import FileLock, Timeout
 
-from koa_kit.data.cohort import Cohort
-from koa_kit.data.development import DEVELOPMENT, set_aside
+from koa_kit.cohort import Cohort
+from koa_kit.data.splits import DEVELOPMENT, set_aside
+from koa_kit.engine.processes import Processes, find_processes
 from koa_kit.errors import KoaError
 from koa_kit.model import load_checkpoint, read_record
 from koa_kit.training.config import TrainConfig
 from koa_kit.training.embedding_cache import Progress
 from koa_kit.training.epochs import Training
-from koa_kit.training.processes import Processes, find_processes
 from koa_kit.training.run import RESULTS, Run, load_run, write_predictions
 from koa_kit.training.state import begin_state, check_same_run, clear_state, load_state
 from koa_kit.training.step import naming_a_smaller_batch

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from koa_kit.data.cohort import Cohort
+from koa_kit.cohort import Cohort
 from koa_kit.error_analysis.predictions import flip_averaged
 from koa_kit.training.config import METHODS, TrainConfig
 from koa_kit.training.loop import fit_or_load

@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-from koa_kit.data.cohort import Cohort
+from koa_kit.cohort import Cohort
+from koa_kit.engine.memory import tune_memory
 from koa_kit.error_analysis.predictions import predictions_table
 from koa_kit.losses import check_finite
 from koa_kit.model import ClipKoa
 from koa_kit.training.embedding_cache import Progress, resize_radiographs
-from koa_kit.training.memory import tune_memory
 from koa_kit.training.views import FeatureViews, ImageViews
 
 

@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from koa_kit.data.cohort import Cohort
-from koa_kit.data.development import DEVELOPMENT
+from koa_kit.cohort import Cohort
+from koa_kit.data.splits import DEVELOPMENT
+from koa_kit.engine.processes import choose_device
 from koa_kit.errors import KoaError
 from koa_kit.model import ClipKoa, load_checkpoint, read_record
 from koa_kit.paths import replacing
 from koa_kit.training.config import TrainConfig
 from koa_kit.training.embedding_cache import Progress
 from koa_kit.training.prediction import grade_images, predict
-from koa_kit.training.processes import choose_device
 
 RESULTS = (
     "history.csv",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from koa_kit.data.cohort import Cohort
+from koa_kit.cohort import Cohort
 from koa_kit.model import ClipKoa
 from koa_kit.training.augmentation import augment, draw_changes
 from koa_kit.training.views import ImageViews

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import torch
 
-from koa_kit.data.cohort import Cohort
+from koa_kit.cohort import Cohort
+from koa_kit.engine.processes import Processes
 from koa_kit.errors import KoaError
 from koa_kit.paths import replacing
 from koa_kit.training.config import TrainConfig
-from koa_kit.training.processes import Processes
 
 STATE, IDENTITY = "state/state.pt", "state/run.json"
 

@@ -8,16 +8,16 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from koa_kit.engine.memory import tune_memory
+from koa_kit.engine.processes import Processes, share_batch_norms
+from koa_kit.engine.throughput import StepClock, count_flops
 from koa_kit.errors import KoaError
 from koa_kit.losses import LossParts, clip_koa_loss
 from koa_kit.model import ClipKoa
 from koa_kit.training.averaging import WeightAverage
+from koa_kit.training.batches import Batch
 from koa_kit.training.config import TrainConfig
-from koa_kit.training.memory import tune_memory
 from koa_kit.training.optimiser import make_optimiser
-from koa_kit.training.order import Batch
-from koa_kit.training.processes import Processes, share_batch_norms
-from koa_kit.training.throughput import StepClock, count_flops
 from koa_kit.training.views import FeatureViews, ImageViews
 
 PARTS = ("loss", "prompt_loss", "symmetry_loss", "consistency_loss")

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from koa_kit.data.cohort import Cohort
+from koa_kit.cohort import Cohort
 from koa_kit.model import ClipKoa
 from koa_kit.training.augmentation import augment
 from koa_kit.training.embedding_cache import Progress, embed_cohort, resize_radiographs

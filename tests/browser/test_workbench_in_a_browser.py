@@ -11,11 +11,11 @@ import pytest
 from browser_servers import free_port, served
 
 from koa_kit.data import load_cohort
-from koa_kit.error_analysis.reader_log import ReaderLog
-from koa_kit.error_analysis.workbench.state import PAGE
-from koa_kit.explore_page import LOG, RUN, command, write_page
 from koa_kit.paths import resource
 from koa_kit.training import TrainConfig, fit
+from koa_kit.workbench.reviews.log import ReaderLog
+from koa_kit.workbench.serve import LOG, RUN, command, write_page
+from koa_kit.workbench.state import PAGE
 
 pytestmark = pytest.mark.browser
 TAB = ".koa-tabs .lm-TabBar-tab"

@@ -9,9 +9,9 @@ import pytest
 from knee_files import SIZE, bright_knee, knee_tree, save
 from typer.testing import CliRunner
 
+from koa_kit.commands.data import app
 from koa_kit.data import figures, load_cohort, progression
 from koa_kit.data.audit import audit, cohort_followup, knee_pairs, leak_of_image_split, patient_overlap, provenance
-from koa_kit.data.commands import app
 from koa_kit.errors import KoaError
 
 

@@ -7,9 +7,9 @@ import zipfile
 import pytest
 from knee_files import bright_knee, save
 
-from koa_kit.data.fetch import fetch
+from koa_kit.data.acquire.fetch import fetch
+from koa_kit.data.acquire.verify import verify
 from koa_kit.data.manifest import Source
-from koa_kit.data.verify import verify
 from koa_kit.errors import KoaError
 
 
@@ -92,7 +92,7 @@ def test_a_second_fetch_asks_for_nothing(published, tmp_path, serve):
 
 @pytest.mark.parametrize("ranges", [True, False])
 def test_a_download_that_breaks_off_goes_on(published, tmp_path, serve, ranges, monkeypatch):
-    monkeypatch.setattr("koa_kit.data.download.CHUNK", 1000)
+    monkeypatch.setattr("koa_kit.data.acquire.download.CHUNK", 1000)
     server = serve({"/a.zip": zipped(published)}, breaks=5000, ranges=ranges)
     fetch("oai-kl224", data_dir=tmp_path / "home", sources=[f"{server.url}/a.zip"], progress=False)
     assert server.asked == [None, "bytes=5000-"]

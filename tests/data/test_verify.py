@@ -4,8 +4,8 @@ import pytest
 from knee_files import bright_knee, save
 from typer.testing import CliRunner
 
-from koa_kit.data.commands import app
-from koa_kit.data.verify import verify
+from koa_kit.commands.data import app
+from koa_kit.data.acquire.verify import verify
 from koa_kit.errors import KoaError
 
 

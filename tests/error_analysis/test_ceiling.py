@@ -6,10 +6,10 @@ import pandas as pd
 import pytest
 
 from koa_kit import error_analysis as ea
-from koa_kit.data.cohort import Cohort
-from koa_kit.data.phantom import ceiling, consensus_probabilities, sample_population
-from koa_kit.data.phantom.ceiling import accuracy_rule
+from koa_kit.cohort import Cohort
 from koa_kit.errors import KoaError
+from koa_kit.phantom import ceiling, consensus_probabilities, sample_population
+from koa_kit.phantom.readers.ceiling import accuracy_rule
 from koa_kit.training.prediction import predictions_table
 
 

@@ -5,8 +5,14 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from koa_kit.error_analysis.conformal import calibrate, calibration_half, conformal_sets, mass_before, set_table
-from koa_kit.error_analysis.decision_figures import set_figure
+from koa_kit.error_analysis.decisions.conformal import (
+    calibrate,
+    calibration_half,
+    conformal_sets,
+    mass_before,
+    set_table,
+)
+from koa_kit.error_analysis.decisions.figures import set_figure
 from koa_kit.error_analysis.predictions import probabilities
 from koa_kit.errors import KoaError
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from koa_kit.error_analysis.decision_rules import DECISIONS, compare_rules, rules_in_words
-from koa_kit.error_analysis.decisions import Decision, decide
+from koa_kit.error_analysis.decisions.decide import Decision, decide
+from koa_kit.error_analysis.decisions.rules import DECISIONS, compare_rules, rules_in_words
 from koa_kit.error_analysis.metrics import metrics
 from koa_kit.error_analysis.predictions import probabilities
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
-from koa_kit.error_analysis.decision_curves import ROWS, best_thresholds, kl1_curve, kl1_point, reject_curve
-from koa_kit.error_analysis.decision_figures import decision_figure, reject_figure
-from koa_kit.error_analysis.decisions import RULES, Decision, decide, decided, expected_grade
+from koa_kit.error_analysis.decisions.curves import ROWS, best_thresholds, kl1_curve, kl1_point, reject_curve
+from koa_kit.error_analysis.decisions.decide import RULES, Decision, decide, decided, expected_grade
+from koa_kit.error_analysis.decisions.figures import decision_figure, reject_figure
 from koa_kit.error_analysis.metrics import metrics
 from koa_kit.error_analysis.predictions import check_predictions, probabilities, similarities
 from koa_kit.errors import KoaError

@@ -21,8 +21,8 @@ from koa_kit.error_analysis import (
     per_grade,
     sub_confusion,
 )
-from koa_kit.error_analysis.intervals import bootstrap, draw_patients, metrics_of_counts, weighted_auc
 from koa_kit.error_analysis.predictions import probabilities
+from koa_kit.error_analysis.statistics.intervals import bootstrap, draw_patients, metrics_of_counts, weighted_auc
 from koa_kit.errors import KoaError
 
 FIVE = list(range(5))

@@ -5,8 +5,8 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from koa_kit.error_analysis.seed_figures import recall_against_accuracy_figure, rows_figure
-from koa_kit.error_analysis.seeds import compare_rows, seed_values
+from koa_kit.error_analysis.statistics.seed_figures import recall_against_accuracy_figure, rows_figure
+from koa_kit.error_analysis.statistics.seeds import compare_rows, seed_values
 from koa_kit.errors import KoaError
 from koa_kit.style import ACCENT, GRADE_COLOURS, INK, use_style
 

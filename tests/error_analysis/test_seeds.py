@@ -5,8 +5,8 @@ import pytest
 from sklearn.metrics import cohen_kappa_score
 
 from koa_kit.error_analysis import intervals, mcnemar, metrics
-from koa_kit.error_analysis.intervals import draw_patients
-from koa_kit.error_analysis.seeds import compare_rows, draw_seeds, holm, seed_intervals, seed_values
+from koa_kit.error_analysis.statistics.intervals import draw_patients
+from koa_kit.error_analysis.statistics.seeds import compare_rows, draw_seeds, holm, seed_intervals, seed_values
 from koa_kit.errors import KoaError
 
 DIFFERENCES = ["difference", "difference_low", "difference_high"]

@@ -65,7 +65,7 @@ def kill_and_resume(dataset: Path, runs: Path, changes: tuple[str, ...], kills: 
 
 
 def main(kills: int) -> int:
-    from koa_kit.data.phantom import write_phantom_files
+    from koa_kit.phantom import write_phantom_files
 
     changes = (
         "image_size=48",

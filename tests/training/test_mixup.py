@@ -7,7 +7,7 @@ import torch
 from koa_kit.errors import KoaError
 from koa_kit.model import make_model
 from koa_kit.training import TrainConfig, fit
-from koa_kit.training.order import Batch, KneeOrder
+from koa_kit.training.batches import Batch, KneeOrder
 from koa_kit.training.step import TrainingStep
 from koa_kit.training.views import ImageViews
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from kill_and_resume import fingerprint, kill_and_resume
 
-from koa_kit.data.cohort import Cohort
+from koa_kit.cohort import Cohort
 from koa_kit.errors import KoaError
 from koa_kit.training import TrainConfig, fit, fit_or_load, load_run
 from koa_kit.training.state import load_state
@@ -165,7 +165,7 @@ def test_a_folder_in_use_is_not_trained_into(knees, tmp_path):
 
 
 def test_koa_train_killed_for_real_ends_bit_for_bit_the_same(tmp_path):
-    from koa_kit.data.phantom import write_phantom_files
+    from koa_kit.phantom import write_phantom_files
 
     dataset = write_phantom_files(tmp_path / "knees", patients=40, size=224, seed=1)
     changes = ("image_size=32", "epochs=4", "batch_size=16", "method=symmetry")

@@ -1,0 +1,184 @@
+"""How near do phantom radiographs come to real ones? Grey levels, power spectrum, and what a classifier can tell."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from koa_kit.cohort import Cohort
+from koa_kit.data import load_cohort
+from koa_kit.errors import KoaError
+from koa_kit.model import make_model
+from koa_kit.phantom import phantom_cohort
+from koa_kit.training.embedding_cache import Progress, embed_cohort
+
+LEVELS = 256
+FREQUENCIES = (3, 90)
+"""Range in which the spectrum's slope is fitted, in cycles an image."""
+
+
+@dataclass(frozen=True, eq=False)
+class Looks:
+    """What the measures need of every image.
+
+    Attributes
+    ----------
+    histograms
+        Share of every grey level, float64 ``(N, 256)``.
+    spectra
+        Power at every whole spatial frequency, averaged over directions, float64 ``(N, size / 2)``.
+    groups
+        Patient of each image, ``(N,)``: halves are halves of patients.
+    """
+
+    histograms: np.ndarray
+    spectra: np.ndarray
+    groups: np.ndarray
+
+
+def looks(images: np.ndarray, patients: np.ndarray) -> Looks:
+    """Histograms and power spectra of square images uint8 ``(N, size, size)``.
+
+    A Hann window hides the images' borders from the spectrum.
+    """
+    if len(images) != len(patients) or images.ndim != 3 or images.shape[1] != images.shape[2]:
+        raise KoaError("Images must be square, one patient each.", where=f"{images.shape}, {len(patients)} patients")
+    size = images.shape[1]
+    window = np.outer(np.hanning(size), np.hanning(size))
+    rows, columns = np.fft.fftfreq(size) * size, np.fft.rfftfreq(size) * size
+    ring = np.hypot(rows[:, None], columns).round().astype(int).ravel()
+    # The half that rfft leaves out mirrors these columns.
+    weight = np.broadcast_to(np.where((columns == 0) | (columns == size / 2), 1.0, 2.0), (size, len(columns))).ravel()
+    counts = np.bincount(ring, weight)
+    histograms, spectra = [], []
+    for image in images:
+        histograms.append(np.bincount(image.ravel(), minlength=LEVELS) / image.size)
+        grey = image / 255.0
+        power = np.abs(np.fft.rfft2((grey - grey.mean()) * window)) ** 2
+        spectra.append((np.bincount(ring, weight * power.ravel()) / counts)[: size // 2])
+    return Looks(np.array(histograms), np.array(spectra), np.asarray(patients))
+
+
+def histogram_distance(one: np.ndarray, other: np.ndarray) -> float:
+    """Earth mover's distance of the mean histograms of two sets ``(N, 256)``, in grey levels of 0 to 255."""
+    return float(np.abs(np.cumsum(one.mean(axis=0) - other.mean(axis=0))).sum())
+
+
+def spectrum_slope(spectra: np.ndarray) -> float:
+    """Exponent of the power law that fits the mean spectrum of a set ``(N, size / 2)``: about -3 for knees.
+
+    Fitted over `FREQUENCIES` by least squares of the logarithms.
+    """
+    frequencies = np.arange(FREQUENCIES[0], min(FREQUENCIES[1], spectra.shape[1]))
+    return float(np.polyfit(np.log(frequencies), np.log(spectra.mean(axis=0)[frequencies]), 1)[0])
+
+
+def realism(real: Looks, phantom: Looks, *, halvings: int = 50, seed: int = 0) -> pd.DataFrame:
+    """Table of two measures: how far phantoms lie from real knees, and how far two halves of the real ones do.
+
+    Parameters
+    ----------
+    real, phantom
+        By `looks`.
+    halvings
+        Times the real patients are split into random halves; their mean distance is the yardstick.
+
+    Returns
+    -------
+    DataFrame
+        Index ``histogram distance`` (grey levels) and ``spectrum slope``; columns ``real`` and ``phantom`` (the slopes;
+        nan for the distance), ``apart`` (phantom against real), ``halves`` (mean between two halves of the real
+        knees), ``ratio`` (apart / halves; 1 is as near as real knees are to each other).
+    """
+    rng = np.random.default_rng(seed)
+    patients = np.unique(real.groups)
+    if len(patients) < 4:
+        raise KoaError(f"{len(patients)} real patients have no halves to compare.", remedy="Give at least 4.")
+    histogram, slope = [], []
+    for _ in range(halvings):
+        one = np.isin(real.groups, rng.permutation(patients)[: len(patients) // 2])
+        histogram.append(histogram_distance(real.histograms[one], real.histograms[~one]))
+        slope.append(abs(spectrum_slope(real.spectra[one]) - spectrum_slope(real.spectra[~one])))
+    slopes = spectrum_slope(real.spectra), spectrum_slope(phantom.spectra)
+    rows = {
+        "histogram distance": (np.nan, np.nan, histogram_distance(real.histograms, phantom.histograms), histogram),
+        "spectrum slope": (*slopes, abs(slopes[0] - slopes[1]), slope),
+    }
+    table = pd.DataFrame(
+        {name: (first, second, apart, np.mean(halves)) for name, (first, second, apart, halves) in rows.items()},
+        index=["real", "phantom", "apart", "halves"],
+    ).T
+    return table.assign(ratio=table["apart"] / table["halves"])
+
+
+def telltale_auc(real: np.ndarray, phantom: np.ndarray, real_groups: np.ndarray, phantom_groups: np.ndarray) -> float:
+    """Area under the curve of a linear classifier that tells phantoms from real knees by these features ``(N, D)``.
+
+    Logistic regression on standardised features, cross-validated over patients in five folds: 0.5 is "cannot tell", 1
+    is "always can".
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import roc_auc_score
+    from sklearn.model_selection import GroupKFold, cross_val_predict
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    features = np.concatenate([real, phantom])
+    made_up = np.repeat([0, 1], [len(real), len(phantom)])
+    groups = np.concatenate([np.char.add("r", real_groups.astype(str)), np.char.add("p", phantom_groups.astype(str))])
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=500))
+    folds = GroupKFold(5)
+    chance = cross_val_predict(model, features, made_up, groups=groups, cv=folds, method="predict_proba")[:, 1]
+    return float(roc_auc_score(made_up, chance))
+
+
+def compare_with_real(
+    dataset: str = "oai-kl224",
+    *,
+    knees: int = 1000,
+    towers: str = "lite0-minilm",
+    seed: int = 0,
+    data_dir: str | os.PathLike | None = None,
+    progress: Progress | None = None,
+) -> tuple[pd.DataFrame, float]:
+    """Measures of `realism`, and the AUC of `telltale_auc` on a tower's features.
+
+    Parameters
+    ----------
+    dataset
+        Real knees; those of their train split are used, and phantoms with the same shares of the grades.
+    knees
+        Knees of either kind, whole patients; fewer where there are not as many.
+    towers
+        Whose image features the classifier sees; they are not trained here.
+    seed
+        Of the patients chosen, of the phantoms, and of the halves.
+    data_dir
+        Folder of the data sets.
+    progress
+        Called with (done, total) knees as features are computed.
+
+    Raises
+    ------
+    KoaError
+        If the data set is not here, or `knees` is below 20.
+    """
+    if knees < 20:
+        raise KoaError(f"{knees} knees are too few to compare.", remedy="Give at least 20.")
+    real = load_cohort(dataset, data_dir=data_dir, splits=["train"])
+    rng = np.random.default_rng(seed)
+    chosen = rng.permutation(real.table["patient"].unique())[: knees // 2]
+    real = real.take(np.flatnonzero(real.table["patient"].isin(chosen)))
+    shares = np.bincount(real.table["kl"], minlength=5) / len(real)
+    made_up = phantom_cohort(len(chosen), size=real.images.shape[1], seed=seed, shares=tuple(shares))
+    patients = [cohort.table["patient"].to_numpy(str) for cohort in (real, made_up)]
+    table = realism(looks(real.images, patients[0]), looks(made_up.images, patients[1]), seed=seed)
+    model = make_model(towers, image_size=None if towers == "koa-tiny" else 128, locked=("image", "text"))
+    return table, telltale_auc(*(_features(model, cohort, progress) for cohort in (real, made_up)), *patients)
+
+
+def _features(model, cohort: Cohort, progress: Progress | None) -> np.ndarray:
+    return np.asarray(embed_cohort(model, cohort, cache=False, progress=progress)[:, 0])

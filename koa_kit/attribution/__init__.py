@@ -1,0 +1,1 @@
+"""Where in a radiograph does an answer come from, and can such a map be believed?"""

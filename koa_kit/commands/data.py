@@ -1,0 +1,155 @@
+"""``koa data``: the data room from the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="What knees do I have, and can I trust them?")
+
+Name = Annotated[str, typer.Argument(help="Data set, as `koa data list` names it.")]
+DataDir = Annotated[Path | None, typer.Option(help="Folder that holds NAME/ (default: KOA_DATA_DIR).")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
+
+
+@app.command("list")
+def list_datasets(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """List the data sets the kit knows, and which of them are here.
+
+    Example: koa data list
+    """
+    from koa_kit.data.manifest import load_manifest
+
+    rows = []
+    for entry in load_manifest().datasets.values():
+        folder = _folder(entry.name, data_dir)
+        here = "drawn on demand" if entry.access == "generated" else str(folder or "not here")
+        rows.append(
+            {"name": entry.name, "access": entry.access, "images": entry.n_images, "here": here, "title": entry.title}
+        )
+    if as_json:
+        _print_json(rows)
+        return
+    for row in rows:
+        count = f"{row['images']:,} images" if row["images"] else ""
+        typer.echo(f"{row['name']:<14}{row['access']:<11}{count:<15}{row['here']}\n    {row['title']}")
+
+
+@app.command("fetch")
+def fetch_dataset(
+    name: Name,
+    data_dir: DataDir = None,
+    archive: Annotated[Path | None, typer.Option(help="A zip downloaded by hand, or the folder it holds.")] = None,
+    kaggle: Annotated[bool, typer.Option("--kaggle", help="Also try Kaggle (needs kagglehub and an account).")] = False,
+    source: Annotated[list[str] | None, typer.Option(help="A URL to try instead of the known ones.")] = None,
+) -> None:
+    """Download a data set, or take it from an archive; every file is checked by its sha256.
+
+    Example: koa data fetch oai-kl224 --archive ~/Downloads/archive.zip
+    """
+    from koa_kit.data.acquire.fetch import fetch
+
+    folder = fetch(name, data_dir=data_dir, sources=source or None, archive=archive, kaggle=kaggle)
+    typer.echo(f"{name} is complete in {folder}")
+
+
+@app.command("verify")
+def verify_dataset(
+    name: Name,
+    data_dir: DataDir = None,
+    require: Annotated[list[str] | None, typer.Option(help="A split that must be complete; repeat for more.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare every file with its published sha256; ends with 1 if any is altered or a required split is not complete.
+
+    Example: koa data verify oai-kl224 --require train --require val
+    """
+    from koa_kit.data.acquire.verify import verify
+
+    result = verify(name, data_dir=data_dir, require=require or (), progress=not as_json)
+    frame = result.to_frame()
+    if as_json:
+        faults = {check.split: {"missing": check.missing, "altered": check.altered} for check in result.splits}
+        _print_json({"ok": result.ok, "splits": frame.reset_index().to_dict("records"), "files": faults})
+    else:
+        typer.echo(f"{name} in {result.folder}\n{frame.to_string()}")
+        for check in result.splits:
+            shown = [] if check.state == "absent" else [*check.altered, *check.missing]
+            for file in shown[:20]:
+                typer.echo(f"{'altered' if file in check.altered else 'missing'}: {file}")
+            if len(shown) > 20:
+                typer.echo(f"and {len(shown) - 20} more in {check.split}")
+        typer.echo("OK" if result.ok else f"NOT OK: `koa data fetch {name}` fetches what is missing or altered.")
+    if not result.ok:
+        raise typer.Exit(1)
+
+
+@app.command("audit")
+def audit_dataset(
+    name: Name,
+    data_dir: DataDir = None,
+    split: Annotated[list[str] | None, typer.Option(help="A split to read (default: all but test).")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Count grades, patients, sides, shared patients, duplicates and inverted images.
+
+    Example: koa data audit oai-kl224
+    """
+    from koa_kit.data.audit import audit
+    from koa_kit.data.load import load_cohort
+
+    result = audit(load_cohort(name, data_dir=data_dir, splits=split or None, progress=not as_json))
+    if not as_json:
+        typer.echo(result.summary())
+        return
+    tables = {
+        key: json.loads(frame.reset_index().to_json(orient="records")) for key, frame in result.to_frames().items()
+    }
+    differs = list(result.differs_from_published)
+    _print_json({"name": name, "fingerprint": result.fingerprint, **tables, "differs_from_published": differs})
+
+
+@app.command("show")
+def show_dataset(name: Name, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Show what the manifest says of a data set: licence, citation, sources, layout, counts, and where it lies.
+
+    Example: koa data show oai-kl224
+    """
+    from koa_kit.data.manifest import load_manifest
+
+    entry = load_manifest()[name]
+    folder = _folder(name, data_dir)
+    if as_json:
+        _print_json({**entry.model_dump(), "folder": str(folder) if folder else None})
+        return
+    facts = {
+        "title": entry.title,
+        "access": entry.access,
+        "licence": entry.licence,
+        "citation": entry.citation + (f" doi:{entry.doi}" if entry.doi else ""),
+        "layout": entry.layout,
+        "here": folder or ("drawn on demand" if entry.access == "generated" else "not here"),
+        "notes": entry.notes,
+    }
+    facts |= {f"source {number}": source for number, source in enumerate(entry.sources, 1)}
+    facts |= {split: f"{sum(counts):,} images, KL0 to KL4: {counts}" for split, counts in entry.counts.items()}
+    facts |= {f"left out: {part}": reason for part, reason in entry.excluded.items()}
+    for key, fact in facts.items():
+        typer.echo(f"{key}: {fact}")
+
+
+def _folder(name: str, data_dir: Path | None) -> Path | None:
+    from koa_kit.data.locate import find_dataset
+    from koa_kit.errors import KoaError
+
+    try:
+        return find_dataset(name, data_dir)
+    except KoaError:
+        return None
+
+
+def _print_json(content: object) -> None:
+    typer.echo(json.dumps(content, indent=2, default=str))

@@ -1,0 +1,1 @@
+"""How a published data set gets onto this machine."""

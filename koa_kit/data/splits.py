@@ -1,0 +1,54 @@
+"""A development test: train patients nobody trains on, so that choices made on val can be checked before any test."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+
+import numpy as np
+
+from koa_kit.cohort import Cohort
+from koa_kit.errors import KoaError
+
+DEVELOPMENT = "development"
+"""Name of the split that `set_aside` makes."""
+
+
+def set_aside(cohort: Cohort, share: float) -> Cohort:
+    """The same knees, those of about this share of the train patients now in a split "development".
+
+    Who is chosen follows from a hash of the patient's name alone: the same patients for every seed, on every machine,
+    and a larger share contains a smaller one. Both knees of a patient go together.
+
+    Parameters
+    ----------
+    cohort
+        With a split "train".
+    share
+        Share of its patients, in [0, 1); 0 gives the cohort back.
+
+    Raises
+    ------
+    KoaError
+        If the share is none, or leaves no patient on one of the two sides.
+    """
+    if not 0 <= share < 1:
+        raise KoaError("The share of patients set aside must lie in [0, 1).", where=f"share={share}")
+    if share == 0:
+        return cohort
+    if DEVELOPMENT in cohort.splits:
+        raise KoaError("The cohort has a split of this name already.", where=f"{cohort.name}: {DEVELOPMENT}")
+    train = (cohort.table["split"] == "train").to_numpy()
+    chosen = train & np.array([_place(str(patient)) < share for patient in cohort.table["patient"]])
+    if not chosen.any() or chosen.sum() == train.sum():
+        raise KoaError(
+            "Too few train patients to set some of them aside.",
+            where=f"{cohort.name}: {int(chosen.sum())} of {int(train.sum())} knees at a share of {share}",
+            remedy="Choose another share, or 0.",
+        )
+    return replace(cohort, table=cohort.table.assign(split=np.where(chosen, DEVELOPMENT, cohort.table["split"])))
+
+
+def _place(patient: str) -> float:
+    """A patient's own number in [0, 1)."""
+    return int(hashlib.sha256(f"development test {patient}".encode()).hexdigest()[:8], 16) / 2**32

@@ -1,0 +1,1 @@
+"""What training needs of tensors and modules; nothing here knows a knee or a configuration."""

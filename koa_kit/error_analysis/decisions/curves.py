@@ -1,0 +1,196 @@
+"""What a decision costs: KL1 recall against accuracy, knees left to a reader, the thresholds that QWK likes best."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from koa_kit.error_analysis.decisions.decide import (
+    Decision,
+    K,
+    changed_logits,
+    decide,
+    fitting_grades,
+    fitting_probabilities,
+)
+from koa_kit.error_analysis.statistics.intervals import metrics_of_counts
+from koa_kit.errors import KoaError
+from koa_kit.grades import GRADES
+
+ROWS = 200
+"""Points of a curve that are kept: more than a figure can show."""
+
+GAP = 1e-9
+"""Knees closer than this on a scale are moved together: rounding could swap them."""
+
+
+def kl1_curve(logits: np.ndarray, kl: np.ndarray, decision: Decision) -> pd.DataFrame:
+    """What finding KL1 costs: one row a value of the KL1 bias, all else as in `decision`, at most `ROWS` rows.
+
+    Exact for every rule: a knee changes grade at biases of its own, and each row stands halfway between two such
+    crossings. Where they are many, the rows kept lie evenly along the curve; its two ends, before the first crossing
+    and after the last, are among them.
+
+    Parameters
+    ----------
+    logits, kl
+        ``(N, 5)``, and the readers' grades ``(N,)``.
+    decision
+        Its own bias is left aside; see `kl1_point` for where it stands.
+
+    Returns
+    -------
+    DataFrame
+        ``kl1_bias`` rising, ``accuracy``, ``qwk``, ``kl1_recall``, ``kl1_precision``; nan where it cannot be told.
+    """
+    changed = changed_logits(logits, replace(decision, kl1_bias=0.0))
+    kl = fitting_grades(kl, len(changed))
+    first, (at, knee, before, after) = _crossings(changed, decision)
+    biases = _along_the_curve(at, kl[knee] == 1)
+    # a crossing belongs to the first bias above it: from there on its knee counts in another cell of the confusion
+    place = np.searchsorted(biases, at, side="right") * K * K + kl[knee] * K
+    into, out_of = (np.bincount(place + grade, minlength=len(biases) * K * K) for grade in (after, before))
+    moved = np.cumsum((into - out_of).reshape(-1, K * K), axis=0)
+    return _told((moved + np.bincount(kl * K + first, minlength=K * K)).reshape(-1, K, K), biases)
+
+
+def kl1_point(logits: np.ndarray, kl: np.ndarray, decision: Decision) -> dict[str, float]:
+    """The one point of `kl1_curve` at which `decision` stands, by column."""
+    pred = decide(logits, decision)[1]
+    counts = np.bincount(fitting_grades(kl, len(pred)) * K + pred, minlength=K * K).reshape(1, K, K)
+    return _told(counts, np.array([decision.kl1_bias])).iloc[0].to_dict()
+
+
+def _told(counts: np.ndarray, biases: np.ndarray) -> pd.DataFrame:
+    found = metrics_of_counts(counts)
+    names = ("accuracy", "qwk", "kl1_recall", "kl1_precision")
+    return pd.DataFrame({"kl1_bias": biases, **{name: found[name] for name in names}})
+
+
+def _crossings(changed: np.ndarray, decision: Decision) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+    """Grades ``(N,)`` far below every crossing; then of each crossing its bias, knee, grade before and grade after."""
+    knees, others = np.arange(len(changed)), changed.copy()
+    others[:, 1] = -np.inf
+    top = others.max(1)
+    lead = top - changed[:, 1]
+    if decision.rule == "most_likely":
+        first = others.argmax(1)
+        return first, (lead, knees, first, np.ones_like(first))
+    # Of w, the odds of the other grades to the likeliest of them, and e^(bias - lead), those of KL1, the median and the
+    # mean move towards 1 only. The median passes from grade g to g + 1, or back, where both sides of it weigh the same.
+    # The mean is 1 + pull / (weight + e^(bias - lead)) and passes a threshold t where e^(bias - lead) is
+    # pull / (t - 1) - weight. Either happens only if that is above 0; at t = 1 it is infinite.
+    w = np.exp(others - top[:, None])
+    if decision.rule == "median_grade":
+        t = np.arange(K - 1) + 0.5
+        room = (w.sum(1, keepdims=True) - 2 * w.cumsum(1)[:, :-1]) * np.sign(t - 1)
+    else:
+        t, weight, pull = np.array(decision.thresholds), w.sum(1), w @ (np.array(GRADES, float) - 1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            room = pull[:, None] / (t - 1) - weight[:, None]
+    first = np.where(t >= 1, room > 0, room <= 0).sum(1)
+    knee, below = np.nonzero((room > 0) & np.isfinite(room))
+    before = below + (t[below] > 1)
+    return first, (np.log(room[knee, below]) + lead[knee], knee, before, 2 * below + 1 - before)
+
+
+def _along_the_curve(at: np.ndarray, of_kl1: np.ndarray) -> np.ndarray:
+    """At most `ROWS` rising biases between the crossings `at`: one beyond each end, the rest even in knees and KL1."""
+    if not len(at):
+        return np.zeros(1)
+    order = np.argsort(at)
+    at, of_kl1 = at[order], of_kl1[order]
+    apart = np.flatnonzero(np.diff(at) > GAP)
+    biases = np.r_[at[0] - 1, (at[apart] + at[apart + 1]) / 2, at[-1] + 1]
+    gone = np.cumsum(1 / len(at) + of_kl1 / max(of_kl1.sum(), 1))
+    gone = np.r_[0, gone[apart], gone[-1]]
+    return biases[_evenly(gone)]
+
+
+def _evenly(along: np.ndarray) -> np.ndarray:
+    """At most `ROWS` positions in rising numbers `along`, evenly spaced by their value, first and last among them."""
+    if len(along) <= ROWS:
+        return np.arange(len(along))
+    return np.unique(np.searchsorted(along, np.linspace(along[0], along[-1], ROWS)))
+
+
+def reject_curve(probabilities: np.ndarray, kl: np.ndarray, grades: np.ndarray) -> pd.DataFrame:
+    """How good the answers are if the least confident are left to a reader: at most `ROWS` rows, ``kept`` rising to 1.
+
+    Parameters
+    ----------
+    probabilities, grades
+        From `decide`. A knee's confidence is the probability of the grade it was given.
+    kl
+        The readers' grades ``(N,)``.
+
+    Returns
+    -------
+    DataFrame
+        ``kept``: share of knees answered, knees of equal confidence all or none. ``accuracy`` and ``qwk`` of these,
+        ``threshold`` their smallest confidence. The first rows rest on few knees, and QWK falls where the kept knees
+        are of fewer grades: it is nan where all are of one.
+    """
+    p = fitting_probabilities(probabilities)
+    kl, grades = fitting_grades(kl, len(p)), fitting_grades(grades, len(p), "grades")
+    confidence = p[np.arange(len(p)), grades]
+    levels, knees = np.unique(-confidence, return_counts=True)
+    chosen = _evenly(np.cumsum(knees))
+    row = np.searchsorted(levels[chosen], -confidence)
+    counts = np.bincount(row * K * K + kl * K + grades, minlength=len(chosen) * K * K).reshape(-1, K, K).cumsum(0)
+    found = metrics_of_counts(counts)
+    return pd.DataFrame(
+        {
+            "kept": counts.sum((1, 2)) / len(p),
+            "accuracy": found["accuracy"],
+            "qwk": found["qwk"],
+            "threshold": -levels[chosen],
+        }
+    )
+
+
+def best_thresholds(expected: np.ndarray, kl: np.ndarray) -> tuple[float, ...]:
+    """Four rising thresholds of the expected grade with the highest QWK that any thresholds reach on these knees.
+
+    They are fitted to these knees, so their QWK here is no measure of how good they are: fit them on some patients and
+    judge them on others.
+
+    With M the readers' mean grade, QWK is the ratio of the sums of 2 (p - M) (k - M) and (p - M)^2 + (k - M)^2 over
+    knees given p and graded k. For a fixed ratio each cut can be placed for itself, by sums along the sorted knees, and
+    the ratio the four reach is the next one to beat (Dinkelbach 1967, Management Science 13:492-498).
+
+    Parameters
+    ----------
+    expected, kl
+        From `expected_grade`, and the readers' grades, ``(N,)`` each.
+
+    Raises
+    ------
+    KoaError
+        If the two do not fit, or the knees are all of one grade.
+    """
+    expected = np.asarray(expected, float)
+    if expected.ndim != 1 or not np.isfinite(expected).all():
+        raise KoaError("Expected grades are one finite number a knee.", where=f"expected of shape {expected.shape}")
+    kl = fitting_grades(kl, len(expected))
+    if len(set(kl.tolist())) < 2:
+        raise KoaError("Knees of one grade fit no thresholds.", where="kl", remedy="Take knees of two grades or more.")
+    order = np.argsort(expected)
+    expected, kl = expected[order], kl[order]
+    below = np.r_[0, np.flatnonzero(np.diff(expected) > GAP) + 1, len(kl)]
+    steps, lead = np.array(GRADES) - kl.mean(), np.r_[0, np.cumsum(kl - kl.mean())][below]
+    spread, reached, best = ((kl - kl.mean()) ** 2).sum(), -1.0, None
+    while True:
+        gain = max(reached, 0) * np.outer(np.diff(steps**2), below) - 2 * lead
+        cuts = np.maximum.accumulate(gain.argmax(1))
+        ends = np.r_[0, cuts, len(below) - 1]
+        agreement = 2 * (np.diff(lead[ends]) * steps).sum()
+        ratio = agreement / ((np.diff(below[ends]) * steps**2).sum() + spread)
+        if ratio <= reached:
+            break
+        reached, best = ratio, cuts
+    low, high = np.r_[expected[0] - 1, expected][below[best]], np.r_[expected, expected[-1] + 1][below[best]]
+    same = best[:, None] == best
+    return tuple((low + (high - low) * np.tril(same).sum(1) / (same.sum(1) + 1)).tolist())

@@ -1,0 +1,203 @@
+"""Which knees deserve a second look? Grades the model doubts, and knees it cannot make up its mind about.
+
+Confident learning (Northcutt, Jiang and Chuang 2021, Journal of Artificial Intelligence Research 70, arXiv 1911.00068)
+compares each knee's probabilities with what is usual for a grade. Three things are assumed:
+
+- The probabilities are out of sample: the model was not trained on the knees it is asked about. One that was trained on
+  them repeats their grades, right or wrong, and suspects none.
+- Whether a grade is wrong depends on the grades alone, not on the picture. KL readings break this: readers differ over
+  borderline knees, nearly always by one step, so a suspect one step away is more often a borderline knee than a slip.
+- The model is right more often than not within each grade. Where it is weak, as at KL1, its suspects are weak too.
+
+The ranking says which knees are worth a second look. It proves nothing about any of them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from koa_kit.error_analysis.decisions.decide import fitting_grades, fitting_probabilities
+from koa_kit.error_analysis.predictions import VIEWS, check_predictions, probabilities, total_variation
+from koa_kit.errors import KoaError
+from koa_kit.grades import GRADES
+
+ROUNDING = 1e-6
+"""A probability this little below its threshold reaches it: the mean of equal float32 numbers may round upwards."""
+
+
+def thresholds(probabilities: np.ndarray, kl: np.ndarray) -> np.ndarray:
+    """How probable each grade usually is for its own knees, float64 ``(5,)``; infinite for a grade without a knee.
+
+    The threshold of a grade is the mean self-confidence of the knees that were given it: the mean of their
+    probabilities of that very grade (equation 2 of the paper).
+
+    Parameters
+    ----------
+    probabilities
+        Out-of-sample probabilities ``(N, 5)``, rows adding up to 1.
+    kl
+        Given grades, whole numbers 0 to 4, ``(N,)``.
+
+    Raises
+    ------
+    KoaError
+        If the two do not fit, or hold something else.
+    """
+    p, kl = _checked(probabilities, kl)
+    return _thresholds(p, kl)
+
+
+def confident_joint(probabilities: np.ndarray, kl: np.ndarray) -> np.ndarray:
+    """Estimated number of knees by given grade (rows) and latent true grade (columns), float64 ``(5, 5)``.
+
+    Each knee is counted under the grade it can be counted on to have: of the grades whose probability reaches its
+    threshold, the most probable one (equation 1 of the paper). A knee that reaches none is not counted. The rows are
+    then scaled to the number of knees given each grade (equation 3, times N), so the table adds up to `N`; it is not
+    rounded. See `share_wrong` for what it says about the labels.
+
+    Parameters and errors are those of `thresholds`.
+    """
+    p, kl = _checked(probabilities, kl)
+    latent = _latent(p, kl)
+    counts = np.zeros((len(GRADES), len(GRADES)))
+    np.add.at(counts, (kl[latent >= 0], latent[latent >= 0]), 1)
+    given = np.bincount(kl, minlength=len(GRADES))
+    # a grade's surest knee reaches the mean of its grade, so only a grade without a knee has an empty row
+    return counts * (given / np.maximum(counts.sum(1), 1))[:, None]
+
+
+def share_wrong(joint: np.ndarray) -> float:
+    """Estimated share of knees whose given grade is wrong, 0 to 1: what lies off the diagonal of `confident_joint`."""
+    joint = np.asarray(joint, float)
+    return float(1 - np.trace(joint) / joint.sum())
+
+
+def suspects(predictions: pd.DataFrame) -> pd.DataFrame:
+    """All knees, the most probable label errors first, with the grade the model proposes instead.
+
+    Parameters
+    ----------
+    predictions
+        Predictions table of knees the model was not trained on. `flip_averaged` makes steadier ones of it.
+
+    Returns
+    -------
+    DataFrame
+        ``knee_id``, ``patient``, ``side``, ``kl`` and
+
+        - ``proposed``: for a suspect, the most probable of the grades that reach their threshold; for any other knee
+          the most probable grade beside the given one, so that a reader sees what came next;
+        - ``self_confidence``: probability of the given grade, 0 to 1;
+        - ``lead``: probability of the proposed minus that of the given grade, -1 to 1;
+        - ``suspect``: whether the proposed grade was counted instead of the given one in `confident_joint`. A knee
+          that does not reach the threshold of its own grade may be one even with a negative lead;
+        - ``steps``: grades between the given and the proposed one, 1 to 4. KL readings are noisy between neighbours;
+          suspects of two steps and more are rare and seldom borderline.
+
+        Suspects come first, then the others, each by falling lead; knees that tie keep the order of `predictions`.
+
+    Raises
+    ------
+    KoaError
+        If this is no predictions table.
+
+    Notes
+    -----
+    What is assumed stands at the top of this module: out-of-sample probabilities, and errors that depend on the grade
+    alone. The order tells where a second look pays most and proves no label wrong.
+    """
+    check_predictions(predictions)
+    p, kl = probabilities(predictions), predictions["kl"].to_numpy(int)
+    rows, latent = np.arange(len(kl)), _latent(p, kl)
+    suspect = (latent >= 0) & (latent != kl)
+    others = p.copy()
+    others[rows, kl] = -np.inf
+    proposed = np.where(suspect, latent, others.argmax(1))
+    lead = p[rows, proposed] - p[rows, kl]
+    table = predictions[["knee_id", "patient", "side", "kl"]].assign(
+        proposed=proposed, self_confidence=p[rows, kl], lead=lead, suspect=suspect, steps=abs(kl - proposed)
+    )
+    return table.iloc[np.lexsort((-lead, ~suspect))].reset_index(drop=True)
+
+
+def unstable(predictions: pd.DataFrame, steady: pd.DataFrame | None = None) -> pd.DataFrame:
+    """All knees, those first whose answer changes most when the knee is mirrored or lies a little otherwise.
+
+    Parameters
+    ----------
+    predictions
+        Predictions table.
+    steady
+        Table of `koa_kit.error_analysis.robustness`, matched by ``knee_id``; ``None`` ranks by the mirror image alone.
+
+    Returns
+    -------
+    DataFrame
+        ``knee_id``, ``patient``, ``side``, ``kl``, ``pred``, ``pred_flip`` and
+
+        - ``flip_change``: total variation between the probabilities of the knee and of its mirror image, 0 to 1;
+        - with `steady`: ``spread``, the standard deviation of the expected grade over the augmented views, in grades,
+          and ``given``, the number of different grades it was given;
+        - ``instability``: 0 to 1, the share of the other knees that change less than this one. With `steady` it is the
+          mean of two such shares, by ``flip_change`` and by ``spread``, because the two have different units.
+
+        Largest instability first; knees that tie keep the order of `predictions`.
+
+    Raises
+    ------
+    KoaError
+        If this is no predictions table, or `steady` lacks a column or a knee, or has a knee twice.
+    """
+    check_predictions(predictions)
+    change = total_variation(*(probabilities(predictions, view) for view in VIEWS))
+    table = predictions[["knee_id", "patient", "side", "kl", "pred", "pred_flip"]].assign(flip_change=change)
+    ranked = ["flip_change"]
+    if steady is not None:
+        views = _steady_rows(predictions, steady)
+        table = table.assign(spread=views["spread"].to_numpy(float), given=views["given"].to_numpy(int))
+        ranked.append("spread")
+    less = table[ranked].rank(method="min").to_numpy() - 1
+    instability = less.mean(1) / max(len(table) - 1, 1)
+    table = table.assign(instability=instability)
+    return table.iloc[np.argsort(-instability, kind="stable")].reset_index(drop=True)
+
+
+def _thresholds(p: np.ndarray, kl: np.ndarray) -> np.ndarray:
+    knees = np.bincount(kl, minlength=len(GRADES))
+    sure = np.bincount(kl, weights=p[np.arange(len(kl)), kl], minlength=len(GRADES))
+    return np.divide(sure, knees, out=np.full(len(GRADES), np.inf), where=knees > 0)
+
+
+def _latent(p: np.ndarray, kl: np.ndarray) -> np.ndarray:
+    """Grade each knee is counted under, -1 where it reaches no threshold; the lower of two equally probable grades."""
+    reached = np.where(p >= _thresholds(p, kl) - ROUNDING, p, -np.inf)
+    return np.where(np.isfinite(reached).any(1), reached.argmax(1), -1)
+
+
+def _checked(p: np.ndarray, kl: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    p = fitting_probabilities(p)
+    return p, fitting_grades(kl, len(p))
+
+
+def _steady_rows(predictions: pd.DataFrame, steady: pd.DataFrame) -> pd.DataFrame:
+    """Rows of `steady` in the order of the predictions."""
+    wanted = ("knee_id", "spread", "given")
+    if not isinstance(steady, pd.DataFrame) or not set(wanted) <= set(steady):
+        raise KoaError(
+            f"A steadiness table has the columns {', '.join(wanted)}.",
+            where="steady",
+            remedy="Make it with steadiness(predictions, answers).",
+        )
+    if steady["knee_id"].duplicated().any():
+        twice = steady["knee_id"][steady["knee_id"].duplicated()].iloc[0]
+        raise KoaError("A knee is in the steadiness table twice.", where=f"steady, knee {twice}")
+    views = steady.set_index("knee_id").reindex(predictions["knee_id"])
+    absent = views["spread"].isna()
+    if absent.any():
+        raise KoaError(
+            f"{int(absent.sum())} of {len(views)} knees have no spread in the steadiness table.",
+            where=f"steady, knee {absent.idxmax()}",
+            remedy="Ask for the views of every knee that was predicted.",
+        )
+    return views

@@ -1,0 +1,1 @@
+"""From a knee's signs to its radiograph."""

@@ -1,0 +1,196 @@
+"""What stops the rays: outlines in millimetres turned into the shadow of bone and flesh at every pixel.
+
+Everything is table look-ups and plain arithmetic on float32: fast, and the same on every machine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from koa_kit.phantom.drawing.anatomy import AXIS_MM, REACH_MM, STEP_MM, Anatomy
+from koa_kit.phantom.drawing.metal import add_metal
+from koa_kit.phantom.drawing.tissue import (
+    DEEPEST_MM,
+    PER_MM,
+    F,
+    add_fibula,
+    bell,
+    blobs_and_lines,
+    deep,
+    flesh,
+    kneecap,
+    trabeculae,
+)
+from koa_kit.phantom.knee.exposure import Exposure
+from koa_kit.phantom.knee.features import KneeFeatures
+
+FIELD_MM = 96.0
+"""Side of the square crop in mm."""
+
+JOINT_ROW = 0.58
+"""Height of the joint line in the crop, 0 top to 1 bottom, as in the mean knee of oai-kl224."""
+
+
+@dataclass(frozen=True, eq=False)
+class Bone:
+    """Femur or tibia at the pixels of the rows it can reach.
+
+    Attributes
+    ----------
+    rows
+        Rows of the image.
+    from_joint
+        Depth below the joint surface in mm, float32; negative outside.
+    from_side
+        Depth below the nearer flank in mm.
+    depth
+        Depth below the nearest outline, corners rounded, in mm.
+    column, row
+        Index into a curve over x and over y at each pixel; `row` counts on for the medial side.
+    """
+
+    rows: slice
+    from_joint: np.ndarray
+    from_side: np.ndarray
+    depth: np.ndarray
+    column: np.ndarray
+    row: np.ndarray
+
+
+def millimetres(exposure: Exposure, size: int) -> tuple[np.ndarray, ...]:
+    """Positions of columns and rows without tilt ``(size,)``, then x and y of each pixel in the knee's own frame."""
+    pitch = FIELD_MM / exposure.scale / size
+    right = (np.arange(size) + 0.5 - size / 2) * pitch - exposure.shift_x_mm
+    down = (np.arange(size) + 0.5 - JOINT_ROW * size) * pitch - exposure.shift_y_mm
+    cos, sin = np.cos(np.deg2rad(exposure.tilt_deg)), np.sin(np.deg2rad(exposure.tilt_deg))
+    x = np.add.outer((-sin * down).astype(F), (cos * right).astype(F))
+    y = np.add.outer((cos * down).astype(F), (sin * right).astype(F))
+    return right, down, x, y
+
+
+def place_bones(anatomy: Anatomy, down: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[Bone, Bone]:
+    """Femur and tibia at the pixels whose positions `millimetres` gives."""
+    # Only the rows where a bone can be: half the work.
+    upper, lower = slice(0, int(np.searchsorted(down, 18))), slice(int(np.searchsorted(down, -18)), len(down))
+    column, row, medial = _entry(x), _entry(y), x > 0
+    row += medial * len(AXIS_MM)
+    return tuple(
+        _bone(rows, sign, curve, sides, corners, x[rows], y[rows], column[rows], row[rows], medial[rows])
+        for rows, sign, curve, sides, corners in (
+            (upper, -1, anatomy.condyles, anatomy.femur_sides, anatomy.femur_corners),
+            (lower, 1, anatomy.plateau, anatomy.tibia_sides, anatomy.tibia_corners),
+        )
+    )
+
+
+def cast_shadow(
+    features: KneeFeatures, anatomy: Anatomy, size: int, build: np.random.Generator, grain: np.random.Generator
+) -> np.ndarray:
+    """Attenuation at each pixel of a right knee, float32 ``(size, size)``: flesh about 0.5, bone about 0.3 more.
+
+    `build` goes on from `build_anatomy`; `grain` gives the bone its texture.
+    """
+    exposure = features.exposure
+    right, down, x, y = millimetres(exposure, size)
+    shadow = flesh(exposure, build.standard_normal(2), x, y)
+    shadow += blobs_and_lines(features, build, right, down)
+    shadow += kneecap(features, x, y)
+    add_fibula(shadow, features, x, y, _profiles(0.0)[1])
+    texture = trabeculae(size, exposure, build, grain)
+    whiteness = _whiteness(features)
+    lines = anatomy.femur_lines, anatomy.tibia_lines
+    scar = build.uniform(-36, -29), build.uniform(13, 19)
+    for bone, density, white, (depths, clear), far, veil, line in zip(
+        place_bones(anatomy, down, x, y),
+        (0.150, 0.150),
+        (0.35, 1.0),
+        lines,
+        (0.0, features.build.rim_mm),
+        (0.0, features.build.veil_mm),
+        ((scar[0], 0.004), (scar[1], -0.003)),
+        strict=True,
+    ):
+        rows = bone.rows
+        sclerotic, profile = _profiles(round(far * 4) / 4)
+        inside = profile.take(deep(bone.depth), mode="clip")
+        band = sclerotic.take(deep(bone.from_joint), mode="clip")
+        band *= F(white) * whiteness.take(bone.column, mode="clip")
+        # Growth plate of the child, still a faint line across the adult bone.
+        curve = y[rows] - F(line[0]) + F(line[1]) * x[rows] * x[rows]
+        band += F(0.055 * features.build.growth_line) * bell(curve, 0.7)
+        # Contours of the far side run inside the near one.
+        band += (
+            F(0.10)
+            * clear.astype(F).take(bone.row, mode="clip")
+            * bell(bone.from_side - depths.astype(F).take(bone.row, mode="clip"), 0.45)
+        )
+        band += F(density) * texture[rows]
+        band *= inside
+        if veil:
+            # The rim that the beam meets too high covers part of the gap: the joint space looks narrower than it is.
+            over = np.clip(bone.from_joint * F(2.5) + F(2.5 * veil + 0.5), 0, 1) * F(0.3 * density)
+            over *= (bone.from_joint < 0) & (bone.from_side > 2)
+            band += over
+        shadow[rows] += band
+    add_metal(shadow, features, x, y, build)
+    return shadow
+
+
+def _entry(position: np.ndarray) -> np.ndarray:
+    """Index into a curve over `AXIS_MM`."""
+    index = position * F(1 / STEP_MM)
+    index += F(REACH_MM / STEP_MM + 0.5)
+    np.clip(index, 0, len(AXIS_MM) - 1, out=index)
+    return index.astype(np.intp)
+
+
+@lru_cache(maxsize=32)
+def _profiles(far_mm: float) -> tuple[np.ndarray, np.ndarray]:
+    """Sclerotic band and bone as tables over the depth below a surface.
+
+    A plateau that is tilted against the beam shows its far rim as a second, fainter line `far_mm` below the near one.
+    """
+    depth = np.arange(DEEPEST_MM * PER_MM) / PER_MM - 1
+    inside, within = np.clip((depth + 0.25) / 0.5, 0, 1), np.clip(depth, 0, None)
+    cortex = 0.46 * np.exp(-(((within - 0.35) / 0.5) ** 2))
+    cancellous = 0.42 + 0.58 * (1 - np.exp(-within / 5.0))
+    sclerotic = np.exp(-within / 3.4)
+    if far_mm >= 0.5:
+        sclerotic = sclerotic + 0.5 * np.exp(-(((within - far_mm) / 0.6) ** 2))
+    return (sclerotic * inside).round(6).astype(F), ((cortex + cancellous) * inside).round(6).astype(F)
+
+
+def _bone(rows, sign, surface, sides, corners, x, y, column, row, medial) -> Bone:
+    """Depths below the joint surface and below the nearest outline with the two corners rounded off.
+
+    `surface` is a height over x, the bone lies below it (`sign` 1) or above (-1); `sides` are distances over y.
+    """
+    steepness = sign / np.sqrt(1 + np.gradient(surface, STEP_MM) ** 2)
+    from_joint = y * steepness.astype(F).take(column, mode="clip")
+    from_joint -= (surface * steepness).astype(F).take(column, mode="clip")
+
+    outline = np.concatenate(sides)
+    steepness = np.concatenate([1 / np.sqrt(1 + np.gradient(side, STEP_MM) ** 2) for side in sides])
+    from_side = (outline * steepness).astype(F).take(row, mode="clip")
+    from_side -= np.abs(x) * steepness.astype(F).take(row, mode="clip")
+
+    radius = np.where(medial, F(corners[1]), F(corners[0]))
+    near_joint, near_side = np.maximum(radius - from_joint, 0), np.maximum(radius - from_side, 0)
+    near_joint *= near_joint
+    near_side *= near_side
+    near_joint += near_side
+    rounded = radius - np.sqrt(near_joint, out=near_joint)
+    depth = np.where(rounded < radius, rounded, np.minimum(from_joint, from_side))
+    return Bone(rows, from_joint, from_side, depth, column, row)
+
+
+def _whiteness(features: KneeFeatures) -> np.ndarray:
+    """Strength of the white band beside the joint over x: the plate every knee has, and sclerosis where it is worn."""
+    shares = np.where(AXIS_MM < 0, 1 - features.medial_share, features.medial_share)
+    centre = np.where(AXIS_MM < 0, -21, 21)
+    window = np.exp(-(((AXIS_MM - centre) / 13) ** 4))
+    healthy = 0.13 + 0.05 * (AXIS_MM > 0)
+    return (window * (healthy + 0.085 * features.sclerosis * shares)).round(6).astype(F)

@@ -1,0 +1,190 @@
+"""What a reader sees in a knee, as numbers, and the Kellgren-Lawrence grade that follows from them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+
+import numpy as np
+import pandas as pd
+
+from koa_kit.phantom.knee.build import Build, require_within
+from koa_kit.phantom.knee.exposure import Exposure
+
+SITES = ("medial_femur", "medial_tibia", "lateral_femur", "lateral_tibia")
+LATERAL_SURPLUS_MM = 1.6
+"""A healthy lateral joint space is wider than the medial one by about this much."""
+
+
+@dataclass(frozen=True)
+class KneeFeatures:
+    """The radiographic signs of one knee, its alignment, the person's build and how it was exposed.
+
+    The defaults are a healthy knee.
+
+    Attributes
+    ----------
+    jsw_medial_mm, jsw_lateral_mm
+        Joint space width in the middle of the compartment, 0 to 9 mm.
+    osteophyte_medial_femur, osteophyte_medial_tibia, osteophyte_lateral_femur, osteophyte_lateral_tibia
+        Size at the joint margin: 0 none to 3 large, like the grades of the OARSI atlas, but in between as well.
+    sclerosis
+        Whitening of the bone beside the narrower compartment, 0 none to 3 severe.
+    deformity
+        Attrition: the plateau of the narrower compartment sinks and turns uneven, 0 none to 3 severe.
+    valgus_deg
+        Angle between the shafts of femur and tibia, -15 to 15 degrees: about 5 in health, below 0 a bow leg. The grade
+        does not depend on it.
+    spiking
+        Bone grown inside the knee: peaked tibial spines and a narrow notch, 0 none to 3. The grade does not depend on
+        it, though it comes with the disease.
+    build
+        The person's bones, whatever their disease.
+    exposure
+        Placement and exposure; the grade does not depend on it.
+
+    Raises
+    ------
+    KoaError
+        When a sign or the angle is out of its range.
+    """
+
+    jsw_medial_mm: float = 4.4
+    jsw_lateral_mm: float = 6.0
+    osteophyte_medial_femur: float = 0.0
+    osteophyte_medial_tibia: float = 0.0
+    osteophyte_lateral_femur: float = 0.0
+    osteophyte_lateral_tibia: float = 0.0
+    sclerosis: float = 0.0
+    deformity: float = 0.0
+    valgus_deg: float = 5.0
+    spiking: float = 0.0
+    build: Build = field(default_factory=Build)
+    exposure: Exposure = field(default_factory=Exposure)
+
+    def __post_init__(self):
+        require_within(self, RANGES)
+
+    @property
+    def osteophytes(self) -> tuple[float, float, float, float]:
+        """Sizes at the four sites, in the order of `SITES`."""
+        return tuple(getattr(self, f"osteophyte_{site}") for site in SITES)
+
+    @property
+    def narrowest_mm(self) -> float:
+        """Width of the narrower compartment in mm, the lateral one less its natural surplus."""
+        return min(self.jsw_medial_mm, self.jsw_lateral_mm - LATERAL_SURPLUS_MM)
+
+    @property
+    def medial_share(self) -> float:
+        """How far the disease sits on the medial side: 1 medial, 0 lateral, 0.5 when both compartments are equal."""
+        return 1 / (1 + math.exp((self.jsw_medial_mm - self.jsw_lateral_mm + LATERAL_SURPLUS_MM) / 0.4))
+
+    def as_row(self) -> dict[str, float]:
+        """One flat table row: the signs, angle and spiking, then the fields of `Build` and of `Exposure`."""
+        own = {name: getattr(self, name) for name in (*SIGNS, *FURTHER)}
+        return own | asdict(self.build) | asdict(self.exposure)
+
+    @classmethod
+    def from_row(cls, row: Mapping) -> KneeFeatures:
+        """Features of a row as `as_row` writes it; further entries are ignored. A pandas row is welcome."""
+
+        def of(record) -> dict:
+            return {entry.name: row[entry.name] for entry in fields(record)}
+
+        own = {name: float(row[name]) for name in (*SIGNS, *FURTHER)}
+        return cls(**own, build=Build(**of(Build)), exposure=Exposure(**of(Exposure)))
+
+
+SIGNS = ("jsw_medial_mm", "jsw_lateral_mm", *(f"osteophyte_{site}" for site in SITES), "sclerosis", "deformity")
+"""The eight signs a grade follows from."""
+
+FURTHER = ("valgus_deg", "spiking")
+"""What the disease changes as well, though no grade asks for it."""
+
+RANGES = {name: (0, 9) if name.startswith("jsw") else (0, 3) for name in (*SIGNS, "spiking")}
+RANGES["valgus_deg"] = (-15, 15)
+"""Least and greatest value of each."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Limits at which words like "definite" begin; the defaults are the kit's own reading of Kellgren and Lawrence.
+
+    Attributes
+    ----------
+    doubtful_mm, definite_mm, marked_mm
+        Below these widths of the narrower compartment (medial scale) narrowing is doubtful, definite, marked.
+    possible, present, large
+        From these sizes on an osteophyte is possible lipping, definite, large.
+    some_sclerosis, severe_sclerosis
+        From these on sclerosis is some, severe.
+    deformed
+        From this on the bone ends are definitely deformed.
+    """
+
+    doubtful_mm: float = 3.6
+    definite_mm: float = 2.8
+    marked_mm: float = 1.4
+    possible: float = 0.5
+    present: float = 1.0
+    large: float = 2.0
+    some_sclerosis: float = 0.5
+    severe_sclerosis: float = 2.0
+    deformed: float = 1.0
+
+
+def kl_grades(signs: pd.DataFrame, rules: Rules | None = None) -> np.ndarray:
+    """KL grade 0 to 4 of every row, int64 ``(N,)``: the highest grade whose description the knee meets in full.
+
+    ===== ==================================================== ===========================================
+    grade Kellgren and Lawrence                                here, with the default limits
+    ===== ==================================================== ===========================================
+    4     large osteophytes, marked narrowing, severe          one osteophyte >= 2, narrowest < 1.4 mm,
+          sclerosis, definite deformity                        sclerosis >= 2, deformity >= 1
+    3     moderate multiple osteophytes, definite narrowing,   two osteophytes >= 1, narrowest < 2.8 mm,
+          some sclerosis                                       sclerosis >= 0.5
+    2     definite osteophytes, possible narrowing             one osteophyte >= 1
+    1     doubtful narrowing, possible osteophytic lipping     narrowest < 3.6 mm or one osteophyte >= 0.5
+    0     no feature of osteoarthritis                         none of these
+    ===== ==================================================== ===========================================
+
+    The numbers are the kit's own; the original gives words only, and it asks for osteophytes from grade 2 on. So a knee
+    that is narrowed but has none stays at 1, as it would by the letter of the original.
+
+    Parameters
+    ----------
+    signs
+        Table with the columns `SIGNS`; others are ignored.
+    rules
+        Limits of the words; omitted, the defaults of `Rules`.
+
+    Source: Kellgren and Lawrence (1957), Ann Rheum Dis 16:494-502.
+    """
+    rules = rules or Rules()
+    width, largest, second = summary_signs(signs)
+    sclerosis, deformity = signs["sclerosis"].to_numpy(float), signs["deformity"].to_numpy(float)
+    four = (largest >= rules.large) & (width < rules.marked_mm)
+    four &= (sclerosis >= rules.severe_sclerosis) & (deformity >= rules.deformed)
+    three = (second >= rules.present) & (width < rules.definite_mm) & (sclerosis >= rules.some_sclerosis)
+    one = (width < rules.doubtful_mm) | (largest >= rules.possible)
+    return np.select([four, three, largest >= rules.present, one], [4, 3, 2, 1], 0)
+
+
+def kl_grade(features: KneeFeatures, rules: Rules | None = None) -> int:
+    """KL grade 0 to 4 of one knee by the rules of `kl_grades`.
+
+    Examples
+    --------
+    >>> kl_grade(KneeFeatures()), kl_grade(KneeFeatures(osteophyte_medial_tibia=1.4))
+    (0, 2)
+    """
+    return int(kl_grades(pd.DataFrame([features.as_row()]), rules)[0])
+
+
+def summary_signs(signs: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Narrowest width in mm (medial scale), largest and second largest osteophyte of every row, each ``(N,)``."""
+    width = np.minimum(signs["jsw_medial_mm"], signs["jsw_lateral_mm"] - LATERAL_SURPLUS_MM).to_numpy(float)
+    sizes = np.sort(signs[[f"osteophyte_{site}" for site in SITES]].to_numpy(float), axis=1)
+    return width, sizes[:, -1], sizes[:, -2]

@@ -1,0 +1,1 @@
+"""A widget in which a phantom's signs are moved by hand."""

@@ -1,0 +1,228 @@
+"""The phantom laboratory: move a sign and see the X-ray, the readers and the report follow. Widgets only."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import asdict, replace
+
+import ipywidgets as widgets
+
+from koa_kit.phantom.knee.features import FURTHER
+from koa_kit.phantom.laboratory import page
+from koa_kit.phantom.laboratory.page import Similarities, laboratory_figure
+from koa_kit.phantom.laboratory.state import FILMS, LIMITS, OSTEOPHYTES, LabState, with_largest
+
+__all__ = ["LabState", "PhantomLaboratory", "drive_laboratory", "laboratory_figure"]
+
+_CONTROLS, _READINGS, _LEAST_PICTURE = 244, 282, 280
+_WORDS = {
+    "jsw_medial_mm": "medial, mm",
+    "jsw_lateral_mm": "lateral, mm",
+    "osteophyte_medial_femur": "med. femur",
+    "osteophyte_medial_tibia": "med. tibia",
+    "osteophyte_lateral_femur": "lat. femur",
+    "osteophyte_lateral_tibia": "lat. tibia",
+    "sclerosis": "sclerosis",
+    "deformity": "deformity",
+    "valgus_deg": "valgus, °",
+    "spiking": "spiking",
+    "detail": "detail",
+}
+
+
+class PhantomLaboratory:
+    """Sliders for the signs of one made-up knee; beside them its X-ray, who would give which grade, and a report.
+
+    Shown in a notebook it is alive; in an exported page, on paper or in a diff its HTML snapshot stands in for it.
+    An error of a control is shown in the page, and raised as well under ``KOA_STRICT=1``.
+
+    Parameters
+    ----------
+    similarities
+        A model to put beside the readers: function of uint8 images ``(n, H, W)`` and n sides ("R" or "L") that answers
+        with probabilities or similarities ``(n, 5)``. It is asked at every move for the knee and its mirror image.
+    state
+        Where to begin, and where the reset button leads back to; omitted, a healthy right knee.
+
+    Attributes
+    ----------
+    state
+        What is shown.
+    controls
+        The sliders and toggles, by the name of the attribute of `LabState` they set; ``largest`` sets all osteophytes.
+    failure
+        The error of the last control used, or ``None``.
+
+    Raises
+    ------
+    KoaError
+        If the model's answer does not fit.
+    """
+
+    def __init__(self, *, similarities: Similarities | None = None, state: LabState | None = None):
+        self.similarities = similarities
+        self.start = self.state = state or LabState()
+        self.failure: Exception | None = None
+        self._syncing = False
+        self._build()
+        self._render()
+
+    def _build(self) -> None:
+        self.controls = {name: _slider(name, text) for name, text in _WORDS.items()}
+        self.controls["largest"] = _slider("largest", "osteophytes")
+        half = widgets.Layout(width=f"{_CONTROLS // 2 - 4}px", padding="0")
+        self.controls["side"] = widgets.ToggleButtons(
+            options=[("right knee", "R"), ("left knee", "L")], style={"button_width": f"{_CONTROLS // 2 - 5}px"}
+        )
+        self.controls["film"] = widgets.Dropdown(
+            options=[(text, name) for name, text in FILMS.items()], layout=widgets.Layout(width="auto")
+        )
+        for name, control in self.controls.items():
+            control.add_class(f"koa-lab-{name.replace('_', '-')}").observe(self._on_value(name), "value")
+        self.person = widgets.Button(description="another person", layout=half)
+        self.reset = widgets.Button(description="reset", layout=half)
+        self.person.add_class("koa-lab-person").on_click(lambda _: self._apply(seed=self.state.seed + 1))
+        self.reset.add_class("koa-lab-reset").on_click(lambda _: self._apply(**asdict(self.start)))
+        shape = {"flex": f"0 1 {page.SHOWN}px", "min_width": f"{_LEAST_PICTURE}px", "max_width": f"{page.SHOWN}px"}
+        self.picture = widgets.Image(format="png", layout=widgets.Layout(height="auto", **shape))
+        self.picture.add_class("koa-lab-picture")
+        fixed = {"width": f"{_READINGS}px", "min_height": f"{page.SHOWN}px", "flex": "0 0 auto"}
+        self.readings = widgets.HTML(layout=widgets.Layout(**fixed))
+        self.report = widgets.HTML(layout=widgets.Layout(height="126px", overflow="auto", flex="1 1 0"))
+        self.readings.add_class("koa-lab-readings")
+        self.report.add_class("koa-lab-words")
+
+        more = widgets.VBox([self.controls[name] for name in (*OSTEOPHYTES, *FURTHER)])
+        self.more = widgets.Accordion([more], titles=("each osteophyte, and more",), selected_index=None)
+        panel = [
+            _heading("Joint space"),
+            *(self.controls[name] for name in ("jsw_medial_mm", "jsw_lateral_mm")),
+            _heading("Signs, 0 none to 3 severe"),
+            *(self.controls[name] for name in ("largest", "sclerosis", "deformity")),
+            *(self.controls[name] for name in ("side", "film")),
+            widgets.HBox([self.person, self.reset]),
+            self.more,
+        ]
+        left = widgets.VBox(panel, layout=widgets.Layout(width=f"{_CONTROLS}px", flex="0 0 auto"))
+        row = widgets.Layout(grid_gap="8px", align_items="flex-start")
+        told = widgets.VBox([_heading("A radiologist’s report"), self.controls["detail"]])
+        told.layout = widgets.Layout(width=f"{_CONTROLS}px", flex="0 0 auto")
+        self.widget = widgets.VBox(
+            [
+                widgets.HTML(page.STYLE, layout=widgets.Layout(height="0", margin="0")),
+                widgets.HBox([left, self.picture, self.readings], layout=row),
+                widgets.HBox([told, self.report], layout=row),
+            ],
+            layout=widgets.Layout(max_width="960px"),
+        )
+        self.widget.add_class("koa-lab")
+
+    def _on_value(self, name: str) -> Callable:
+        return lambda change: None if self._syncing else self._apply(**{name: change["new"]})
+
+    def show(self, **changes) -> PhantomLaboratory:
+        """The laboratory itself, with attributes of its state changed, for example ``show(jsw_medial_mm=1.2)``.
+
+        ``largest`` sets the largest osteophyte, and the others in proportion.
+        """
+        state, largest = self.state, changes.pop("largest", None)
+        if largest is not None:
+            state = with_largest(state, largest)
+        self.state = replace(state, **changes)
+        self._render()
+        return self
+
+    def _apply(self, **changes) -> None:
+        """What every control does; its error is kept and shown, since ipywidgets drops what a click raises."""
+        try:
+            self.failure = None
+            # A slider's steps add up to 2.8000000000000003, which is not below a limit of 2.8 where 2.8 would be.
+            self.show(**{name: round(new, 2) if isinstance(new, float) else new for name, new in changes.items()})
+        except Exception as error:
+            self.failure = error
+            self.readings.value = page.error_html(error)
+            if os.environ.get("KOA_STRICT") == "1":
+                raise
+
+    def _render(self) -> None:
+        pixels = page.draw(self.state)
+        model = None if self.similarities is None else page.answers(pixels, self.state.side, self.similarities)
+        self.picture.value = page.png(pixels)
+        self.readings.value = page.readings_html(self.state, model)
+        self.report.value = page.report_html(self.state)
+        self._syncing = True
+        try:
+            for name, control in self.controls.items():
+                new = getattr(self.state, name)
+                # A slider that stands within rounding of its place is left alone: moved, it would stick there.
+                if not (isinstance(new, float) and abs(new - control.value) < 1e-6):
+                    control.value = new
+        finally:
+            self._syncing = False
+
+    def snapshot(self) -> str:
+        """The present state as HTML that needs no kernel."""
+        return page.snapshot_html(self.state, self.similarities)
+
+    def __repr__(self) -> str:
+        return f"PhantomLaboratory({self.state})"
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
+        return {**self.widget._repr_mimebundle_(), "text/html": self.snapshot(), "text/plain": repr(self)}
+
+
+def _slider(name: str, text: str) -> widgets.FloatSlider:
+    low, high = LIMITS[OSTEOPHYTES[0] if name == "largest" else name]
+    return widgets.FloatSlider(
+        min=low,
+        max=high,
+        step=0.5 if name == "valgus_deg" else 0.1,
+        description=text,
+        readout_format=".1f",
+        style={"description_width": "82px"},
+        layout=widgets.Layout(width="auto"),
+    )
+
+
+def _heading(text: str) -> widgets.HTML:
+    return widgets.HTML(f'<div class="koa-lab-part"><b>{text}</b></div>')
+
+
+def drive_laboratory(lab: PhantomLaboratory) -> int:
+    """Number of controls used: every slider, toggle and button of the laboratory, as a reader would.
+
+    Afterwards the laboratory shows what it showed before.
+
+    Raises
+    ------
+    Exception
+        The first error of a control, or ``RuntimeError`` if one did not do what it should.
+    """
+    before, steps = lab.state, 0
+
+    def shown() -> tuple:
+        return lab.picture.value, lab.readings.value, lab.report.value
+
+    def use(action: Callable, **expected) -> None:
+        nonlocal steps
+        old = shown()
+        action()
+        if lab.failure is not None:
+            raise lab.failure
+        found = {name: getattr(lab.state, name) for name in expected}
+        if found != expected or shown() == old:
+            raise RuntimeError(f"A control of the laboratory failed: wanted {expected}, found {found}.")
+        steps += 1
+
+    for name, control in lab.controls.items():
+        if name in LIMITS or name == "largest":
+            # An end of the range that is not where the slider stands.
+            new = control.min if control.value > (control.min + control.max) / 2 else control.max
+        else:
+            new = next(value for _, value in control.options if value != control.value)
+        use(lambda control=control, new=new: setattr(control, "value", new), **{name: new})
+    use(lab.person.click, seed=lab.state.seed + 1)
+    use(lab.reset.click, **asdict(lab.start))
+    lab.show(**asdict(before))
+    return steps

@@ -1,0 +1,1 @@
+"""Signs from severity; patients with two knees, later visits and readers' grades."""

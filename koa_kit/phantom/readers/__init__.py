@@ -1,0 +1,1 @@
+"""Readers with limits and errors of their own, and the best scores that follow."""

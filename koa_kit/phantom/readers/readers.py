@@ -1,0 +1,271 @@
+"""Readers who disagree: each sees the signs with errors of her own and applies limits of her own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import combinations, pairwise
+from types import MappingProxyType
+
+import numpy as np
+import pandas as pd
+from scipy.special import ndtr
+
+from koa_kit.errors import KoaError
+from koa_kit.grades import GRADES
+from koa_kit.phantom.knee.features import SIGNS, SITES, Rules, kl_grades, summary_signs
+
+ERRORS = ("width", "osteophytes", "sclerosis", "deformity")
+"""What a reader misjudges, in the order of the columns of an array of errors."""
+
+_COLUMNS = {
+    "width": ["jsw_medial_mm", "jsw_lateral_mm"],
+    "osteophytes": [f"osteophyte_{site}" for site in SITES],
+    "sclerosis": ["sclerosis"],
+    "deformity": ["deformity"],
+}
+_IN_ORDER = (
+    ("marked_mm", "definite_mm", "doubtful_mm"),
+    ("possible", "present", "large"),
+    ("some_sclerosis", "severe_sclerosis"),
+)
+
+
+@dataclass(frozen=True)
+class Reader:
+    """One reader: where her words begin, and how well she sees.
+
+    She errs once a knee on each of `ERRORS`, normally and without bias: on the width of both compartments alike, on
+    all four osteophytes alike, on sclerosis, on deformity. The errors are independent of each other, of other readers,
+    of other knees and, given the signs, of the picture. What leans her to one side is her `rules`.
+
+    Attributes
+    ----------
+    name
+        What she is called.
+    rules
+        Her own limits, in order: marked narrowing is narrower than definite, a large osteophyte larger than a possible.
+    width_noise_mm, osteophyte_noise, sclerosis_noise, deformity_noise
+        Standard deviations of her errors, in mm and in the units of the signs, at least 0.
+
+    Raises
+    ------
+    KoaError
+        When a standard deviation is negative, or limits are not in order.
+    """
+
+    name: str
+    rules: Rules
+    width_noise_mm: float
+    osteophyte_noise: float
+    sclerosis_noise: float
+    deformity_noise: float
+
+    def __post_init__(self):
+        for name in ("width_noise_mm", "osteophyte_noise", "sclerosis_noise", "deformity_noise"):
+            if not (getattr(self, name) >= 0 and math.isfinite(getattr(self, name))):
+                raise KoaError(f"{name} is {getattr(self, name)}.", where=self.name, remedy="Give 0 or more.")
+        for names in _IN_ORDER:
+            limits = [getattr(self.rules, name) for name in names]
+            # In order, a definite osteophyte is a possible one too, and so on: the probabilities below rest on it.
+            if not all(low <= high for low, high in pairwise(limits)):
+                raise KoaError(f"The limits {limits} are not in order.", where=self.name, remedy=" <= ".join(names))
+
+    @property
+    def noise(self) -> np.ndarray:
+        """Standard deviations of the errors in the order of `ERRORS`, float64 ``(4,)``."""
+        return np.array([self.width_noise_mm, self.osteophyte_noise, self.sclerosis_noise, self.deformity_noise])
+
+
+READERS: Mapping[str, Reader] = MappingProxyType(
+    {
+        "A": Reader("A", Rules(), 0.55, 0.34, 0.45, 0.45),
+        "B": Reader("B", Rules(possible=0.4, present=0.85, large=1.85), 0.65, 0.37, 0.5, 0.45),
+        "C": Reader("C", Rules(doubtful_mm=3.8, definite_mm=3.0, possible=0.65, present=1.2), 0.5, 0.36, 0.45, 0.45),
+    }
+)
+"""Three readers: A keeps to the kit's rules, B calls osteophytes early and sees widths least well, C calls osteophytes
+late and narrowing early. The numbers are the kit's own: two of them agree with a quadratic kappa of 0.75 to 0.90."""
+
+READER_COLUMNS = tuple(f"reader_{name}" for name in READERS)
+"""Columns of a table that hold the readers' grades."""
+
+
+def reader(name: str) -> Reader:
+    """The default reader of this name; `KoaError` with the known names when there is none."""
+    if name not in READERS:
+        raise KoaError(f"There is no reader {name!r}.", remedy=f"Choose from {', '.join(READERS)}.")
+    return READERS[name]
+
+
+def reading_errors(knees: int, rng: np.random.Generator, readers: Mapping[str, Reader] = READERS) -> np.ndarray:
+    """Errors of each reader at each knee in standard deviations, float64 ``(R, N, 4)``, columns as in `ERRORS`.
+
+    Keep a knee's errors when it is seen again: earlier and later films are read side by side.
+    """
+    return rng.standard_normal((len(readers), knees, len(ERRORS)))
+
+
+def read(signs: pd.DataFrame, reader: Reader, errors: np.ndarray) -> np.ndarray:
+    """KL grade the reader gives every row, int64 ``(N,)``: `kl_grades` of what she perceives, by her own rules.
+
+    With the same errors worse signs never lower a grade. What she perceives is not cut to the range of the sign: the
+    limits lie inside it, so no grade would change.
+
+    Parameters
+    ----------
+    signs
+        Table with the columns `SIGNS`; others are ignored.
+    errors
+        Standard normal errors ``(N, 4)``, one layer of `reading_errors`; zeros for a reader who sees without error.
+
+    Raises
+    ------
+    KoaError
+        When a sign is missing, or the errors do not fit the table.
+    """
+    perceived = _signs(signs)
+    errors = np.asarray(errors, float)
+    if errors.shape != (len(perceived), len(ERRORS)):
+        raise KoaError(f"Errors of shape {errors.shape} do not fit.", remedy=f"Give ({len(perceived)}, {len(ERRORS)}).")
+    for error, name in zip((errors * reader.noise).T, ERRORS, strict=True):
+        perceived[_COLUMNS[name]] += error[:, None]
+    return kl_grades(perceived, reader.rules)
+
+
+def readings(signs: pd.DataFrame, errors: np.ndarray, readers: Mapping[str, Reader] = READERS) -> pd.DataFrame:
+    """Grades by every reader, one column ``reader_<name>`` each, with the index of `signs`.
+
+    `errors` is ``(R, N, 4)`` in the order of `readers`, as `reading_errors` draws it.
+    """
+    columns = zip(readers.items(), errors, strict=True)
+    return pd.DataFrame({f"reader_{name}": read(signs, one, drawn) for (name, one), drawn in columns}, signs.index)
+
+
+def consensus(grades: np.ndarray | pd.DataFrame) -> np.ndarray:
+    """Median grade of every row of ``(N, R)``, int64 ``(N,)``.
+
+    Raises
+    ------
+    KoaError
+        When the number of readers is even: the median could lie between two grades.
+    """
+    grades = np.asarray(grades)
+    if grades.ndim != 2 or grades.shape[1] % 2 == 0:
+        raise KoaError(f"Grades of shape {grades.shape} have no middle one.", remedy="Give an odd number of columns.")
+    return np.sort(grades, axis=1)[:, grades.shape[1] // 2].astype(np.int64)
+
+
+def grade_probabilities(signs: pd.DataFrame, reader: Reader) -> np.ndarray:
+    """Probability that the reader gives each knee each grade, float64 ``(N, 5)``, exact; rows sum to 1.
+
+    Each grade of `kl_grades` asks for limits on independent normal numbers, so its probability is a product. Grade 3
+    or more means the description of 3, or of 4, or both; both together are such a product again, because all
+    osteophytes share one error.
+
+    Raises
+    ------
+    KoaError
+        When a sign is missing.
+    """
+    return 0.0 - np.diff(_at_least_each_grade(signs, reader), axis=1, append=0)
+
+
+def consensus_probabilities(signs: pd.DataFrame, readers: Mapping[str, Reader] = READERS) -> np.ndarray:
+    """Probability of each grade as the median of an odd number of readers, float64 ``(N, 5)``, exact; rows sum to 1.
+
+    The median is at least k where more than half of the readers say at least k; their number is a sum of independent
+    yes-or-no draws (the Poisson binomial distribution).
+
+    Raises
+    ------
+    KoaError
+        When the number of readers is even, or a sign is missing.
+    """
+    if len(readers) % 2 == 0:
+        raise KoaError(f"{len(readers)} readers have no middle one.", remedy="Give an odd number of readers.")
+    # counts[j] is the probability that j of the readers so far say at least k, for every knee and k.
+    counts = [1.0]
+    for one in readers.values():
+        yes = _at_least_each_grade(signs, one)
+        counts = [a * (1 - yes) + b * yes for a, b in zip([*counts, 0.0], [0.0, *counts], strict=True)]
+    return 0.0 - np.diff(_nested(sum(counts[len(readers) // 2 + 1 :])), axis=1, append=0)
+
+
+def agreement(grades: pd.DataFrame) -> pd.DataFrame:
+    """Agreement of every two readers: ``reader``, ``other``, ``kappa`` (quadratic weights), ``exact`` (share), ``n``.
+
+    Parameters
+    ----------
+    grades
+        Table with a column ``reader_<name>`` for each; other columns are ignored.
+
+    Raises
+    ------
+    KoaError
+        When there are fewer than two readers.
+    """
+    from sklearn.metrics import cohen_kappa_score
+
+    names = [name for name in grades.columns if str(name).startswith("reader_")]
+    if len(names) < 2:
+        raise KoaError("The table has fewer than two readers.", remedy=f"It needs columns like {READER_COLUMNS}.")
+    rows = []
+    for one, other in combinations(names, 2):
+        a, b = grades[one].to_numpy(), grades[other].to_numpy()
+        # Kappa is undefined where both call every knee the same.
+        kappa = cohen_kappa_score(a, b, weights="quadratic") if len({*a, *b}) > 1 else math.nan
+        rows.append((one.removeprefix("reader_"), other.removeprefix("reader_"), kappa, float((a == b).mean()), len(a)))
+    return pd.DataFrame(rows, columns=["reader", "other", "kappa", "exact", "n"])
+
+
+def reader_confusion(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Number of knees by the grade of reader `a` (rows) and of reader `b` (columns), int64 ``(5, 5)``."""
+    from sklearn.metrics import confusion_matrix
+
+    return confusion_matrix(a, b, labels=list(GRADES))
+
+
+def _signs(table: pd.DataFrame) -> pd.DataFrame:
+    """The columns `SIGNS` as floats, a copy."""
+    missing = [name for name in SIGNS if name not in table or table[name].isna().any()]
+    if missing:
+        raise KoaError("A sign is missing.", where=", ".join(missing), remedy="Only phantom knees have known signs.")
+    return table[list(SIGNS)].astype(float)
+
+
+def _at_least_each_grade(signs: pd.DataFrame, reader: Reader) -> np.ndarray:
+    """Probability that the reader says at least 0, 1, 2, 3, 4, float64 ``(N, 5)``."""
+    signs, rules = _signs(signs), reader.rules
+    width, largest, second = summary_signs(signs)
+    sclerosis, deformity = signs["sclerosis"].to_numpy(), signs["deformity"].to_numpy()
+
+    def wide(limit: float) -> np.ndarray:
+        return _reaches(width - limit, reader.width_noise_mm)
+
+    def osteophyte(excess: np.ndarray) -> np.ndarray:
+        return _reaches(excess, reader.osteophyte_noise)
+
+    def sclerotic(limit: float) -> np.ndarray:
+        return _reaches(sclerosis - limit, reader.sclerosis_noise)
+
+    severe = (1 - wide(rules.marked_mm)) * sclerotic(rules.severe_sclerosis)
+    severe = severe * _reaches(deformity - rules.deformed, reader.deformity_noise)
+    four = osteophyte(largest - rules.large) * severe
+    three = osteophyte(second - rules.present) * (1 - wide(rules.definite_mm)) * sclerotic(rules.some_sclerosis)
+    both = osteophyte(np.minimum(largest - rules.large, second - rules.present)) * severe
+    one = 1 - wide(rules.doubtful_mm) * (1 - osteophyte(largest - rules.possible))
+    return _nested(
+        np.stack([np.ones(len(signs)), one, osteophyte(largest - rules.present), four + three - both, four], axis=1)
+    )
+
+
+def _reaches(excess: np.ndarray, noise: float) -> np.ndarray:
+    """Probability that a value `excess` above its limit still reaches it when perceived with this noise."""
+    return ndtr(excess / noise) if noise > 0 else (excess >= 0).astype(float)
+
+
+def _nested(at_least: np.ndarray) -> np.ndarray:
+    """At least k+1 is never likelier than at least k, nor either outside 0 to 1: what rounding left over is cut."""
+    return np.minimum.accumulate(np.clip(at_least, 0, 1), axis=1)

@@ -1,0 +1,111 @@
+"""A trained model that comes with the kit, and how a run becomes one."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from koa_kit import paths
+from koa_kit.cohort import Cohort
+from koa_kit.data.splits import DEVELOPMENT, set_aside
+from koa_kit.error_analysis.calibration import temperature
+from koa_kit.errors import KoaError
+from koa_kit.model import read_record, round_to_half, save_checkpoint
+from koa_kit.pretrained.model_card import model_card
+from koa_kit.training.run import Run, load_run, write_predictions
+
+DEFAULT = "lite0-joint"
+CARD = "README.md"
+
+
+def pretrained_names() -> list[str]:
+    """Names of the trained models that come with the kit."""
+    home = paths.PACKAGE / "pretrained"
+    return sorted(entry.parent.name for entry in home.glob("*/model.json"))
+
+
+def load_pretrained(name: str = DEFAULT, *, device: str | None = None) -> Run:
+    """Run of a trained model that comes with the kit: model, history, predictions of val; no pixels.
+
+    The folder also holds predictions of the development test and a model card, ``README.md``.
+
+    Parameters
+    ----------
+    name
+        One of `pretrained_names`.
+    device
+        Such as "cpu" or "cuda"; omitted, a GPU if there is one.
+
+    Raises
+    ------
+    KoaError
+        If there is no such model, or the weights of the towers it builds on are not installed.
+
+    Examples
+    --------
+    >>> run = load_pretrained()  # doctest: +SKIP
+    >>> run.grade(images, sides)  # doctest: +SKIP
+    """
+    if name not in pretrained_names():
+        raise KoaError(
+            f"No trained model {name!r} comes with the kit.",
+            remedy=f"Choose from {', '.join(pretrained_names())}, or load a run of your own with load_run(folder).",
+        )
+    return load_run(paths.PACKAGE / "pretrained" / name, device=device)
+
+
+def package_run(folder: str | Path, target: str | Path, cohort: Cohort) -> Run:
+    """Finished run as others may load it: calibrated, its answers averaged over both views, with a model card.
+
+    One temperature, fitted on val, becomes part of the model's scale; no grade changes by it. Averaging logits over a
+    knee and its mirror image makes the grade the same for both. Matrices and kernels are rounded to float16, half the
+    size. All predictions are made anew from that model.
+
+    Parameters
+    ----------
+    folder
+        Of a run with prompts and a softmax link, and with patients set aside for a development test.
+    target
+        Folder to write; nothing of an earlier model must be in it.
+    cohort
+        The knees it was trained on.
+
+    Raises
+    ------
+    KoaError
+        If the run is of other knees, has no development test, or `target` holds a model already.
+    """
+    run, target, record = load_run(folder, device="cpu"), Path(target), read_record(folder)
+    model, config = run.model, run.config
+    if record["cohort_fingerprint"] != cohort.fingerprint:
+        raise KoaError("The run was trained on other knees.", where=f"{folder}: {record['cohort_fingerprint']}")
+    if not config.development or model.head != "prompts" or model.link != "softmax":
+        raise KoaError(
+            "Only a run with prompts, a softmax and a development test is packaged.",
+            where=folder,
+            remedy="Train with --set development=0.2.",
+        )
+    if (target / "model.json").exists():
+        raise KoaError("There is a model here already.", where=target, remedy="Choose another folder.")
+    parted = set_aside(cohort, config.development)
+    model.flip_pooling = True
+    round_to_half(model)
+    before, _ = run.predict(parted.split("val"))
+    t = temperature(before)
+    with torch.no_grad():
+        model.logit_scale.copy_(torch.log(model.scale) - math.log(t))
+    facts = {name: record[name] for name in ("seed", "method", "cohort", "cohort_fingerprint", "epoch")}
+    save_checkpoint(model, target, half=True, **facts, temperature_fitted_on_val=t)
+    config.write(target / "config.yaml")
+    with paths.replacing(target / "history.csv") as path:
+        run.history.to_csv(path, index=False)
+    for split, stem in ((DEVELOPMENT, f"{DEVELOPMENT}-"), ("val", "")):
+        write_predictions(target, *run.predict(parted.split(split)), stem)
+    packaged = load_run(target, device="cpu")
+    aside = pd.read_parquet(target / f"{DEVELOPMENT}-predictions.parquet")
+    with paths.replacing(target / CARD) as path:
+        path.write_text(model_card(packaged, aside, parted), encoding="utf-8")
+    return packaged

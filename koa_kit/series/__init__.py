@@ -1,0 +1,1 @@
+"""The notebooks' session, and the series run, checked and shown as pages."""

@@ -1,0 +1,54 @@
+"""Where a notebook's comparison comes from: the published table of real knees, or a small grid trained on the spot."""
+
+from __future__ import annotations
+
+from koa_kit.comparison.grid import run_grid
+from koa_kit.comparison.presets import preset as preset_of
+from koa_kit.comparison.publish import publish
+from koa_kit.comparison.published import PREDICTIONS
+from koa_kit.comparison.source import REAL_KNEES, GridSource, grid_source, published_folder, published_grid
+from koa_kit.comparison.tables import TABLE
+from koa_kit.data import load_cohort
+from koa_kit.errors import KoaError
+from koa_kit.series.session import Lesson
+
+
+def grid_for_lesson(
+    lesson: Lesson, *, published: str = "sides-cpu", preset: str = "miniature", seeds: int | None = None
+) -> GridSource:
+    """The published grid of real knees where a lesson asks for them, else a small one of phantoms, trained now.
+
+    Parameters
+    ----------
+    lesson
+        Real knees are read at laptop or full scale with the data set oai-kl224; no data and no training are needed.
+    published
+        Preset of a grid of real knees, and its folder below ``results/``.
+    preset
+        Grid to train where nothing is published. Its rows are made for phantoms, so phantoms it is for every data set.
+        The runs are kept in ``OUT_DIR``: a second call reads them.
+    seeds
+        Trainings a row; omitted, as many as the preset says. Of a published grid all are read.
+
+    Raises
+    ------
+    KoaError
+        If a cell cannot be trained.
+    """
+    if lesson.dataset == REAL_KNEES and lesson.scale != "smoke" and published_folder(published):
+        return published_grid(published)
+    cohort = lesson.cohort(seed=0) if lesson.dataset == "phantom" else load_cohort("phantom")
+    asked = preset_of(preset)
+    cells = asked.cells(seeds=seeds)
+    runs, target = lesson.out_dir / "runs" / preset, lesson.out_dir / "published" / preset
+    table = run_grid(cells, runs, dataset="phantom", device="cpu")
+    failed = table[table["status"] == "failed"]
+    if len(failed):
+        raise KoaError(f"{len(failed)} cells failed: {failed['message'].iloc[0]}", where=runs / failed["cell"].iloc[0])
+    for name in (TABLE, PREDICTIONS):  # a published table only grows, and this one is to hold these cells alone
+        (target / name).unlink(missing_ok=True)
+    publish(cells, table, runs, target, cohort)
+    why = "" if lesson.dataset == "phantom" else f", since nothing of {lesson.dataset} is published for this scale"
+    return grid_source(
+        target, "{cells} cells trained here just now on {knees} knees, which are made up" + why, asked, cohort
+    )

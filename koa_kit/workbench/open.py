@@ -1,0 +1,177 @@
+"""A workbench of a run: its predictions, and whatever else of it is at hand."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from koa_kit import paths
+from koa_kit.attribution.explain import explain
+from koa_kit.attribution.scores import Attribution
+from koa_kit.cohort import Cohort
+from koa_kit.data import find_dataset, load_cohort, load_followup, load_manifest
+from koa_kit.error_analysis.gallery import image_finder
+from koa_kit.error_analysis.predictions import read_predictions
+from koa_kit.errors import KoaError
+from koa_kit.pretrained.load import load_pretrained, pretrained_names
+from koa_kit.training.run import Run, load_run
+from koa_kit.workbench import Message, Workbench, workbench
+from koa_kit.workbench.prompts.editor import Playground
+from koa_kit.workbench.prompts.encoder import TextEncoder
+
+
+def bench_of(
+    run: Run,
+    predictions: pd.DataFrame,
+    embeddings: np.ndarray | None = None,
+    images: Cohort | None = None,
+    **options,
+) -> Workbench | Message:
+    """Workbench of a run's answers to some knees, with its words, its maps and, on phantoms, the true signs.
+
+    Parameters
+    ----------
+    run
+        Its model reads other words and explains its answers.
+    predictions, embeddings
+        Row for row, as `Run.predict` gives them.
+    images
+        Cohort that holds the knees; omitted, no radiographs and no maps.
+    **options
+        See `Workbench`; what is given here stands above what the run brings.
+    """
+    brought: dict = {"prompts": run.model.prompts}
+    if images is not None:
+        predictions = with_exposure(predictions, images)
+    if embeddings is not None and run.model.head == "prompts":
+        brought["playground"] = Playground(predictions, embeddings, TextEncoder(run.model))
+    if images is not None:
+        brought |= {"explain": explainer(run), "masks": true_signs(images)}
+    if "followup" not in options:
+        brought["followup"] = later_of(images)
+    return workbench(predictions, images, embeddings=embeddings, **(brought | options))
+
+
+def with_exposure(predictions: pd.DataFrame, images: Cohort) -> pd.DataFrame:
+    """Predictions with a column ``exposure``: the mean grey level of each radiograph, 0 to 255."""
+    find = image_finder(images, predictions)
+    return predictions.assign(exposure=[float(find(knee).mean()) for knee in predictions["knee_id"]])
+
+
+def explainer(run: Run) -> Callable[..., Attribution]:
+    """Function that explains the run's model; a left knee of a model with a canonical side is mirrored first."""
+    canonical = run.config.method == "canonical_side"
+
+    def answer(image: np.ndarray, *, side: str, mirror: bool = False, **options) -> Attribution:
+        return explain(run.model, image, mirror=mirror != (canonical and side == "L"), **options)
+
+    return answer
+
+
+def true_signs(images: Cohort) -> Callable[[str], dict[str, np.ndarray]] | None:
+    """Function from a phantom's ``knee_id`` to its signs, name to bool ``(H, W)``; ``None`` for real knees."""
+    if "draw_seed" not in images.table:
+        return None
+    from koa_kit.phantom import phantom_masks
+
+    row = dict(zip(images.table["knee_id"].astype(str), range(len(images)), strict=True))
+
+    @lru_cache(maxsize=64)
+    def signs(knee: str) -> dict[str, np.ndarray]:
+        found = phantom_masks(images.table.iloc[[row[knee]]], images.images.shape[1])
+        return {name: mask[0] for name, mask in found.items()}
+
+    return signs
+
+
+def later_of(images: Cohort | None, data_dir: str | os.PathLike | None = None) -> pd.DataFrame | None:
+    """Later grades: the cohort's own columns, or else the follow-up tables of real knees where they are here."""
+    if images is not None and "kl_12" in images.table:
+        return images.table
+    try:
+        find_dataset("oai-followup", data_dir)
+    except KoaError:
+        return None
+    return load_followup(data_dir)
+
+
+def open_run(
+    source: str | os.PathLike,
+    *,
+    split: str = "val",
+    data_dir: str | os.PathLike | None = None,
+    log: str | os.PathLike | None = None,
+    beside: str | os.PathLike | None = None,
+) -> Workbench | Message:
+    """Workbench of a run folder, of a model that comes with the kit, or of a predictions file alone.
+
+    Where something is not at hand (the model, its embeddings, the radiographs), the rest works without, and says so.
+    What cannot be opened at all becomes a message in the page, and an error under ``KOA_STRICT=1``.
+
+    Parameters
+    ----------
+    source
+        A run folder, a name out of `pretrained_names`, or the path of a ``predictions.parquet``.
+    split
+        "val", or "development" where the run set patients aside.
+    data_dir
+        Folder of the data sets; omitted, the usual place.
+    log
+        File of readers' verdicts; omitted, ``verdicts.jsonl`` beside the run, or in the present folder for a model of
+        the kit.
+    beside
+        Another run or predictions file of the same knees, which the matrix "change from the original" compares with.
+    """
+    try:
+        return _open(source, split, data_dir, log, beside)
+    except KoaError as error:
+        if os.environ.get("KOA_STRICT") == "1":
+            raise
+        return Message(error)
+
+
+def _open(source, split, data_dir, log, beside) -> Workbench | Message:
+    known, path = str(source) in pretrained_names(), Path(source)
+    stem = "" if split == "val" else f"{split}-"
+    baseline = None if beside is None else read_predictions(_predictions_of(beside, stem))
+    if not known and path.is_file():
+        return workbench(path, log=log or path.with_name("verdicts.jsonl"), baseline=baseline)
+    run = load_pretrained(str(source)) if known else load_run(path)
+    predictions = read_predictions(_predictions_of(source, stem))
+    vectors = run.folder / f"{stem}embeddings.npy"
+    embeddings = np.load(vectors) if vectors.is_file() else None
+    log = log or (Path("verdicts.jsonl") if known else run.folder / "verdicts.jsonl")
+    images = _images(run, predictions, data_dir)
+    options = {"followup": later_of(images, data_dir), "log": log, "baseline": baseline}
+    return bench_of(run, predictions, embeddings, images, **options)
+
+
+def _predictions_of(source: str | os.PathLike, stem: str) -> Path:
+    """The predictions file a run folder, a model of the kit or the path itself stands for."""
+    if str(source) in pretrained_names():
+        return paths.PACKAGE / "pretrained" / str(source) / f"{stem}predictions.parquet"
+    path = Path(source)
+    return path if path.suffix == ".parquet" else path / f"{stem}predictions.parquet"
+
+
+def _images(run: Run, predictions: pd.DataFrame, data_dir) -> Cohort | None:
+    """The cohort the run was trained on, if it is at hand and holds these knees."""
+    from koa_kit.model import read_record
+
+    record = read_record(run.folder)
+    name = str(record["cohort"])
+    if name not in load_manifest().names:
+        return None
+    if load_manifest()[name].access != "generated":
+        try:
+            find_dataset(name, data_dir)
+        except KoaError:
+            return None
+    cohort = load_cohort(name, data_dir=data_dir)
+    same = cohort.fingerprint == record["cohort_fingerprint"]
+    return cohort if same and set(predictions["knee_id"]) <= set(cohort.table["knee_id"]) else None

@@ -1,0 +1,1 @@
+"""Other words for a grade, and what every knee is called then."""

@@ -1,0 +1,141 @@
+"""A prompt set that is edited step by step, with undo, and what the model says of every knee at each step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from koa_kit.error_analysis.predictions import VIEWS, probabilities
+from koa_kit.errors import KoaError
+from koa_kit.prompts import PromptSet, prompt_set
+from koa_kit.workbench.prompts.encoder import TextEncoder, reworded
+
+FARTHEST = 0.05
+"""How far a probability may lie from the table when the model's own words are read anew: half precision passes."""
+
+
+class Playground:
+    """A prompt set that is edited step by step, and what the model says of every knee at each step.
+
+    Parameters
+    ----------
+    predictions, embeddings, encoder
+        As for `reworded`, with the predictions made by the encoder's model.
+    prompts
+        Where to start; omitted, the model's own.
+
+    Attributes
+    ----------
+    original, before
+        The prompt set it starts from, and its predictions.
+
+    Raises
+    ------
+    KoaError
+        If the embeddings do not fit, or with the model's own words do not give the predictions.
+    """
+
+    def __init__(
+        self,
+        predictions: pd.DataFrame,
+        embeddings: np.ndarray,
+        encoder: TextEncoder,
+        prompts: str | PromptSet | Sequence | None = None,
+    ):
+        own = reworded(predictions, embeddings, encoder, encoder.prompts)
+        far = max(abs(probabilities(own, view) - probabilities(predictions, view)).max() for view in VIEWS)
+        if far > FARTHEST:
+            raise KoaError(
+                f"With the model's own words a probability differs by {far:.2f} from the predictions.",
+                where="predictions, embeddings and encoder",
+                remedy="Give all three of one model and the same knees, row for row.",
+            )
+        self._predictions, self._embeddings, self.encoder = predictions, embeddings, encoder
+        self.original = encoder.prompts if prompts is None else prompt_set(prompts)
+        self.before = own if prompts is None else reworded(predictions, embeddings, encoder, self.original)
+        self._steps, self._at = (self.original,), 0
+        self._told = (self.original, self.before)
+
+    @property
+    def present(self) -> PromptSet:
+        """The prompt set as it is now."""
+        return self._steps[self._at]
+
+    @property
+    def history(self) -> list[PromptSet]:
+        """Every prompt set from the original to the present one."""
+        return list(self._steps[: self._at + 1])
+
+    @property
+    def can_undo(self) -> bool:
+        """There is a step to take back."""
+        return self._at > 0
+
+    @property
+    def can_redo(self) -> bool:
+        """There is a step that was taken back."""
+        return self._at + 1 < len(self._steps)
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """Predictions with the present words, computed when first asked for; not to be changed in place."""
+        if self._told[0] is not self.present:
+            self._told = (self.present, reworded(self._predictions, self._embeddings, self.encoder, self.present))
+        return self._told[1]
+
+    def edit(self, grade: int, sentences: str | Sequence[str]) -> PromptSet:
+        """The present prompt set after `grade` got these words; nothing changes when they are refused.
+
+        Raises
+        ------
+        KoaError
+            If there is no such grade, or a sentence is empty or too long.
+        """
+        texts = tuple(sentences) if isinstance(sentences, list | tuple) else (sentences,)
+        prompts = self.present.with_grade(grade, *texts).prompts
+        changed = [f"KL{k}" for k, words in enumerate(prompts) if words != self.original.prompts[k]]
+        source = f"{self.original.source}; {' and '.join(changed)} reworded"
+        named = replace(self.original, name=f"{self.original.name}*", source=source, prompts=prompts)
+        return self._step(named if changed else self.original)
+
+    def add_synonym(self, grade: int, text: str) -> PromptSet:
+        """The present prompt set after one more sentence for `grade`; its vector is the mean over all of them.
+
+        Raises
+        ------
+        KoaError
+            As `edit`, or if the grade says this already: twice the same sentence would count twice.
+        """
+        texts = self.present.prompts[grade] if grade in range(len(self.present.prompts)) else ()
+        if text in texts:
+            raise KoaError(f"KL{grade} says this already.", where=repr(text), remedy="Add another sentence.")
+        return self.edit(grade, (*texts, text))
+
+    def undo(self) -> PromptSet:
+        """The prompt set of one step back; `KoaError` if there is none."""
+        if not self.can_undo:
+            raise KoaError("There is no step to take back.", remedy="Edit a grade first.")
+        self._at -= 1
+        return self.present
+
+    def redo(self) -> PromptSet:
+        """The prompt set whose step was taken back last; `KoaError` if there is none."""
+        if not self.can_redo:
+            raise KoaError("No step was taken back.", remedy="Undo one first.")
+        self._at += 1
+        return self.present
+
+    def reset(self) -> PromptSet:
+        """The original prompt set again, as a step that can be undone."""
+        return self._step(self.original)
+
+    def _step(self, prompts: PromptSet) -> PromptSet:
+        if prompts.prompts == self.present.prompts:
+            return self.present
+        # a sentence that cannot be read is refused here, before anything has changed
+        self.encoder.embed(prompts.sentences)
+        self._steps, self._at = (*self._steps[: self._at + 1], prompts), self._at + 1
+        return self.present

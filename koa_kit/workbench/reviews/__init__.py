@@ -1,0 +1,1 @@
+"""What readers say of knees, and how well they agree."""

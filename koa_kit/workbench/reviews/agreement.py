@@ -1,0 +1,144 @@
+"""How far do readers agree, with each other and with the given grades? From the last word of each on each knee."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+
+from koa_kit.error_analysis.statistics.intervals import draw_patients, metrics_of_counts, percentile_interval
+from koa_kit.errors import KoaError
+from koa_kit.grades import GRADES
+
+GIVEN = "given grade"
+"""Name under which the grades in the table (``kl``) stand among the readers."""
+COLUMNS = ("reader", "knee_id", "patient", "kl", "answer", "grade")
+NOT_JUDGED, BAD_IMAGE = -1, -2
+K = len(GRADES)
+
+
+def reader_agreement(latest: pd.DataFrame, *, draws: int = 2000, seed: int = 0) -> pd.DataFrame:
+    """One row for each pair of readers, then one for each reader and the given grades.
+
+    The grade of an answer "agree" is ``kl``, that of "disagree" the proposed one. "bad_image" is no grade: such knees
+    are counted apart and in nothing else.
+
+    Parameters
+    ----------
+    latest
+        Table of `ReaderLog.latest`: one row a reader and knee, with `COLUMNS`.
+    draws
+        Bootstrap draws over patients: all knees of a patient are drawn together.
+    seed
+        Same seed, same patients: same draws.
+
+    Returns
+    -------
+    DataFrame
+        - ``first``, ``second``: the readers, by name; ``second`` is `GIVEN` for the given grades;
+        - ``knees``, ``patients``: knees that both graded, and their patients;
+        - ``bad_image``: knees that both were shown and at least one found ungradable;
+        - ``agreement``: share of the knees with exactly the same grade, 0 to 1;
+        - ``kappa``, ``low``, ``high``: Cohen's kappa with quadratic weights (1 - squared distances found over those
+          expected from each reader's own grades; Cohen 1968, Psychological Bulletin 70, 213-220) and its 95 % interval;
+        - ``draws``: draws that could tell a kappa;
+        - ``explanation``: why there is no kappa or interval, else empty. Too little is nan and never a guess.
+
+        Readers were shown the given grade, so they may lean towards it and, through it, towards each other: high values
+        are no proof of independent agreement.
+
+    Raises
+    ------
+    KoaError
+        If `latest` is no such table, or `draws` makes no interval.
+    """
+    if draws < 1:
+        raise KoaError(f"{draws} draws give no interval.", where="draws", remedy="2000 is usual.")
+    _check(latest)
+    readers = sorted(latest["reader"].unique())
+    graded, given, patient = _grades(latest, readers)
+    drawn: dict[int, np.ndarray] = {}
+
+    def weights(patients: int) -> np.ndarray:
+        if patients not in drawn:  # pairs mostly share their patients; one table at a time keeps memory small
+            drawn.clear()
+            drawn[patients] = draw_patients(patients, draws, seed)
+        return drawn[patients]
+
+    pairs = [(*pair, *(graded[readers.index(name)] for name in pair)) for pair in combinations(readers, 2)]
+    pairs += [(name, GIVEN, graded[row], given[row]) for row, name in enumerate(readers)]
+    rows = []
+    for first, second, one, other in pairs:
+        shown = (one != NOT_JUDGED) & (other != NOT_JUDGED)
+        both = (one >= 0) & (other >= 0)
+        row = {"first": first, "second": second, "knees": int(both.sum())}
+        row |= _compared(one[both], other[both], patient[both], weights)
+        rows.append(row | {"bad_image": int((shown & ~both).sum())})
+    order = ["first", "second", "knees", "patients", "bad_image", "agreement"]
+    return pd.DataFrame(rows, columns=[*order, "kappa", "low", "high", "draws", "explanation"])
+
+
+def _compared(
+    one: np.ndarray, other: np.ndarray, patient: np.ndarray, weights: Callable[[int], np.ndarray]
+) -> dict[str, object]:
+    """What two lists of grades of the same knees say about each other."""
+    codes, row = np.unique(patient, return_inverse=True)
+    found = {"patients": len(codes), "agreement": np.nan, "kappa": np.nan, "low": np.nan, "high": np.nan, "draws": 0}
+    if not len(one):
+        return found | {"explanation": "no knee was graded by both"}
+    found["agreement"] = float((one == other).mean())
+    if len(codes) < 2:
+        return found | {"explanation": "both graded knees of one patient only"}
+    if len(np.unique(np.r_[one, other])) < 2:
+        return found | {"explanation": f"no variation: both graded every knee KL{one[0]}"}
+    cells = np.bincount(row * K * K + one * K + other, minlength=len(codes) * K * K).reshape(-1, K * K)
+    counts = np.vstack([cells.sum(0), weights(len(codes)) @ cells.astype(float)]).reshape(-1, K, K)
+    kappa = metrics_of_counts(counts)["qwk"]
+    low, high, told = percentile_interval(kappa[0], kappa[1:], 0.95)
+    explanation = "" if told else "no draw of patients has any variation"
+    return found | {"kappa": float(kappa[0]), "low": low, "high": high, "draws": told, "explanation": explanation}
+
+
+def _grades(latest: pd.DataFrame, readers: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Grades of each reader and those they were shown, int ``(readers, knees)``, and the patient of each knee."""
+    knee, names = pd.factorize(latest["knee_id"])
+    reader = pd.Index(readers).get_indexer(latest["reader"])
+    kl = latest["kl"].to_numpy(int)
+    proposed = latest["grade"].astype("Int64").fillna(BAD_IMAGE).to_numpy(int)
+    graded = np.full((len(readers), len(names)), NOT_JUDGED)
+    given = graded.copy()
+    graded[reader, knee] = np.where(latest["answer"] == "agree", kl, proposed)
+    given[reader, knee] = kl
+    patient = np.empty(len(names), int)
+    patient[knee] = pd.factorize(latest["patient"].astype(str), sort=True)[0]  # by name: row order draws nothing else
+    return graded, given, patient
+
+
+def _check(latest: pd.DataFrame) -> None:
+    where, remedy = "latest", "Pass ReaderLog(path).latest()."
+    if not isinstance(latest, pd.DataFrame) or not set(COLUMNS) <= set(latest):
+        raise KoaError(f"Verdicts have the columns {', '.join(COLUMNS)}.", where=where, remedy=remedy)
+    if latest[["reader", "knee_id", "patient"]].isna().any(axis=None):
+        raise KoaError("A verdict has no reader, knee or patient.", where=where, remedy=remedy)
+    twice = latest.duplicated(["reader", "knee_id"])
+    if twice.any():
+        raise KoaError(
+            f"{int(twice.sum())} verdicts are not the only one of their reader on their knee.",
+            where=f"{where}, knee {latest['knee_id'][twice].iloc[0]}",
+            remedy=remedy,
+        )
+    if (latest["reader"] == GIVEN).any():
+        raise KoaError(f"A reader is called {GIVEN!r}.", where=where, remedy="Rename the reader: the grades are.")
+    if (latest.groupby("knee_id")["patient"].nunique() > 1).any():
+        raise KoaError("A knee belongs to two patients.", where=where, remedy="Do not join logs of two data sets.")
+    wants = latest["answer"] == "disagree"
+    fits = latest["answer"].isin(["agree", "disagree", "bad_image"]) & latest["kl"].isin(GRADES)
+    fits &= (wants & latest["grade"].isin(GRADES)) | (~wants & latest["grade"].isna())
+    if not fits.all():
+        raise KoaError(
+            f"{int((~fits).sum())} verdicts have an unknown answer or grade.",
+            where=f"{where}, knee {latest['knee_id'][~fits].iloc[0]}",
+            remedy=remedy,
+        )

@@ -1,0 +1,90 @@
+"""``koa explore``: the workbench of a run as a page of its own, served by Voilà."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from koa_kit.errors import KoaError
+
+RUN, DATA, LOG, SPLIT, BESIDE = (f"KOA_EXPLORE_{name}" for name in ("RUN", "DATA", "LOG", "SPLIT", "BESIDE"))
+"""What the served page is told, by environment: a path in a notebook's text would be code."""
+
+CELL = """from koa_kit.workbench.serve import asked_for
+asked_for()"""
+
+
+def asked_for():
+    """Workbench of the run that the environment names, or a message that says why there is none."""
+    from koa_kit.pretrained.load import DEFAULT
+    from koa_kit.style import quieten
+    from koa_kit.workbench.open import open_run
+
+    quieten()
+    named = {"data_dir": DATA, "log": LOG, "beside": BESIDE}
+    options = {name: os.environ.get(key) or None for name, key in named.items()}
+    return open_run(os.environ.get(RUN, DEFAULT), split=os.environ.get(SPLIT, "val"), **options)
+
+
+def write_page(folder: str | os.PathLike) -> Path:
+    """Notebook of one cell that shows `asked_for`, written into `folder`."""
+    import nbformat
+
+    book = nbformat.v4.new_notebook()
+    book.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    book.metadata.title = "koa_kit workbench"
+    book.cells = [nbformat.v4.new_code_cell(CELL)]
+    path = Path(folder) / "workbench.ipynb"
+    nbformat.write(book, path)
+    return path
+
+
+def command(page: Path, *, port: int, browser: bool) -> list[str]:
+    """Command that serves a notebook with Voilà, to this machine alone."""
+    told = [] if browser else ["--no-browser"]
+    return [sys.executable, "-m", "voila", str(page), f"--port={port}", "--Voila.ip=127.0.0.1", *told]
+
+
+def _from_anywhere(run: str | os.PathLike) -> str:
+    """A run's path wherever the page is served from; the name of a model of the kit as it is."""
+    return str(Path(run).absolute()) if Path(run).exists() else str(run)
+
+
+def serve(
+    run: str | None = None,
+    *,
+    split: str = "val",
+    data_dir: str | os.PathLike | None = None,
+    log: str | os.PathLike | None = None,
+    beside: str | os.PathLike | None = None,
+    port: int = 8866,
+    browser: bool = True,
+) -> int:
+    """Exit status of Voilà after it served the workbench of `run` until it was interrupted.
+
+    Parameters
+    ----------
+    run, split, data_dir, log, beside
+        See `koa_kit.workbench.open.open_run`; without a run, the model that comes with the kit.
+    port
+        On this machine; pages are served to it alone.
+    browser
+        Open one.
+
+    Raises
+    ------
+    KoaError
+        If Voilà is not installed.
+    """
+    from importlib.util import find_spec
+
+    if find_spec("voila") is None:
+        raise KoaError("Voilà is not installed, which serves the page.", remedy="pip install 'koa_kit[notebooks]'")
+    told = {SPLIT: split} | {key: _from_anywhere(value) for key, value in ((RUN, run), (BESIDE, beside)) if value}
+    told |= {key: str(Path(value).absolute()) for key, value in ((DATA, data_dir), (LOG, log)) if value}
+    with tempfile.TemporaryDirectory() as folder:
+        served = command(write_page(folder), port=port, browser=browser)
+        return subprocess.run(served, env={**os.environ, **told}, check=False).returncode

@@ -1,0 +1,287 @@
+"""The workbench: one page to see, filter, explain, reword, decide and judge, and the state that holds it together."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import ipywidgets as widgets
+import numpy as np
+import pandas as pd
+
+from koa_kit.error_analysis.gallery import image_finder
+from koa_kit.error_analysis.predictions import check_predictions, read_predictions
+from koa_kit.errors import KoaError
+from koa_kit.prompts import prompt_set
+from koa_kit.workbench.page import pages
+from koa_kit.workbench.page.cards import bar_scale, thumbnail
+from koa_kit.workbench.page.knee_page import knee_html, later_grades
+from koa_kit.workbench.page.snapshot import snapshot_html
+from koa_kit.workbench.page.style import STYLE
+from koa_kit.workbench.panels.attribution import WhyPanel
+from koa_kit.workbench.panels.decisions import DecisionsPanel
+from koa_kit.workbench.panels.filters import FilterBar
+from koa_kit.workbench.panels.knees import KneesPanel
+from koa_kit.workbench.panels.label_issues import SuspectsPanel
+from koa_kit.workbench.panels.panel import WIDTH
+from koa_kit.workbench.panels.prompts import Words, WordsPanel, no_words
+from koa_kit.workbench.panels.reviews import VerdictsPanel
+from koa_kit.workbench.reviews.log import ReaderLog
+from koa_kit.workbench.state import Tables, WorkbenchState, page_of
+
+if TYPE_CHECKING:
+    from koa_kit.cohort import Cohort
+
+
+class Workbench:
+    """Everything an analyst does with a predictions table, in one page.
+
+    Only the tab in view is drawn; each table is computed once. An error of a control is shown in the page, and raised
+    as well under ``KOA_STRICT=1``. In an exported page its HTML snapshot stands in for it.
+
+    Parameters
+    ----------
+    predictions
+        Predictions table.
+    images
+        Cohort, or uint8 images ``(N, H, W)`` row for row; omitted, everything but radiographs is shown.
+    embeddings
+        float32 ``(N, 2, D)`` or ``(N, D)`` unit vectors, row for row: nearest knees and near-duplicates.
+    prompts
+        Five texts, or a prompt set, for the tooltips of the bars; omitted, those of `playground`.
+    playground
+        From `koa_kit.workbench.prompts.editor.Playground`: the tab "Words".
+    explain
+        Function ``(image, *, side, towards, rather_than, method, mirror)`` to an `Attribution`: the tab "Why".
+    masks
+        Function from ``knee_id`` to the true signs of a phantom, name to bool ``(H, W)``.
+    followup
+        Later grades; see `later_grades`.
+    baseline
+        Predictions of another run of the same knees, for the matrix "change from the original".
+    steady
+        Table of `koa_kit.error_analysis.robustness`.
+    log
+        File that keeps readers' verdicts; omitted, none are kept.
+    state
+        Where to begin; omitted, all KL1 knees.
+
+    Attributes
+    ----------
+    state
+        What is chosen.
+    tables
+        What follows from it.
+    failure
+        The error of the last control used, or ``None``.
+    panels
+        The parts, by title.
+
+    Raises
+    ------
+    KoaError
+        If the predictions are none, or something does not fit them.
+    """
+
+    def __init__(
+        self,
+        predictions: pd.DataFrame,
+        images: Cohort | np.ndarray | None = None,
+        *,
+        embeddings: np.ndarray | None = None,
+        prompts=None,
+        playground: Words | None = None,
+        explain: Callable | None = None,
+        masks: Callable[[str], Mapping[str, np.ndarray] | None] | None = None,
+        followup: pd.DataFrame | None = None,
+        baseline: pd.DataFrame | None = None,
+        steady: pd.DataFrame | None = None,
+        log: str | os.PathLike | None = None,
+        state: WorkbenchState | None = None,
+    ):
+        predictions = check_predictions(predictions).reset_index(drop=True)
+        self.tables = Tables(predictions, baseline)
+        self.find = None if images is None else image_finder(images, predictions)
+        self.thumbnail = lru_cache(maxsize=4096)(lambda knee: thumbnail(self.find(knee))) if self.find else None
+        self.embeddings = fitting_embeddings(embeddings, len(predictions))
+        self.patients = predictions["patient"].to_numpy()
+        self.playground, self.explain, self.masks, self.steady = playground, explain, masks, steady
+        self.prompts = prompt_texts(playground.original if prompts is None and playground else prompts)
+        self.later = later_grades(predictions, followup)
+        self.log = ReaderLog(log) if log else None
+        self.scale = bar_scale(predictions)
+        self.state = state or WorkbenchState()
+        self.failure: Exception | None = None
+        self._quiet = False
+        self._build()
+        self.draw()
+
+    def _build(self) -> None:
+        self.filters = FilterBar(self)
+        made = [KneesPanel(self), DecisionsPanel(self), SuspectsPanel(self), VerdictsPanel(self), WhyPanel(self)]
+        if self.playground:
+            made.insert(1, WordsPanel(self))
+        self.panels = {panel.title: panel for panel in made}
+        shown = {panel.title: panel.widget for panel in made}
+        if not self.playground:
+            shown["Words"] = no_words()
+        self.titles = ["Knees", "Words", "Decisions", "Why", "Suspects", "Verdicts"]
+        self.tabs = widgets.Tab([shown[title] for title in self.titles], titles=self.titles, selected_index=0)
+        self.tabs.observe(lambda _: self.guard(self.draw), "selected_index")
+        self.tabs.add_class("koa-tabs")
+        self.message = widgets.HTML().add_class("koa-message")
+        style = widgets.HTML(STYLE, layout=widgets.Layout(height="0", margin="0"))
+        self.widget = widgets.VBox(
+            [style, self.filters.widget, self.message, self.tabs],
+            layout=widgets.Layout(width="100%", max_width=f"{WIDTH + 40}px"),
+        )
+        self.widget.add_class("koa-workbench")
+
+    def show(self, **changes) -> Workbench:
+        """The workbench itself with attributes of its state changed, for example ``show(true=1, pred=2)``.
+
+        After an error it is as it was.
+        """
+        before, self.state = self.state, self.state.change(**changes)
+        try:
+            self.draw()
+        except Exception:
+            self.state = before
+            with suppress(Exception):  # the first error is the one to tell
+                self.draw()
+            raise
+        return self
+
+    def draw(self) -> None:
+        """Draw the filters and the tab in view."""
+        self.filters.render()
+        panel = self.panels.get(self.titles[self.tabs.selected_index or 0])
+        if panel:
+            panel.render()
+
+    def guard(self, action: Callable[[], object]) -> None:
+        """Do what a control asks for; its error is kept and shown, since ipywidgets drops what a click raises."""
+        self.failure = None
+        try:
+            action()
+            self.message.value = ""
+        except Exception as error:
+            self.failure = error
+            self.message.value = pages.error_html(error)
+            if os.environ.get("KOA_STRICT") == "1" and not self._quiet:
+                raise
+
+    def quietly(self, action: Callable[[], object]) -> Exception | None:
+        """The error of a control that is expected to refuse: shown in the page, never raised."""
+        self._quiet = True
+        try:
+            action()
+        finally:
+            self._quiet = False
+        return self.failure
+
+    def mended(self) -> None:
+        """Forget an error that no longer holds."""
+        self.failure, self.message.value = None, ""
+
+    def knee(self) -> pd.Series | None:
+        """The knee shown large, as it is graded now; ``None`` where none is chosen."""
+        row = self.row()
+        return None if row is None else self.tables.graded(self.state).iloc[row]
+
+    def row(self) -> int | None:
+        """Its row among all knees."""
+        return self.tables.row(self.state, page_of(self.tables.chosen(self.state), self.state.page))
+
+    def large(self, row: int) -> str:
+        """HTML of one knee, large; see `knee_html`."""
+        return knee_html(
+            self.tables.graded(self.state), self.tables.numbers(self.state), row, scale=self.scale, find=self.find,
+            viewing=self.state.viewing, prompts=self.prompts, later=self.later.get(self.tables.names[row], ()),
+        )  # fmt: skip
+
+    def cards(self, rows: np.ndarray) -> str:
+        """HTML of some knees in a gallery; see `gallery_html`."""
+        return pages.gallery_html(
+            self.tables.names, self.tables.numbers(self.state), rows, scale=self.scale, find=self.thumbnail,
+            prompts=self.prompts,
+        )  # fmt: skip
+
+    def open_knee(self, knee: str) -> None:
+        """Show this knee large, in the first tab, with the row of the matrix it is in."""
+        if knee not in self.tables.row_of:
+            raise KoaError(f"There is no knee {knee!r}.", where="predictions")
+        true = int(self.tables.predictions["kl"].iat[self.tables.row_of[knee]])
+        self.state = self.state.change(true=true, pred=None, knee=knee)
+        if self.tabs.selected_index == 0:
+            self.draw()
+        else:
+            self.tabs.selected_index = 0
+
+    def snapshot(self) -> str:
+        """The present state as HTML that needs no kernel."""
+        return snapshot_html(self)
+
+    def __repr__(self) -> str:
+        counts = self.tables.counts(self.state)
+        return f"Workbench({pages.headline(counts, self.state)})"
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
+        return {**self.widget._repr_mimebundle_(), "text/html": self.snapshot(), "text/plain": repr(self)}
+
+
+def fitting_embeddings(embeddings: np.ndarray | None, knees: int) -> np.ndarray | None:
+    """The embeddings, if they are of that many knees; raises `KoaError` if not."""
+    if embeddings is None:
+        return None
+    embeddings = np.asarray(embeddings, np.float32)
+    if embeddings.ndim not in (2, 3) or len(embeddings) != knees:
+        raise KoaError(
+            f"Embeddings of shape {embeddings.shape} do not fit {knees} knees.",
+            where="embeddings",
+            remedy="Give those written beside the predictions, embeddings.npy.",
+        )
+    return embeddings
+
+
+def prompt_texts(prompts) -> tuple[str, ...]:
+    """Five texts of a prompt set or its name, an ensemble's sentences joined by " / "; none for ``None``."""
+    return () if prompts is None else tuple(" / ".join(sentences) for sentences in prompt_set(prompts).prompts)
+
+
+class Message:
+    """What is shown in the place of a workbench that cannot be made: why, and what to do."""
+
+    def __init__(self, error: KoaError):
+        self.error = error
+
+    def _repr_html_(self) -> str:
+        return STYLE + pages.error_html(self.error)
+
+    def __repr__(self) -> str:
+        return f"No workbench: {self.error}"
+
+
+def workbench(predictions: pd.DataFrame | str | os.PathLike, images=None, **options) -> Workbench | Message:
+    """A `Workbench` of a table or a ``predictions.parquet``; where that cannot be, a message in the page that says why.
+
+    Under ``KOA_STRICT=1`` the error is raised instead.
+
+    Parameters
+    ----------
+    predictions
+        Predictions table, or the path of one.
+    images, **options
+        See `Workbench`.
+    """
+    try:
+        table = predictions if isinstance(predictions, pd.DataFrame) else read_predictions(Path(predictions))
+        return Workbench(table, images, **options)
+    except KoaError as error:
+        if os.environ.get("KOA_STRICT") == "1":
+            raise
+        return Message(error)

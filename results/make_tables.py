@@ -1,0 +1,215 @@
+"""The results page and the findings in README: tables written from what was published, in a text written by hand."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from koa_kit import paths
+from koa_kit.comparison.source import GridSource, published_grid
+from koa_kit.error_analysis.decisions.decide import decided
+from koa_kit.error_analysis.decisions.rules import DECISIONS, compare_rules
+from koa_kit.error_analysis.metrics import METRIC_LABELS
+from koa_kit.error_analysis.predictions import read_predictions
+from koa_kit.error_analysis.statistics.conclusions import verdicts
+from koa_kit.error_analysis.statistics.equal_recall import EQUAL_METRICS, MOVED, compare_at_recall
+from koa_kit.error_analysis.statistics.intervals import intervals
+from koa_kit.error_analysis.statistics.seeds import ROW_METRICS, compare_rows
+from koa_kit.errors import KoaError
+from koa_kit.pretrained.load import DEFAULT
+from koa_kit.pretrained.model_card import rules_table
+
+PAGES = ("results/README.md", "README.md")
+"""Texts of a clone that hold such tables."""
+
+PUBLISHED = (
+    ("ResNet-34, cross-entropy (Chen's code)", "64.0", ".751", ".480", ".12"),
+    ("VGG-19, ordinal loss (Chen 2019)", "69.6", ".841", ".360", ".18"),
+    ("CLIP / CLIP-KOA (2025)", "69.5 / 71.9", "", "", ""),
+    ("ConvNeXt-T ensembles: CE / CORN / CDW-CE", "68.7 / 70.4 / 65.8", ".840 / .823 / .844", ".361 / .374 / .371",
+     ".31 / .10 / .47"),
+)  # fmt: skip
+"""Model, then accuracy %, QWK, MAE and KL1 recall, as their authors give them for the official test split."""
+
+SHOWN = ("accuracy", "balanced_accuracy", "qwk", "mae", "kl1_recall", "kl1_precision", "kl1_f1", "macro_f1", "ece",
+         "flip_disagreement")  # fmt: skip
+CHECKED = ("accuracy", "qwk", "kl1_recall", "ece")
+"""Columns of a grid's table on val, and of the shorter one on the development test."""
+
+
+def model_table(name: str = DEFAULT) -> str:
+    """Markdown table of a packaged model beside published ones; its own rows are computed from its predictions."""
+    lines = ["| model | knees | accuracy % | QWK | MAE | KL1 recall |", "| --- | --- | --- | --- | --- | --- |"]
+    for knees, predictions in _packaged(name).items():
+        found = intervals(predictions, metrics=("accuracy", "qwk", "mae", "kl1_recall")).set_index("metric")
+        texts = [_with_interval(found.loc["accuracy"] * 100, ".1f")]
+        texts += [_with_interval(found.loc[metric], ".3f") for metric in ("qwk", "mae", "kl1_recall")]
+        lines.append(f"| `{name}` | {knees}, {len(predictions):,} | {' | '.join(texts)} |")
+    lines += [f"| {row[0]} | official test, 1,656 | {' | '.join(row[1:])} |" for row in PUBLISHED]
+    return "\n".join(lines)
+
+
+def rules(name: str = DEFAULT) -> str:
+    """Markdown table of a packaged model's answers under each rule."""
+    return rules_table(_packaged(name))
+
+
+def beside(trial: str, name: str = DEFAULT) -> str:
+    """Markdown table of what a trial in ``results`` scores, and its differences from a packaged model, by rule."""
+    metrics = ("accuracy", "qwk", "kl1_recall", "ece")
+    heads = [METRIC_LABELS[metric] for metric in metrics]
+    lines = [f"| knees | rule | | {' | '.join(heads)} |", "| --- | --- | --- |" + " --- |" * len(metrics)]
+    other = _both_splits(paths.resource("results") / trial)
+    for knees, predictions in _packaged(name).items():
+        for rule in ("most likely", "median"):
+            tables = {name: predictions, trial: other[knees]}
+            rows = {row: {0: decided(table, DECISIONS[rule])} for row, table in tables.items()}
+            told = compare_rows(rows, metrics=metrics)
+            told = told[told["row"] == trial].set_index("metric")
+            against = f"less `{name}`"
+            for what, shown, form in ((f"`{trial}`", told, ".3f"), (against, _differences(told), "+.3f")):
+                texts = [_with_interval(shown.loc[metric], form) for metric in metrics]
+                lines.append(f"| {knees} | {rule} | {what} | {' | '.join(texts)} |")
+    return "\n".join(lines)
+
+
+def _packaged(name: str) -> dict[str, pd.DataFrame]:
+    return _both_splits(paths.PACKAGE / "pretrained" / name)
+
+
+def _both_splits(folder: Path) -> dict[str, pd.DataFrame]:
+    """Predictions of a model that was packaged: of the development test, and of val."""
+    files = {"development test": "development-predictions.parquet", "val": "predictions.parquet"}
+    return {knees: read_predictions(folder / file) for knees, file in files.items()}
+
+
+def _grid(name: str) -> GridSource:
+    """A published grid as far as it was trained, with the rows of another that stand beside it."""
+    grid = published_grid(name, whole=False)
+    return grid.beside(published_grid(grid.preset.base)) if grid.preset.beside else grid
+
+
+def grid_table(name: str, split: str) -> str:
+    """Markdown table of a published grid: mean over trainings ± their standard deviation, one line a row of it."""
+    grid, on_val = _grid(name), split == "val"
+    rows, metrics = (grid.val, SHOWN) if on_val else (grid.development, CHECKED)
+    table = compare_rows(rows, baseline=grid.preset.baseline, metrics=metrics, draws=2)
+    cost = grid.cells.groupby("row")[["augmentation_variance", "seconds"]].median()
+    heads = ["row", "trainings", *(metric.replace("_", " ") for metric in metrics)]
+    heads += ["augmentation variance", "seconds"] * on_val
+    lines = [f"| {' | '.join(heads)} |", f"| --- |{' ---: |' * (len(heads) - 1)}"]
+    for row, seeds in rows.items():
+        found = table[table["row"] == row].set_index("metric")
+        texts = [_with_deviation(found.loc[metric]) for metric in metrics]
+        if on_val:
+            steady, seconds = cost.loc[row] if row in cost.index else (float("nan"), 0)
+            texts += ["–" if steady != steady else f"{steady:.3f}", f"{seconds:.0f}"]
+        lines.append(f"| {row} | {len(seeds)} | {' | '.join(texts)} |")
+    return "\n".join(lines)
+
+
+def grid_words(name: str, split: str) -> str:
+    """What a published grid supports, as a list of sentences: accuracy, QWK and KL1 recall beside its baseline."""
+    grid = _grid(name)
+    rows = grid.val if split == "val" else grid.development
+    table = compare_rows(rows, baseline=grid.preset.baseline)
+    parts = [verdicts(table, metric) for metric in ROW_METRICS]
+    return "\n\n".join("\n".join([said[0], "", *(f"- {sentence}" for sentence in said[1:])]) for said in parts)
+
+
+def equal_recall(name: str, *rows: str) -> str:
+    """Markdown table of rows beside the grid's baseline at their KL1 recall: biases from val, scores of development."""
+    grid = _grid(name)
+    lines = ["| row | " + " | ".join(METRIC_LABELS[metric] for metric in EQUAL_METRICS) + " |"]
+    lines += ["| --- |" + " --- |" * len(EQUAL_METRICS)]
+    for row in rows:
+        told = compare_at_recall(row, grid.preset.baseline, chosen_on=grid.val, judged_on=grid.development)
+        told = told.set_index(["row", "metric"])
+        for shown in (row, grid.preset.baseline + MOVED):
+            cells = [_with_interval(told.loc[shown, metric], ".3f") for metric in EQUAL_METRICS]
+            lines.append(f"| {shown} | {' | '.join(cells)} |")
+        gaps = _differences(told.loc[row])
+        cells = [_with_interval(gaps.loc[metric], "+.3f") for metric in EQUAL_METRICS]
+        lines.append(f"| difference | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def findings() -> str:
+    """Markdown table of the main comparisons on the development test, each row a difference with its interval."""
+    sides, ordinal = _grid("sides-cpu"), _grid("ordinal-cpu")
+    flips = compare_rows(sides.development, baseline=sides.preset.baseline)
+    losses = compare_rows(ordinal.development, baseline=ordinal.preset.baseline)
+    moved = compare_at_recall(
+        "cdw-ce", ordinal.preset.baseline, chosen_on=ordinal.val, judged_on=ordinal.development, metrics=ROW_METRICS
+    )
+    rules = compare_rules(_packaged(DEFAULT)["development test"], metrics=ROW_METRICS)
+    shown = [
+        ("Symmetry Loss", "a random flip", flips, "symmetry"),
+        ("Symmetry and Consistency Loss (logits, squared)", "a random flip", flips, "symmetry+consistency"),
+        ("every knee shown as a right one", "a random flip", flips, "canonical-side"),
+        ("class weights", "none", losses, "class-weights"),
+        ("CDW-CE", "cross-entropy", losses, "cdw-ce"),
+        ("CDW-CE", "cross-entropy with a bias on KL1, at the same recall", moved, "cdw-ce"),
+        ("the median grade of the same answers", "the likeliest", rules, "median"),
+        ("their mean, rounded", "the likeliest", rules, "expected, rounded"),
+    ]
+    lines = ["| this | instead of | accuracy, points | QWK | KL1 recall, points |", "| --- | --- | --- | --- | --- |"]
+    for this, instead, table, row in shown:
+        gaps = _differences(table[table["row"] == row].set_index("metric"))
+        texts = [_with_interval(gaps.loc["accuracy"] * 100, "+.1f"), _with_interval(gaps.loc["qwk"], "+.3f")]
+        texts += [_with_interval(gaps.loc["kl1_recall"] * 100, "+.1f")]
+        lines.append(f"| {this} | {instead} | {' | '.join(texts)} |")
+    return "\n".join(lines)
+
+
+WRITERS: dict[str, Callable[..., str]] = {
+    "model": model_table,
+    "rules": rules,
+    "beside": beside,
+    "grid": grid_table,
+    "words": grid_words,
+    "equal-recall": equal_recall,
+    "findings": findings,
+}
+
+
+def filled(text: str) -> str:
+    """`text` with everything between ``<!-- table: NAME ARGUMENTS -->`` and ``<!-- end -->`` written anew.
+
+    Raises
+    ------
+    KoaError
+        If a mark names no table.
+    """
+
+    def write(found: re.Match) -> str:
+        name, *arguments = found["what"].split()
+        if name not in WRITERS:
+            raise KoaError(f"There is no table {name!r}.", where=found[0], remedy=f"Choose from {', '.join(WRITERS)}.")
+        return f"<!-- table: {found['what']} -->\n\n{WRITERS[name](*arguments)}\n\n<!-- end -->"
+
+    return re.sub(r"<!-- table: (?P<what>[^>]*?) -->.*?<!-- end -->", write, text, flags=re.DOTALL)
+
+
+def _with_deviation(row: pd.Series) -> str:
+    spread = "" if row["seed_sd"] != row["seed_sd"] else f" ± {row['seed_sd']:.3f}"
+    return f"{row['value']:.3f}{spread}"
+
+
+def _differences(table: pd.DataFrame) -> pd.DataFrame:
+    """The differences in a table of `compare_rows`, under the names that values have there."""
+    return table[["difference", "difference_low", "difference_high"]].set_axis(["value", "low", "high"], axis=1)
+
+
+def _with_interval(row: pd.Series, form: str) -> str:
+    value, low, high = (format(row[name], form) for name in ("value", "low", "high"))
+    return f"{value} ({low} to {high})"
+
+
+if __name__ == "__main__":
+    for page in PAGES:
+        path = paths.resource("results").parent / page
+        path.write_text(filled(path.read_text(encoding="utf-8")), encoding="utf-8")

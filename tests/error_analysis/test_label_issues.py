@@ -1,0 +1,191 @@
+"""A knee is suspect where another grade is surer of it than of its own knees; the flipped labels come first."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from koa_kit.error_analysis.label_issues import confident_joint, share_wrong, suspects, thresholds, unstable
+from koa_kit.error_analysis.predictions import probabilities
+from koa_kit.error_analysis.robustness import steadiness
+from koa_kit.errors import KoaError
+
+
+def by_definition(p, kl):
+    """Thresholds, counts and latent grade of each knee, knee by knee as the paper defines them (equations 1 to 3)."""
+    limit = [np.mean([p[x, j] for x in range(len(p)) if kl[x] == j]) if j in kl else np.inf for j in range(5)]
+    counts, latent = np.zeros((5, 5)), []
+    for x in range(len(p)):
+        reached = [j for j in range(5) if p[x, j] >= limit[j] - 1e-6]
+        latent.append(max(reached, key=lambda j: p[x, j]) if reached else None)
+        if reached:
+            counts[kl[x], latent[-1]] += 1
+    calibrated = np.zeros((5, 5))
+    for i in range(5):
+        if counts[i].sum():
+            calibrated[i] = counts[i] / counts[i].sum() * sum(kl == i)
+    return np.array(limit), calibrated, latent
+
+
+def with_probabilities(predictions, p):
+    columns = {f"p{grade}{view}": p[:, grade] for grade in range(5) for view in ("", "_flip")}
+    return predictions.iloc[: len(p)].assign(**columns, pred=p.argmax(1), pred_flip=p.argmax(1))
+
+
+def flipped(predictions, share, steps, seed=0):
+    """Predictions in which a share of the knees carries a grade `steps` away, and which knees those are."""
+    rng = np.random.default_rng(seed)
+    kl = predictions["kl"].to_numpy()
+    wrong = rng.random(len(kl)) < share
+    away = np.where(rng.random(len(kl)) < 0.5, kl + steps, kl - steps)
+    away = np.where((away < 0) | (away > 4), 2 * kl - away, away)
+    wrong &= (away >= 0) & (away <= 4)
+    return predictions.assign(kl=np.where(wrong, away, kl)), wrong
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_thresholds_and_joint_follow_the_papers_definition(seed):
+    rng = np.random.default_rng(seed)
+    p, kl = rng.dirichlet(np.full(5, 0.6), 150), rng.integers(0, 5, 150)
+    limit, joint, _ = by_definition(p, kl)
+    assert thresholds(p, kl) == pytest.approx(limit)
+    assert confident_joint(p, kl) == pytest.approx(joint)
+
+
+def test_each_row_of_the_joint_adds_up_to_the_knees_of_that_grade(predictions):
+    joint = confident_joint(probabilities(predictions), predictions["kl"].to_numpy())
+    assert joint.sum(1) == pytest.approx(np.bincount(predictions["kl"], minlength=5))
+
+
+def test_a_grade_that_no_knee_was_given_is_never_the_latent_one():
+    rng = np.random.default_rng(1)
+    p, kl = rng.dirichlet(np.ones(5), 60), rng.choice([0, 2, 3], 60)
+    joint = confident_joint(p, kl)
+    assert (joint[:, [1, 4]] == 0).all()
+    assert (joint[[1, 4]] == 0).all()
+    assert joint.sum() == pytest.approx(60)
+
+
+def test_a_model_as_sure_of_every_knee_alike_suspects_none_of_them():
+    p = np.full((30, 5), 0.1, np.float32)
+    kl = np.arange(30) % 5
+    p[np.arange(30), kl] = 0.6
+    assert share_wrong(confident_joint(p, kl)) == 0
+
+
+def test_every_knee_is_listed_once_and_the_suspects_are_those_of_the_definition(predictions):
+    table = suspects(predictions)
+    p, kl = probabilities(predictions), predictions["kl"].to_numpy()
+    latent = by_definition(p, kl)[2]
+    expected = {
+        knee: grade
+        for knee, grade, given in zip(predictions["knee_id"], latent, kl, strict=True)
+        if grade not in (None, given)
+    }
+    found = table[table["suspect"]]
+    assert sorted(table["knee_id"]) == sorted(predictions["knee_id"])
+    assert 0 < len(expected) < len(predictions)
+    assert dict(zip(found["knee_id"], found["proposed"], strict=True)) == expected
+
+
+def test_lead_confidence_and_steps_are_read_from_the_knees_own_probabilities(predictions):
+    p = dict(zip(predictions["knee_id"], probabilities(predictions), strict=True))
+    for knee in suspects(predictions).itertuples():
+        assert knee.self_confidence == p[knee.knee_id][knee.kl]
+        assert knee.lead == p[knee.knee_id][knee.proposed] - p[knee.knee_id][knee.kl]
+        assert knee.steps == abs(knee.kl - knee.proposed) > 0
+        if not knee.suspect:
+            assert p[knee.knee_id][knee.proposed] == max(np.delete(p[knee.knee_id], knee.kl))
+
+
+def test_suspects_come_first_by_lead_and_knees_that_tie_keep_their_order(predictions):
+    once = with_probabilities(predictions, np.tile(probabilities(predictions)[:6], (4, 1)))
+    once["kl"] = np.tile(predictions["kl"].to_numpy()[:6], 4)
+    table = suspects(once).merge(once[["knee_id"]].assign(row=range(24)), on="knee_id")
+    key = list(zip(~table["suspect"], -table["lead"], table["row"], strict=True))
+    assert len(set(table["lead"])) <= 6
+    assert key == sorted(key)
+
+
+@pytest.mark.parametrize(("share", "steps"), [(0.05, 2), (0.1, 2), (0.05, 3)])
+def test_knees_with_a_flipped_label_rank_before_the_others(make_predictions, share, steps):
+    table, wrong = flipped(make_predictions(600, seed=5, noise=0.3), share, steps)
+    ranked = suspects(table)["knee_id"]
+    place = pd.Series(range(len(ranked)), index=ranked).loc[table["knee_id"]]
+    assert roc_auc_score(wrong, -place) > 0.9
+
+
+def test_labels_flipped_by_one_grade_rank_before_the_others_where_the_model_sees_well(make_predictions):
+    sharp = make_predictions(600, seed=6, noise=0.15)
+    sharp["kl"] = sharp["pred"]
+    table, wrong = flipped(sharp, 0.08, 1)
+    ranked = suspects(table)["knee_id"]
+    place = pd.Series(range(len(ranked)), index=ranked).loc[table["knee_id"]]
+    assert roc_auc_score(wrong, -place) > 0.9
+
+
+def test_the_estimated_share_of_wrong_labels_is_near_the_share_that_was_flipped():
+    rng = np.random.default_rng(0)
+    true = rng.integers(0, 5, 4000)
+    p = np.exp(-3 * abs(true[:, None] + rng.normal(0, 0.3, (4000, 1)) - np.arange(5)))
+    p /= p.sum(1, keepdims=True)
+    for share in (0.02, 0.1, 0.2):
+        given = np.where(rng.random(4000) < share, (true + rng.integers(1, 5, 4000)) % 5, true)
+        assert share_wrong(confident_joint(p, given)) == pytest.approx(share, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("p", "kl", "what"),
+    [
+        (np.full((3, 4), 0.25), [0, 1, 2], r"shape \(3, 4\) are not five finite"),
+        (np.full((3, 5), 0.2), [0, 1], r"shape \(2,\) are not the grades of 3 knees"),
+        (np.zeros((0, 5)), np.zeros(0, int), r"shape \(0, 5\) are not five finite"),
+        (np.full((3, 5), 0.2), [0, 1, 5], "not the grades of 3 knees"),
+        (np.full((3, 5), 0.2), [0.0, 1.0, 2.0], "not the grades of 3 knees"),
+        (np.full((3, 5), 0.3), [0, 1, 2], "do not add up to 1"),
+        ([[0.2] * 5, [np.nan] * 5], [0, 1], "not five finite numbers"),
+        ([[0.2] * 5, [1.4, -0.4, 0, 0, 0]], [0, 1], "do not add up to 1"),
+    ],
+)
+def test_numbers_that_are_no_probabilities_or_grades_are_refused(p, kl, what):
+    with pytest.raises(KoaError, match=what):
+        confident_joint(np.array(p), np.array(kl))
+
+
+def test_the_knee_its_mirror_image_changes_most_is_the_most_unstable(predictions):
+    table = unstable(predictions)
+    p, q = probabilities(predictions), probabilities(predictions, "_flip")
+    change = {
+        knee: sum(abs(a - b) for a, b in zip(one, other, strict=True)) / 2
+        for knee, one, other in zip(predictions["knee_id"], p, q, strict=True)
+    }
+    assert list(table["flip_change"]) == pytest.approx([change[knee] for knee in table["knee_id"]])
+    assert list(table["knee_id"]) == sorted(change, key=lambda knee: -change[knee])
+    assert table["instability"].iloc[0] == 1
+
+
+def test_a_model_that_sees_no_difference_in_mirror_images_keeps_the_order_of_the_knees(predictions):
+    table = unstable(with_probabilities(predictions, probabilities(predictions)))
+    assert list(table["knee_id"]) == list(predictions["knee_id"])
+    assert (table[["flip_change", "instability"]] == 0).all(axis=None)
+
+
+def test_a_knee_whose_augmented_views_differ_rises_in_the_ranking(predictions):
+    views = probabilities(predictions)[:, None].repeat(3, 1)
+    last = unstable(predictions)["knee_id"].iloc[-1]
+    row = int((predictions["knee_id"] == last).argmax())
+    views[row, :2] = np.eye(5)[[0, 4]]
+    table = unstable(predictions, steadiness(predictions, views).sample(frac=1, random_state=0)).set_index("knee_id")
+    assert table["spread"].idxmax() == last
+    assert table["instability"][last] == 0.5
+    assert list(table.index).index(last) < len(predictions) / 2
+
+
+def test_a_steadiness_table_of_other_knees_is_refused(predictions):
+    steady = steadiness(predictions, probabilities(predictions)[:, None].repeat(2, 1))
+    with pytest.raises(KoaError, match="2 of 120 knees"):
+        unstable(predictions, steady.iloc[2:])
+    with pytest.raises(KoaError, match="twice"):
+        unstable(predictions, pd.concat([steady, steady.iloc[:1]]))
+    with pytest.raises(KoaError, match="columns"):
+        unstable(predictions, steady.drop(columns="spread"))

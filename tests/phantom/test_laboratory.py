@@ -1,0 +1,320 @@
+"""The phantom laboratory: a sign moved is a sign seen, read and reported; and the page behaves."""
+
+import io
+import re
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from koa_kit.errors import KoaError
+from koa_kit.grades import GRADES
+from koa_kit.phantom.knee.features import LATERAL_SURPLUS_MM, SIGNS, SITES, kl_grade
+from koa_kit.phantom.laboratory import page
+from koa_kit.phantom.laboratory.state import LIMITS, OSTEOPHYTES, LabState, features, signs, with_largest
+from koa_kit.phantom.laboratory.widget import PhantomLaboratory, drive_laboratory, laboratory_figure
+
+states = st.builds(
+    LabState,
+    **{name: st.floats(*LIMITS[name]) for name in LIMITS},
+    side=st.sampled_from("LR"),
+    seed=st.integers(0, 10_000),
+    film=st.sampled_from(["clear", "typical"]),
+)
+WORN = LabState(0.5, 5.5, 2.4, 2.9, 1.2, 1.5, 2.7, 2.2, -4.0)
+
+
+def model(images: np.ndarray, sides: list[str]) -> np.ndarray:
+    """Probabilities that depend on which side of the picture is brighter."""
+    lean = (images[:, :, : images.shape[2] // 2].mean((1, 2)) - images[:, :, images.shape[2] // 2 :].mean((1, 2))) / 40
+    odds = np.exp(lean[:, None] * np.arange(5))
+    return odds / odds.sum(1, keepdims=True)
+
+
+@pytest.fixture
+def lab() -> PhantomLaboratory:
+    return PhantomLaboratory(similarities=model)
+
+
+def shown(lab: PhantomLaboratory) -> tuple:
+    return lab.picture.value, lab.readings.value, lab.report.value
+
+
+def percentages(html: str) -> list[list[float]]:
+    """Exact numbers of every row of bars, from the titles of the cells."""
+    rows = re.findall(r"<tr><th>[^<]*</th>(.*?)</tr>", html)
+    return [[float(number) for number in re.findall(r'title="KL[^"]*: (-?[\d.]+)"', row)] for row in rows[1:]]
+
+
+# The state
+
+
+@pytest.mark.parametrize("name", [*SIGNS, "valgus_deg", "detail"])
+def test_a_sign_out_of_range_is_refused_by_name(name):
+    low, high = LIMITS[name]
+    for wrong in (low - 0.1, high + 0.1, float("nan")):
+        with pytest.raises(KoaError, match=f"{name} is"):
+            LabState(**{name: wrong})
+
+
+@pytest.mark.parametrize("wrong", [{"side": "left"}, {"film": "blurred"}, {"seed": -1}, {"seed": 0.5}])
+def test_a_knee_that_cannot_be_is_refused_by_name(wrong):
+    with pytest.raises(KoaError, match=f"{next(iter(wrong))} is"):
+        LabState(**wrong)
+
+
+@given(states)
+def test_the_knee_has_the_signs_of_the_state_and_the_build_of_the_person(state):
+    knee = features(state)
+    assert all(getattr(knee, name) == getattr(state, name) for name in (*SIGNS, "valgus_deg"))
+    assert signs(state).iloc[0].to_dict() == {name: getattr(state, name) for name in SIGNS}
+    assert features(replace(state, sclerosis=0.0, side="L")).build == knee.build
+    assert features(replace(state, seed=state.seed + 1)).build != knee.build
+
+
+def test_a_clear_film_is_the_same_for_everyone_and_a_typical_one_is_not():
+    clear = [features(LabState(seed=seed)).exposure for seed in (1, 2)]
+    typical = [features(LabState(seed=seed, film="typical")).exposure for seed in (1, 2, 2)]
+    assert clear[0] == clear[1]
+    assert typical[0] != typical[1] == typical[2]
+
+
+@given(states, st.floats(0, 3))
+def test_the_largest_osteophyte_is_the_one_asked_for_and_sits_where_the_joint_is_narrower(state, size):
+    grown = with_largest(state, size)
+    assert grown.largest == pytest.approx(size, abs=0.05 + 1e-9)
+    medial = grown.osteophyte_medial_tibia >= grown.osteophyte_lateral_tibia
+    assert medial or state.jsw_lateral_mm - LATERAL_SURPLUS_MM < state.jsw_medial_mm
+    assert replace(grown, **{name: getattr(state, name) for name in OSTEOPHYTES}) == state
+
+
+# The page
+
+
+@settings(max_examples=30, deadline=None)
+@given(states)
+def test_every_row_of_bars_holds_a_distribution_and_the_rules_dot_their_grade(state):
+    html = page.readings_html(state)
+    rows = percentages(html)
+    assert len(rows) == 4
+    assert all(len(row) == 5 and sum(row) == pytest.approx(1, abs=0.003) for row in rows)
+    assert html.count("koa-lab-rule") == 1
+    assert f">By the rules KL{kl_grade(features(state))} " in html
+    assert ">-" not in html
+
+
+def test_readers_move_towards_worse_grades_as_the_knee_wears():
+    expected = [
+        {name: shares @ GRADES for name, shares in page.opinions(state).items()} for state in (LabState(), WORN)
+    ]
+    assert set(expected[0]) == {"A", "B", "C", "consensus"}
+    assert all(expected[0][name] < 0.5 and expected[1][name] > 3.3 for name in expected[0])
+
+
+def test_a_picture_is_a_png_of_what_was_drawn_and_a_left_knee_is_its_mirror_image():
+    pixels = page.draw(WORN)
+    assert (np.asarray(Image.open(io.BytesIO(page.png(pixels)))) == pixels).all()
+    assert (page.draw(replace(WORN, side="L")) == pixels[:, ::-1]).all()
+
+
+def test_a_model_is_asked_for_the_knee_and_its_mirror_image_with_the_side_each_looks_like():
+    asked = []
+
+    def listen(images, sides):
+        asked.append((images.copy(), list(sides)))
+        return np.full((2, 5), 0.2)
+
+    pixels = page.draw(LabState(side="L"))
+    page.answers(pixels, "L", listen)
+    images, sides = asked[0]
+    assert sides == ["L", "R"]
+    assert images.dtype == np.uint8
+    assert (images[0] == pixels).all()
+    assert (images[1] == pixels[:, ::-1]).all()
+
+
+@pytest.mark.parametrize("wrong", [np.zeros((2, 4)), np.zeros(5), np.full((2, 5), np.nan)])
+def test_a_model_that_answers_something_else_is_refused(wrong):
+    with pytest.raises(KoaError, match="similarities"):
+        page.answers(page.draw(LabState(), 64), "R", lambda images, sides: wrong)
+
+
+def test_similarities_are_shown_as_such_and_the_greatest_has_the_longest_bar():
+    cosines = np.array([[0.1, 0.2, 0.15, 0.3, -0.1], [0.1, 0.1, 0.12, 0.11, 0.1]])
+    html = page.readings_html(LabState(), cosines)
+    assert percentages(html)[4:] == cosines.tolist()
+    row = re.findall(r"<tr><th>model</th>(.*?)</tr>", html)[0]
+    heights = [float(height) for height in re.findall(r"height:([\d.]+)px", row)]
+    assert int(np.argmax(heights)) == 3
+    assert heights[4] == min(heights)
+    assert "<span>0.30</span>" in row
+    assert "%" not in row
+
+
+def test_the_page_does_not_jump():
+    html = [page.readings_html(state, np.eye(5)[:2]) for state in (LabState(), WORN)]
+    # A head, the rules, three readers, the consensus, the model twice.
+    assert [text.count("<tr>") for text in html] == [8, 8]
+    bars = [float(height) for text in html for height in re.findall(r"height:([\d.]+)px;background", text)]
+    assert 0 < min(bars) <= max(bars) <= 24
+
+
+def test_an_error_is_escaped_where_it_is_shown():
+    assert "<script>" not in page.error_html(ValueError("<script>alert(1)</script>"))
+
+
+def test_a_page_without_a_kernel_gets_picture_bars_and_report():
+    snapshot = page.snapshot_html(WORN, model)
+    assert 'src="data:image/png;base64,' in snapshot
+    assert "model, mirrored" in snapshot
+    assert page.report_html(WORN) in snapshot
+    assert "<script" not in snapshot
+    assert len(snapshot) < 200_000
+
+
+# The widget
+
+
+def test_it_opens_with_the_state_given_and_shows_it_in_every_control():
+    lab = PhantomLaboratory(state=WORN)
+    for name, control in lab.controls.items():
+        assert control.value == getattr(WORN, name)
+    assert lab.readings.value == page.readings_html(WORN)
+    assert "model" not in lab.readings.value
+
+
+@pytest.mark.parametrize("name", [*SIGNS, "valgus_deg", "largest"])
+def test_each_slider_of_a_sign_changes_the_picture(lab, name):
+    lab.show(jsw_medial_mm=2.0, **dict.fromkeys((*OSTEOPHYTES, "sclerosis", "deformity"), 1.0))
+    old = shown(lab)
+    control = lab.controls[name]
+    control.value = control.max
+    assert lab.failure is None
+    assert getattr(lab.state, name) == control.max
+    assert lab.picture.value != old[0]
+
+
+def test_the_angle_changes_the_picture_but_no_reading(lab):
+    lab.similarities = None
+    lab.show()
+    old = shown(lab)
+    lab.controls["valgus_deg"].value = -6.0
+    assert lab.picture.value != old[0]
+    assert lab.readings.value == old[1]
+
+
+def test_detail_changes_the_report_alone_and_the_film_leaves_the_readers_alone(lab):
+    old = shown(lab)
+    lab.controls["detail"].value = 0.0
+    assert (lab.picture.value, lab.readings.value) == old[:2]
+    assert len(lab.report.value) < len(old[2])
+    readers = percentages(lab.readings.value)[:4]
+    lab.controls["film"].value = "typical"
+    assert lab.picture.value != old[0]
+    assert percentages(lab.readings.value)[:4] == readers
+
+
+def test_the_side_mirrors_the_picture_and_the_report_names_it(lab):
+    right = np.asarray(Image.open(io.BytesIO(lab.picture.value)))
+    lab.controls["side"].value = "L"
+    assert (np.asarray(Image.open(io.BytesIO(lab.picture.value))) == right[:, ::-1]).all()
+    assert "left knee" in lab.report.value.lower()
+
+
+def test_another_person_has_the_same_signs_and_other_bones_and_reset_leads_back(lab):
+    old, start = shown(lab), lab.state
+    lab.controls["sclerosis"].value = 2.0
+    lab.person.click()
+    assert lab.state == replace(start, seed=start.seed + 1, sclerosis=2.0)
+    lab.reset.click()
+    assert lab.state == start
+    assert shown(lab) == old
+    assert lab.controls["sclerosis"].value == 0
+
+
+def test_one_slider_moves_all_osteophytes_and_one_of_four_moves_its_site_only(lab):
+    lab.controls["largest"].value = 2.0
+    assert [lab.controls[name].value for name in OSTEOPHYTES] == [1.6, 2.0, 0.8, 1.0]
+    lab.controls["osteophyte_lateral_femur"].value = 2.7
+    assert [getattr(lab.state, f"osteophyte_{site}") for site in SITES] == [1.6, 2.0, 2.7, 1.0]
+    assert lab.controls["largest"].value == 2.7
+
+
+def test_a_sliders_rounding_error_does_not_cross_a_limit_of_the_rules(lab):
+    lab.show(osteophyte_medial_tibia=1.5, osteophyte_medial_femur=1.5, sclerosis=1.0)
+    lab.controls["jsw_medial_mm"].value = 2.8 - 4e-16
+    assert lab.state.jsw_medial_mm == 2.8
+    assert "By the rules KL2" in lab.readings.value
+
+
+@pytest.mark.parametrize("state", [LabState(), WORN, LabState(film="typical", side="L", detail=0.0, seed=5)])
+def test_driving_uses_every_control_and_leaves_the_state_as_it_was(state):
+    lab = PhantomLaboratory(similarities=model, state=state)
+    old = shown(lab)
+    assert drive_laboratory(lab) == len(lab.controls) + 2
+    assert set(lab.controls) == {field.name for field in fields(LabState)} - {"seed"} | {"largest"}
+    assert (lab.state, shown(lab)) == (state, old)
+
+
+@pytest.mark.parametrize("strict", ["0", "1"])
+def test_a_failing_control_shows_its_error_raises_only_when_strict_and_fails_the_drive(lab, monkeypatch, strict):
+    monkeypatch.setenv("KOA_STRICT", strict)
+
+    def broken(images, sides):
+        raise ValueError("<b>the model is gone</b>")
+
+    lab.similarities = broken
+    if strict == "1":
+        with pytest.raises(ValueError, match="gone"):
+            lab.controls["sclerosis"].value = 1.0
+    else:
+        lab.controls["sclerosis"].value = 1.0
+    assert isinstance(lab.failure, ValueError)
+    assert "&lt;b&gt;the model is gone" in lab.readings.value
+    with pytest.raises(ValueError, match="gone"):
+        drive_laboratory(lab)
+
+
+def test_driving_fails_when_a_control_does_nothing(lab):
+    lab.controls["sclerosis"].unobserve_all()
+    with pytest.raises(RuntimeError, match="sclerosis"):
+        drive_laboratory(lab)
+
+
+def test_a_state_that_cannot_be_is_refused_and_the_old_one_stays(lab):
+    old = lab.state
+    with pytest.raises(KoaError, match="jsw_medial_mm"):
+        lab.show(jsw_medial_mm=9.5)
+    assert lab.state == old
+
+
+def test_in_a_notebook_the_widget_comes_with_a_snapshot(lab):
+    bundle = lab._repr_mimebundle_()
+    assert "application/vnd.jupyter.widget-view+json" in bundle
+    assert bundle["text/html"] == lab.snapshot()
+
+
+# The figure
+
+
+def test_the_figure_shows_five_widths_and_four_bars_that_fill_up_beneath_each():
+    import matplotlib.pyplot as plt
+
+    figure = laboratory_figure()
+    top, below = figure.axes[:5], figure.axes[5:]
+    assert [ax.get_title() for ax in top] == [f"medial {width} mm" for width in (5.0, 3.9, 2.8, 1.6, 0.5)]
+    for ax in below:
+        ends = [bar.get_x() + bar.get_width() for bar in ax.patches[-4:]]
+        assert ends == pytest.approx([1] * 4)
+    healthy = [ax.patches[3].get_width() for ax in below]
+    assert healthy == sorted(healthy, reverse=True)
+    assert healthy[0] > 0.8
+    plt.close(figure)
+
+
+def test_a_figure_of_no_knee_is_refused():
+    with pytest.raises(KoaError, match="no knee"):
+        laboratory_figure([])

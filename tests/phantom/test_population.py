@@ -1,0 +1,349 @@
+"""Phantom patients: signs follow severity, grades come in the promised shares, knees grow worse but never better."""
+
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from koa_kit.errors import KoaError
+from koa_kit.phantom.knee.build import Build
+from koa_kit.phantom.knee.exposure import Exposure
+from koa_kit.phantom.knee.features import (
+    FURTHER,
+    LATERAL_SURPLUS_MM,
+    RANGES,
+    SIGNS,
+    KneeFeatures,
+    kl_grade,
+    kl_grades,
+    summary_signs,
+)
+from koa_kit.phantom.population.population import SHARES, VISITS, band_weights, sample_population, shares_of
+from koa_kit.phantom.population.sampling import sample_features, sample_habit, sample_signs, signs_at
+from koa_kit.phantom.readers.ceiling import ceiling
+from koa_kit.phantom.readers.readers import READER_COLUMNS, agreement, consensus_probabilities
+
+SEEDS = st.integers(0, 2**32 - 1)
+LATER = [f"kl_{month}" for month in VISITS if month]
+
+
+@pytest.fixture(scope="module")
+def knees():
+    """Knees of 2,000 patients for each named set of shares."""
+    return {name: sample_population(2000, seed=1, shares=name) for name in SHARES}
+
+
+@pytest.fixture(scope="module")
+def many():
+    """Knees of 8,000 patients graded as often as in oai-kl224, for rates that scatter much."""
+    return sample_population(8000, seed=2, shares="oai")
+
+
+def pairs(table: pd.DataFrame, column: str = "kl") -> np.ndarray:
+    """Left and right value of every patient."""
+    return table[column].to_numpy().reshape(-1, 2)
+
+
+@given(seed=SEEDS, severities=st.lists(st.floats(0, 5), min_size=2, max_size=6))
+@settings(deadline=None, max_examples=40)
+def test_no_sign_is_better_at_a_greater_severity(seed, severities):
+    habit = sample_habit(20, np.random.default_rng(seed))
+    course = [signs_at(np.full(20, severity), habit) for severity in sorted(severities)]
+    for earlier, later in pairwise(course):
+        widths = ["jsw_medial_mm", "jsw_lateral_mm"]
+        assert (later[widths] <= earlier[widths]).all(axis=None)
+        worse = [name for name in SIGNS if not name.startswith("jsw")]
+        assert (later[worse] >= earlier[worse]).all(axis=None)
+        bent = (later["valgus_deg"] - earlier["valgus_deg"]) * np.where(habit["medial"], -1, 1)
+        assert (bent >= 0).all()
+        assert (kl_grades(later) >= kl_grades(earlier)).all()
+
+
+@given(seed=SEEDS, severity=st.floats(0, 5))
+@settings(deadline=None, max_examples=40)
+def test_every_sampled_knee_is_a_possible_knee(seed, severity):
+    signs = sample_signs(np.full(10, severity), np.random.default_rng(seed))
+    assert list(signs) == [*SIGNS, *FURTHER]
+    assert signs.equals(signs.round(2))
+    for name in signs:
+        assert signs[name].between(*RANGES[name]).all()
+    KneeFeatures(**signs.iloc[0].to_dict())
+
+
+def test_a_typical_knee_has_the_signs_of_the_table_in_the_docstring():
+    habit = sample_habit(5, np.random.default_rng(0))
+    habit.loc[:, [name for name in habit if name.endswith("_lead")]] = 0.0
+    signs = signs_at(np.arange(5) + 0.5, habit)
+    width, largest, _ = summary_signs(signs)
+    np.testing.assert_allclose(width, [4.4, 3.75, 3.2, 2.0, 0.5], atol=1e-9)
+    np.testing.assert_allclose(largest, [0.05, 0.65, 1.55, 2.1, 2.8], atol=1e-9)
+    assert signs["sclerosis"].tolist() == [0.1, 0.3, 0.7, 1.7, 2.8]
+    assert signs["deformity"].tolist() == [0.0, 0.0, 0.0, 0.6, 2.2]
+    assert kl_grades(signs).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_some_knees_narrow_without_osteophytes_and_others_do_the_reverse():
+    width, largest, _ = summary_signs(sample_signs(np.linspace(0.8, 1.8, 4000), np.random.default_rng(0)))
+    assert ((width < 3.6) & (largest < 0.5)).mean() > 0.05
+    assert ((width >= 3.6) & (largest >= 0.5)).mean() > 0.05
+
+
+def test_seven_knees_in_ten_have_medial_disease():
+    signs = sample_signs(np.full(4000, 4.0), np.random.default_rng(0))
+    medial = (signs["jsw_medial_mm"] < signs["jsw_lateral_mm"] - LATERAL_SURPLUS_MM).mean()
+    assert abs(medial - 0.7) < 4 * np.sqrt(0.7 * 0.3 / 4000)
+
+
+def test_medial_disease_bows_the_leg_and_lateral_disease_knocks_the_knee():
+    habit = sample_habit(4000, np.random.default_rng(0))
+    healthy, severe = (signs_at(np.full(4000, severity), habit)["valgus_deg"] for severity in (0.2, 4.7))
+    medial = habit["medial"]
+    assert abs(healthy.mean() - 5) < 0.2
+    assert abs(healthy.std() - 2) < 0.2
+    assert severe[medial].mean() < -1
+    assert severe[~medial].mean() > 9
+
+
+def test_the_other_compartment_keeps_most_of_its_cartilage():
+    signs = sample_signs(np.full(2000, 4.5), np.random.default_rng(0))
+    wider = np.maximum(signs["jsw_medial_mm"], signs["jsw_lateral_mm"] - LATERAL_SURPLUS_MM)
+    assert wider.median() > 3.5
+    assert wider.quantile(0.02) > 2.5
+
+
+def test_the_two_knees_of_a_person_have_a_like_habit():
+    rng = np.random.default_rng(0)
+    one = sample_habit(4000, rng)
+    other = sample_habit(4000, rng, beside=one)
+    for name in ("width_lead", "osteophytes_lead", "spared_mm", "healthy_valgus_deg"):
+        assert 0.75 < np.corrcoef(one[name], other[name])[0, 1] < 0.85
+        assert abs(other[name].std() / one[name].std() - 1) < 0.06
+    assert 0.85 < (one["medial"] == other["medial"]).mean() < 0.97
+    assert abs(other["medial"].mean() - 0.7) < 0.04
+
+
+@given(grade=st.integers(0, 4), seed=SEEDS)
+@settings(deadline=None, max_examples=40)
+def test_a_sampled_knee_has_the_grade_asked_for(grade, seed):
+    knee = sample_features(grade, np.random.default_rng(seed))
+    assert kl_grade(knee) == grade
+    assert knee == sample_features(grade, np.random.default_rng(seed))
+
+
+def test_a_sampled_knee_keeps_the_exposure_and_build_it_is_given():
+    exposure, build = Exposure(blur=2.0), Build(bone_width=1.1)
+    knee = sample_features(2, np.random.default_rng(0), exposure=exposure, build=build)
+    assert knee.exposure == exposure
+    assert knee.build == build
+
+
+@pytest.mark.parametrize("grade", [5, -1, 1.5, "two"])
+def test_no_knee_has_a_grade_that_does_not_exist(grade):
+    with pytest.raises(KoaError, match="There is no KL grade"):
+        sample_features(grade, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("severity", [[1.0], [1.0, 5.1], [-0.1, 1.0], [np.nan, 1.0], 1.0])
+def test_signs_need_one_possible_severity_a_knee(severity):
+    with pytest.raises(KoaError, match=r"[Ss]everit"):
+        signs_at(severity, sample_habit(2, np.random.default_rng(0)))
+
+
+@pytest.mark.parametrize("name", SHARES)
+def test_consensus_grades_come_in_the_shares_asked_for(knees, name):
+    drawn = np.bincount(knees[name]["kl"], minlength=5) / len(knees[name])
+    np.testing.assert_allclose(drawn, SHARES[name], atol=0.02)
+
+
+def test_five_numbers_serve_as_shares():
+    shares = (0.1, 0.15, 0.3, 0.25, 0.2)
+    drawn = np.bincount(sample_population(2000, seed=4, shares=shares)["kl"], minlength=5) / 4000
+    np.testing.assert_allclose(drawn, shares, atol=0.02)
+
+
+def test_shares_no_mix_of_severities_gives_are_met_as_nearly_as_possible():
+    drawn = np.bincount(sample_population(500, shares=(0, 1, 0, 0, 0))["kl"], minlength=5) / 1000
+    assert drawn.argmax() == 1
+    assert drawn[3:].sum() < 0.02
+
+
+def test_severities_are_mixed_in_shares_of_four_decimals():
+    weights = band_weights(SHARES["oai"])
+    assert (weights == weights.round(4)).all()
+    assert (weights >= 0).all()
+    assert abs(weights.sum() - 1) < 0.0005
+
+
+@pytest.mark.parametrize(
+    "shares",
+    ["real", (0.5, 0.5), (0.2, 0.2, 0.2, 0.2, 0.3), (0.5, 0.6, -0.1, 0, 0), (np.nan, 0.25, 0.25, 0.25, 0.25), 0.2,
+     ("a", "b", "c", "d", "e")],
+)  # fmt: skip
+def test_shares_must_be_a_known_name_or_five_numbers_that_sum_to_one(shares):
+    with pytest.raises(KoaError, match="shares"):
+        shares_of(shares)
+
+
+def test_two_knees_of_a_patient_are_as_alike_as_in_oai_kl224(many):
+    apart = np.abs(np.diff(pairs(many), axis=1))
+    assert abs((apart == 0).mean() - 0.54) < 0.03
+    assert abs((apart <= 1).mean() - 0.82) < 0.03
+
+
+def test_no_side_is_worse_than_the_other_unless_asked_for(many):
+    left, right = pairs(many).T
+    higher, lower = (right > left).sum(), (right < left).sum()
+    assert abs(higher - lower) < 4 * np.sqrt(higher + lower)
+
+
+def test_asymmetry_makes_the_right_knee_the_worse_one():
+    def right_is_better(asymmetry):
+        left, right = pairs(sample_population(1000, seed=3, asymmetry=asymmetry)).T
+        return (right < left).mean()
+
+    chance, half, full = (right_is_better(asymmetry) for asymmetry in (0, 0.5, 1))
+    assert chance > 0.2
+    assert 0.4 * chance < half < 0.6 * chance
+    assert full == 0
+
+
+def test_asymmetry_exchanges_sides_and_nothing_else():
+    by_chance, right_worse = (sample_population(200, seed=3, asymmetry=asymmetry) for asymmetry in (0, 1))
+    own = ["patient", "kl", *READER_COLUMNS, *SIGNS, "draw_seed", *LATER]
+    order = ["patient", "draw_seed"]
+    pd.testing.assert_frame_equal(
+        by_chance[own].sort_values(order, ignore_index=True), right_worse[own].sort_values(order, ignore_index=True)
+    )
+    assert not by_chance[own].equals(right_worse[own])
+
+
+@pytest.mark.parametrize("name", SHARES)
+def test_two_readers_agree_with_a_kappa_of_three_quarters_to_nine_tenths(knees, name):
+    assert agreement(knees[name][list(READER_COLUMNS)])["kappa"].between(0.75, 0.90).all()
+
+
+@pytest.mark.parametrize("name", SHARES)
+def test_readers_disagree_most_about_doubtful_knees(knees, name):
+    table = knees[name]
+    disagree = table[list(READER_COLUMNS)].nunique(axis=1) > 1
+    assert disagree.groupby(table["kl_rules"]).mean().idxmax() == 1
+
+
+@pytest.mark.parametrize("name", SHARES)
+def test_the_best_possible_accuracy_lies_around_four_knees_in_five(knees, name):
+    best = ceiling(consensus_probabilities(knees[name][list(SIGNS)]))
+    assert 0.80 < best.accuracy < 0.88
+    assert best.kl1_recall == min(best.recall)
+
+
+def test_the_grade_is_the_middle_one_of_the_readers(knees):
+    table = knees["teaching"]
+    assert (table["kl"] == table[list(READER_COLUMNS)].median(axis=1)).all()
+    assert (table["kl_rules"] == kl_grades(table)).all()
+    assert 0.7 < (table["kl"] == table["kl_rules"]).mean() < 0.9
+
+
+def test_grades_never_fall(many):
+    assert (many[["kl", *LATER]].diff(axis=1).iloc[:, 1:] >= 0).all(axis=None)
+
+
+def test_one_doubtful_knee_in_five_has_osteoarthritis_four_years_later(many):
+    arisen = (many["kl_48"] >= 2).groupby(many["kl"]).mean()
+    assert abs(arisen[1] - 0.20) < 0.03
+    assert 0.02 < arisen[0] < 0.06
+
+
+def test_most_knees_have_the_same_grade_four_years_later(many):
+    assert (many["kl_48"] == many["kl"]).mean() > 0.75
+
+
+@pytest.mark.parametrize("months", VISITS[1:])
+def test_a_later_visit_sees_the_same_patients(months):
+    first = sample_population(100, seed=6, asymmetry=0.4)
+    later = sample_population(100, seed=6, asymmetry=0.4, months=months)
+    same = ["knee_id", "patient", "side", "split", "sex", "bmi", "site", "inverted", "draw_seed"]
+    pd.testing.assert_frame_equal(first[same], later[same])
+    assert (later["age"] - first["age"] == months // 12).all()
+    assert (later["kl"] == first[f"kl_{months}"]).all()
+    assert [name for name in later if name in LATER] == [f"kl_{month}" for month in VISITS if month > months]
+    assert (later["jsw_medial_mm"] <= first["jsw_medial_mm"]).all()
+    assert (later["jsw_medial_mm"] < first["jsw_medial_mm"]).any()
+
+
+def test_the_seed_decides_everything():
+    one, same, other = (sample_population(30, seed=seed) for seed in (8, 8, 9))
+    pd.testing.assert_frame_equal(one, same)
+    assert not one["kl"].equals(other["kl"])
+    assert not one["draw_seed"].equals(other["draw_seed"])
+
+
+def test_every_patient_has_a_left_and_a_right_knee_in_one_split(knees):
+    table = knees["teaching"]
+    assert table["knee_id"].is_unique
+    assert (table["knee_id"] == table["patient"] + table["side"]).all()
+    assert table["side"].tolist() == ["L", "R"] * 2000
+    assert table["knee_id"].iloc[[0, 1, -1]].tolist() == ["P00000L", "P00000R", "P01999R"]
+    for column in ("split", "age", "sex", "bmi", "site", "inverted"):
+        assert (table.groupby("patient")[column].nunique() == 1).all()
+    assert table["draw_seed"].between(0, 2**31 - 1).all()
+
+
+def test_splits_are_60_20_20_and_equally_severe(knees):
+    table = knees["teaching"]
+    assert table["split"].value_counts().to_dict() == {"train": 2400, "val": 800, "test": 800}
+    grades = pd.crosstab(table["split"], table["kl"], normalize="index")
+    assert (grades.max() - grades.min() < 0.05).all()
+
+
+@pytest.mark.parametrize(("patients", "inverted"), [(1, 0), (9, 0), (10, 1), (100, 2), (2000, 30)])
+def test_few_patients_have_inverted_films(patients, inverted):
+    assert sample_population(patients)["inverted"].sum() == 2 * inverted
+
+
+def test_ill_people_are_a_little_older_and_heavier(knees):
+    table = knees["teaching"]
+    assert table["age"].between(45, 79).all()
+    assert table["age"].dtype == int
+    assert set(table["sex"]) == {"F", "M"}
+    assert set(table["site"]) == set("ABCDE")
+    assert abs((table["sex"] == "F").mean() - 0.58) < 0.04
+    for column in ("age", "bmi"):
+        assert 0.1 < np.corrcoef(table[column], table["kl"])[0, 1] < 0.4
+
+
+def test_without_a_shortcut_a_marker_tells_nothing():
+    table = sample_population(8000, seed=5)
+    by_disease = table["marker"].groupby(table["kl"] >= 2).mean()
+    assert abs(by_disease - 0.03).max() < 4 * np.sqrt(0.03 * 0.97 / 7000)
+
+
+@pytest.mark.parametrize("shortcut", [0.4, 0.9])
+def test_a_shortcut_ties_the_marker_to_disease(shortcut):
+    table = sample_population(2000, seed=5, shortcut=shortcut)
+    by_disease = table["marker"].groupby(table["kl"] >= 2).mean()
+    assert abs(by_disease[True] - (0.5 + 0.5 * shortcut)) < 0.04
+    assert abs(by_disease[False] - (0.5 - 0.5 * shortcut)) < 0.04
+
+
+def test_at_full_shortcut_the_marker_is_the_disease():
+    table = sample_population(200, shortcut=1)
+    assert (table["marker"] == (table["kl"] >= 2)).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        ({"patients": 0}, "no knees"),
+        ({"months": 18}, "no visit at 18 months"),
+        ({"shares": "real"}, "shares"),
+        ({"asymmetry": 1.1}, "asymmetry is 1.1"),
+        ({"shortcut": -0.1}, "shortcut is -0.1"),
+        ({"shortcut": float("nan")}, "shortcut is nan"),
+    ],
+)
+def test_a_population_that_cannot_be_says_why(arguments, what):
+    with pytest.raises(KoaError, match=what):
+        sample_population(**({"patients": 5} | arguments))

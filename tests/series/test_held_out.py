@@ -1,0 +1,86 @@
+"""An exam is of knees the model never met; of real ones it needs no radiograph, and says the same with them."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from koa_kit import error_analysis as ea
+from koa_kit.data import load_cohort
+from koa_kit.data.splits import set_aside
+from koa_kit.errors import KoaError
+from koa_kit.series import held_out as exam
+from koa_kit.series.held_out import exam_for_lesson
+from koa_kit.series.session import Lesson
+from koa_kit.training import TrainConfig
+
+QUICK = TrainConfig(image_size=32, epochs=1, batch_size=32)
+
+
+@pytest.fixture(scope="module")
+def made_up(tmp_path_factory, session_cache):
+    """The exam of a lesson of phantoms, its model trained for one epoch."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KOA_CACHE_DIR", str(session_cache))
+        patch.setattr(exam.TrainConfig, "for_scale", lambda scale, **choices: replace(QUICK, **choices))
+        return exam_for_lesson(Lesson("phantom", "smoke", 0, None, tmp_path_factory.mktemp("lesson")))
+
+
+@pytest.fixture(scope="module")
+def without_radiographs(tmp_path_factory):
+    empty, out_dir = tmp_path_factory.mktemp("empty"), tmp_path_factory.mktemp("out")
+    return exam_for_lesson(Lesson("oai-kl224", "laptop", 0, empty, out_dir))
+
+
+def test_phantoms_are_examined_on_a_test_split_of_other_patients(made_up):
+    cohort = load_cohort("phantom")
+    trained = cohort.table.query("split in ('train', 'val')")["patient"]
+    assert made_up.split == "test"
+    assert set(made_up.predictions["patient"]).isdisjoint(trained)
+    assert made_up.fingerprint == cohort.fingerprint
+    assert made_up.embeddings.shape[:2] == (len(made_up.predictions), 2)
+
+
+def test_nudged_knees_are_a_sample_in_the_order_of_the_predictions(made_up):
+    knees, answers = made_up.nudged(most=20, views=3, seed=1)
+    assert answers.shape == (20, 3, 5)
+    rows = made_up.predictions["knee_id"].isin(knees["knee_id"])
+    assert list(made_up.predictions["knee_id"][rows]) == list(knees["knee_id"])
+
+
+def test_without_radiographs_the_tables_of_the_kit_are_examined(without_radiographs, capsys):
+    found = without_radiographs
+    assert (found.split, found.knees, found.nudged()) == ("development", None, None)
+    assert len(found.predictions) == len(found.embeddings) == 1184
+    assert ea.metrics(found.predictions)["qwk"] > 0.8
+    assert ea.consensus_posterior(found.predictions, None) is None
+
+
+def test_a_gallery_without_radiographs_still_shows_the_similarities(without_radiographs):
+    lost = ea.confused(without_radiographs.predictions, true=1).query("pred != 1")
+    figure = ea.gallery_figure(None, lost, columns=4, limit=8)
+    assert sum(len(ax.patches) == 5 for ax in figure.axes) == 8
+    assert not any(ax.images for ax in figure.axes)
+
+
+def test_with_radiographs_the_tables_say_what_the_model_says(without_radiographs, tmp_path, real_data):
+    found = exam_for_lesson(Lesson("oai-kl224", "laptop", 0, real_data, tmp_path))
+    assert found.predictions.equals(without_radiographs.predictions)
+    first = replace(found.knees, images=found.knees.images[:6], table=found.knees.table.iloc[:6])
+    anew, embeddings = found.run.predict(first)
+    names = [f"s{grade}{view}" for view in ("", "_flip") for grade in range(5)]
+    assert anew[names].to_numpy() == pytest.approx(found.predictions[names].iloc[:6].to_numpy(), abs=2e-3)
+    assert np.abs(embeddings - found.embeddings[:6]).max() < 2e-3
+
+
+def test_another_version_of_the_data_set_is_refused(real_data, tmp_path, monkeypatch):
+    other = replace(load_cohort("oai-kl224", data_dir=real_data), fingerprint="0" * 16)
+    monkeypatch.setattr(Lesson, "cohort", lambda lesson: other)
+    with pytest.raises(KoaError, match="other knees"):
+        exam_for_lesson(Lesson("oai-kl224", "laptop", 0, real_data, tmp_path))
+
+
+def test_a_development_split_is_that_of_the_models_own_choices(without_radiographs, real_data):
+    cohort = set_aside(load_cohort("oai-kl224", data_dir=real_data), without_radiographs.run.config.development)
+    aside = cohort.split("development").table
+    assert set(aside["knee_id"]) == set(without_radiographs.predictions["knee_id"])

@@ -1,0 +1,250 @@
+"""Notebooks executed by the series: a good one is green, and each way of going wrong is told with its cell."""
+
+import json
+import os
+import sys
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from koa_kit.errors import KoaError
+from koa_kit.paths import resource
+from koa_kit.series.contract import PARAMETERS, check_committed, check_executed, check_results, strip_outputs
+from koa_kit.series.run import SeriesFailed, check_parameters, find_notebooks, out_dir_for, run_notebook, run_series
+
+DEFAULTS = 'DATASET = "phantom"\nSCALE = "smoke"\nSEED = 0\nDATA_DIR = ""\nOUT_DIR = "build/results"'
+FINISH = """\
+from koa_kit.series.session import write_results
+write_results(OUT_DIR, {name!r}, {{"knees": 12, "seed_seen": SEED}}, seed=SEED)"""
+OUTPUT_WIDGET = """\
+import ipywidgets as widgets
+grade = widgets.IntSlider(max=4)
+shown = widgets.interactive_output(lambda g: print(["KL0", "KL1"][g]), {"g": grade})
+display(widgets.VBox([grade, shown]))"""
+
+
+def write_notebook(folder, name, *sources, parameters=DEFAULTS, finish=True):
+    """Path of a small notebook: a heading, the parameters cell, one cell a source, and the one that writes results."""
+    cells = [new_markdown_cell(f"# Knees of {name}\n\nDoes every knee have a **grade**?")]
+    cells.append(new_code_cell(parameters, metadata={"tags": ["parameters"]}))
+    cells += [new_code_cell(source) for source in sources]
+    cells += [new_code_cell(FINISH.format(name=name))] if finish else []
+    path = folder / f"{name}.ipynb"
+    nbformat.write(new_notebook(cells=cells), path)
+    strip_outputs(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def knees(tmp_path_factory):
+    """A series of three run once: a green notebook, one that breaks four rules, one whose cell fails."""
+    home = tmp_path_factory.mktemp("series")
+    source = home / "notebooks"
+    source.mkdir()
+    kernel = (
+        "import os, sys\nprint(sys.executable, os.environ['KOA_STRICT'], os.environ.get('MPLBACKEND'), os.getcwd())"
+    )
+    write_notebook(source, "00_green", kernel, "memory = bytearray(300_000_000)\nmemory[::4096] = memory[::4096]")
+    faults = ["import warnings\nwarnings.warn('the knee is upside down')", "print('KL1\\n' * 101)", OUTPUT_WIDGET]
+    write_notebook(source, "01_faulty", *faults, "grade.value = 3", finish=False)
+    write_notebook(source, "02_failing", "grades = [0, 1]\ngrades[4]", "print('never printed')")
+    shell = pytest.MonkeyPatch()
+    shell.setenv("MPLBACKEND", "agg")
+    with pytest.raises(SeriesFailed) as failure:
+        run_series(notebook_dir=source, out_dir=home / "build", seed=7, jobs=2, progress=False)
+    shell.undo()
+    return home, {run.name: run for run in failure.value.runs}, failure.value
+
+
+def findings_of(run):
+    return [str(finding) for finding in run.findings]
+
+
+def test_a_good_notebook_is_green_and_keeps_its_results(knees):
+    _, runs, _ = knees
+    green = runs["00_green"]
+    assert findings_of(green) == []
+    results = green.load_results()
+    assert results["claims"] == {"knees": 12, "seed_seen": 7}
+    assert results["notebook"] == "00_green"
+    assert results["seed"] == 7
+
+
+def test_seconds_and_the_kernels_peak_memory_are_told(knees):
+    _, runs, _ = knees
+    assert 0.5 < runs["00_green"].seconds < 120
+    assert 300 < runs["00_green"].peak_mb < 3000
+    assert runs["02_failing"].peak_mb < runs["00_green"].peak_mb
+
+
+def test_the_kernel_is_this_interpreter_in_the_notebooks_own_folder(knees):
+    home, runs, _ = knees
+    printed = nbformat.read(runs["00_green"].notebook, as_version=4).cells[3].outputs[0].text.split()
+    folder = (home / "build" / "results" / "00_green").resolve()
+    # the caller's MPLBACKEND=agg would turn pictures in Output widgets into text
+    assert printed[1:] == ["1", "module://matplotlib_inline.backend_inline", str(folder)] or printed[1:3] == [
+        "1",
+        "None",
+    ]
+    assert os.path.samefile(printed[0], sys.executable)
+
+
+@pytest.mark.parametrize(
+    ("part", "place"),
+    [
+        ("the knee is upside down", "cell [3]"),
+        ("prints 102 lines of text", "cell [4]"),
+        ("IndexError: list index out of range", "cell [5], Output widget"),
+        ("wrote no results.json", ""),
+    ],
+)
+def test_each_broken_rule_is_told_with_its_cell(knees, part, place):
+    _, runs, _ = knees
+    fitting = [finding for finding in runs["01_faulty"].findings if part in finding.text]
+    assert [finding.cell for finding in fitting] == [place], findings_of(runs["01_faulty"])
+
+
+def test_a_failing_cell_is_told_once_and_later_cells_do_not_run(knees):
+    _, runs, _ = knees
+    assert findings_of(runs["02_failing"]) == ["02_failing, cell [3]: IndexError: list index out of range"]
+    assert "never printed\n" not in runs["02_failing"].page.read_text(encoding="utf-8")
+
+
+def test_the_error_lists_every_failure_and_all_pages_are_there(knees):
+    home, runs, failure = knees
+    assert str(failure).startswith("2 of 3 notebooks failed.")
+    assert "01_faulty, cell [3]" in str(failure)
+    assert "02_failing, cell [3]" in str(failure)
+    assert all(run.page.exists() for run in runs.values())
+    assert "This notebook failed" in runs["02_failing"].page.read_text(encoding="utf-8")
+    index = (home / "build" / "index.html").read_text(encoding="utf-8")
+    assert index.count('class="failed">failed') == 2
+    assert "2 of 3 notebooks failed" in index
+
+
+def test_the_executed_copy_holds_no_widget_state(knees):
+    _, runs, _ = knees
+    assert "widgets" not in nbformat.read(runs["01_faulty"].notebook, as_version=4).metadata
+
+
+def test_one_notebook_run_again_keeps_the_others_cards(knees):
+    home, _, _ = knees
+    again = run_series(["00"], notebook_dir=home / "notebooks", out_dir=home / "build", seed=7, progress=False)
+    assert [run.name for run in again] == ["00_green"]
+    index = (home / "build" / "index.html").read_text(encoding="utf-8")
+    assert all(f"pages/{name}.html" in index for name in ("00_green", "01_faulty", "02_failing"))
+    assert 'href="01_faulty.html"' in again[0].page.read_text(encoding="utf-8")
+
+
+def test_a_notebook_over_its_time_is_stopped(tmp_path):
+    path = write_notebook(tmp_path, "03_slow", "import time\ntime.sleep(300)")
+    run = run_notebook(path, out_dir=tmp_path / "build", timeout=5)
+    assert any("longer than 5 s" in text for text in findings_of(run))
+    assert run.seconds < 60
+
+
+def test_a_misspelt_parameter_is_refused_and_nothing_is_written(tmp_path):
+    path = write_notebook(tmp_path, "04_losses")
+    with pytest.raises(KoaError, match=r"(?s)'SEEED'.*04_losses.*Did you mean SEED\?"):
+        run_series(notebook_dir=tmp_path, out_dir=tmp_path / "build", parameters={"SEEED": 1}, progress=False)
+    assert not (tmp_path / "build").exists()
+    with pytest.raises(KoaError, match="Did you mean SCALE"):
+        check_parameters(path, ["scal"])
+
+
+def test_notebooks_are_found_by_number_and_by_name(tmp_path):
+    for name in ("01_data", "03_losses", "05_error_analysis"):
+        write_notebook(tmp_path, name)
+    found = find_notebooks(["05", "01_data.ipynb"], tmp_path)
+    assert [path.stem for path in found] == ["01_data", "05_error_analysis"]
+    with pytest.raises(KoaError, match=r"no notebook '03_loses'(?s:.*)Did you mean 03_losses"):
+        find_notebooks(["03_loses"], tmp_path)
+    with pytest.raises(KoaError, match="no notebooks"):
+        find_notebooks(notebook_dir=tmp_path / "nowhere")
+
+
+def test_each_data_set_and_scale_has_its_own_folder():
+    assert str(out_dir_for("phantom", "smoke")) == "build"
+    assert out_dir_for("oai-kl224", "laptop").as_posix() == "build/oai-kl224-laptop"
+
+
+def test_jupyters_own_words_on_stderr_are_no_finding():
+    jupyter = nbformat.v4.new_output("stream", name="stderr", text="Kernel is running over TCP without encryption.\n")
+    ours = nbformat.v4.new_output("stream", name="stderr", text="UserWarning: 3 knees left out\n")
+    cell = new_code_cell("1", outputs=[jupyter], execution_count=1)
+    assert check_executed(new_notebook(cells=[cell]), "knees") == []
+    cell.outputs.append(ours)
+    assert [finding.text for finding in check_executed(new_notebook(cells=[cell]), "knees")] == [
+        "printed on stderr: UserWarning: 3 knees left out"
+    ]
+
+
+def test_html_that_needs_the_network_is_a_finding():
+    html = '<script src="https://example.org/plotly.js"></script>'
+    output = nbformat.v4.new_output("display_data", data={"text/html": html, "text/plain": "figure"})
+    cell = new_code_cell("figure", outputs=[output], execution_count=2)
+    assert "network" in check_executed(new_notebook(cells=[cell]), "knees")[0].text
+
+
+def test_results_must_be_whole(tmp_path):
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps({"notebook": "01_data", "claims": {}}), encoding="utf-8")
+    assert "lacks dataset, scale, seed, fingerprint, versions" in check_results(path, "01_data")[0].text
+    path.write_text("{", encoding="utf-8")
+    assert "cannot be read" in check_results(path, "01_data")[0].text
+
+
+def test_every_committed_notebook_keeps_the_contract():
+    notebooks = find_notebooks()
+    assert [path.stem for path in notebooks][:7] == [
+        "00_start_here",
+        "01_data",
+        "02_prompts",
+        "03_losses",
+        "04_training",
+        "05_error_analysis",
+        "06_ablation",
+    ]
+    assert [str(finding) for path in notebooks for finding in check_committed(path)] == []
+    for path in notebooks:
+        check_parameters(path, PARAMETERS)
+    assert resource("notebooks").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"parameters": DEFAULTS + "\nHALF = SEED / 2"}, "only literals"),
+        ({"parameters": DEFAULTS.replace("SEED", "SEEDS")}, "sets DATASET, SCALE, SEEDS"),
+        ({"sources": ["class Knee:\n    pass"]}, "defines a class"),
+        ({"sources": ["for epoch in range(3):\n    loss.backward()"]}, "training loop"),
+        ({"sources": ["knees = open('knees.csv')"]}, "handles files (open)"),
+        ({"sources": ["%matplotlib inline"]}, "not plain Python"),
+        ({"sources": ["\n".join(["kl = 1"] * 26)]}, "26 lines (25 at most)"),
+        ({"sources": ["\n".join(["kl = 1"] * 24)] * 5}, "lines of code (120 at most)"),
+        ({"sources": ["\n".join(["kl = 1"] * 6)] * 4}, "median code cell of 6 lines"),
+        ({"sources": [f"knees = {'k' * 60_000!r}"]}, "bytes (60,000 at most)"),
+        ({"finish": False}, "does not write results.json"),
+    ],
+)
+def test_a_notebook_that_breaks_the_contract_cannot_be_committed(tmp_path, change, told):
+    sources = change.pop("sources", ["kl = 1"])
+    path = write_notebook(tmp_path, "01_data", *sources, **change)
+    assert [finding for finding in check_committed(path) if told in finding.text], check_committed(path)
+
+
+def test_a_stripped_notebook_keeps_the_contract(tmp_path):
+    path = write_notebook(tmp_path, "01_data", "kl = 1")
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[2].outputs = [nbformat.v4.new_output("stream", text="KL1")]
+    notebook.cells[2].execution_count = 4
+    notebook.metadata["widgets"] = {"application/vnd.jupyter.widget-state+json": {"state": {}}}
+    nbformat.write(notebook, path)
+    assert {finding.text for finding in check_committed(path)} == {
+        "carries widget state",
+        "committed with outputs or an execution count",
+    }
+    assert strip_outputs(path)
+    assert check_committed(path) == []
+    assert not strip_outputs(path)

@@ -1,0 +1,267 @@
+"""A filter keeps the knees that meet every condition, says so in words, and refuses what a table cannot answer."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from koa_kit.error_analysis import intervals, metrics
+from koa_kit.error_analysis.predictions import margin
+from koa_kit.errors import KoaError
+from koa_kit.workbench.selection.conditions import kind_of
+from koa_kit.workbench.selection.filters import (
+    EXPOSURE_COLUMNS,
+    Filters,
+    exposure_column,
+    filterable_columns,
+    scores_of,
+)
+
+
+@pytest.fixture
+def knees(predictions):
+    """120 knees with an exposure, an age that is missing for some, a site in words, and a flag with gaps."""
+    rng = np.random.default_rng(8)
+    n = len(predictions)
+    return predictions.assign(
+        split=np.where(np.arange(n) < 80, "val", "test"),
+        inverted=np.arange(n) % 3 == 0,
+        exposure=rng.random(n),
+        age=np.where(np.arange(n) % 4 == 0, np.nan, rng.integers(45, 80, n)),
+        site=pd.Series(rng.choice(["North A", "South b", None], n), dtype=object),
+        operated=pd.Series(rng.choice([True, False, None], n), dtype=object),
+        visit=np.arange(n),
+    )
+
+
+CASES = {
+    "right knees": (Filters(sides=("R",)), lambda k: k.side == "R"),
+    "left or right knees": (Filters(sides=["L", "R"]), lambda k: k.side in "LR"),
+    "split test": (Filters(splits="test"), lambda k: k.split == "test"),
+    "reader says KL0 or KL1": (Filters(grades=(0, 1)), lambda k: k.kl in (0, 1)),
+    "model says KL2": (Filters(given=2), lambda k: k.pred == 2),
+    "model right": (Filters(right=True), lambda k: k.kl == k.pred),
+    "model wrong": (Filters(right=False), lambda k: k.kl != k.pred),
+    "inverted": (Filters(inverted=True), lambda k: k.inverted),
+    "not inverted": (Filters(inverted=False), lambda k: not k.inverted),
+    "exposure from 0.2 to under 0.7": (Filters(exposure=(0.2, 0.7)), lambda k: 0.2 <= k.exposure < 0.7),
+    "margin under 2.5": (Filters(margin=(None, 2.5)), lambda k: k.lead < 2.5),
+    "margin at least 2.5": (Filters(margin=(2.5, None)), lambda k: k.lead >= 2.5),
+    "age at least 60": (Filters(columns=(("age", "at least", 60),)), lambda k: k.age >= 60),
+    "age at most 59.5": (Filters(columns=(("age", "at most", 59.5),)), lambda k: k.age <= 59.5),
+    "age is missing": (Filters(columns=(("age", "is missing"),)), lambda k: np.isnan(k.age)),
+    "kl is 3": (Filters(columns=(("kl", "is", "3"),)), lambda k: k.kl == 3),
+    "kl is not 3": (Filters(columns=(("kl", "is not", 3),)), lambda k: k.kl != 3),
+    "site is North A": (Filters(columns=(("site", "is", "North A"),)), lambda k: k.site == "North A"),
+    "site contains NORTH": (Filters(columns=(("site", "contains", "NORTH"),)), lambda k: "North" in str(k.site)),
+    "site is missing": (Filters(columns=(("site", "is missing", None),)), lambda k: pd.isna(k.site)),
+    "patient contains 90": (Filters(columns=(("patient", "contains", 90),)), lambda k: "90" in k.patient),
+    "visit contains 11": (Filters(columns=(("visit", "contains", "11"),)), lambda k: "11" in str(k.visit)),
+    "operated is yes": (Filters(columns=(("operated", "is", "yes"),)), lambda k: k.operated is True),
+    "operated is False": (Filters(columns=(("operated", "is", False),)), lambda k: k.operated is False),
+    "p1 at least 0.4": (Filters(columns=(("p1", "at least", 0.4),)), lambda k: k.p1 >= 0.4),
+}
+
+
+@pytest.mark.parametrize(("words", "filters", "holds"), [(words, *case) for words, case in CASES.items()], ids=CASES)
+def test_a_condition_holds_for_the_knees_it_names(knees, words, filters, holds):
+    expected = [bool(holds(knee)) for knee in knees.assign(lead=margin(knees)).itertuples()]
+    assert filters.problems(knees) == []
+    assert filters.mask(knees).tolist() == expected
+    assert filters.describe() == words
+    assert any(expected)
+    assert words.startswith(("left or right", "patient contains 90")) or not all(expected)
+
+
+def test_a_missing_value_meets_is_missing_alone(knees):
+    for column, value in (("age", 60), ("site", "North A"), ("operated", True)):
+        missing = knees[column].isna().to_numpy()
+        assert missing.any()
+        for operator in ("is", "is not"):
+            assert not Filters(columns=((column, operator, value),)).mask(knees)[missing].any()
+        both = [Filters(columns=((column, operator, value),)).mask(knees) for operator in ("is", "is not")]
+        np.testing.assert_array_equal(both[0] | both[1], ~missing)
+    assert not Filters(columns=(("site", "contains", "n"),)).mask(knees)[knees["site"].isna()].any()
+
+
+@pytest.mark.parametrize("dtype", ["Int64", "Float64", "boolean", "string", "category", object])
+def test_every_kind_of_column_can_be_asked_for_a_value(knees, dtype):
+    values = pd.Series([1, 0, None] * 40, dtype=dtype, index=knees.index)
+    table = knees.assign(asked=values)
+    assert kind_of(values) == {"boolean": "flag", "string": "text"}.get(dtype, "number")
+    found = Filters(columns=(("asked", "is", True if dtype == "boolean" else "1"),)).mask(table)
+    np.testing.assert_array_equal(found, np.arange(120) % 3 == 0)
+    assert (Filters(columns=(("asked", "is missing"),)).mask(table) == (np.arange(120) % 3 == 2)).all()
+
+
+@pytest.mark.parametrize("dtype", ["Int64", "category", object])
+def test_a_whole_number_contains_its_digits_and_no_others_where_some_are_missing(knees, dtype):
+    table = knees.assign(asked=pd.Series([1, 0, None] * 40, dtype=dtype, index=knees.index))
+    found = Filters(columns=(("asked", "contains", "0"),)).mask(table)
+    np.testing.assert_array_equal(found, np.arange(120) % 3 == 1)
+
+
+def test_a_knee_must_meet_every_condition_and_keeps_its_row(knees):
+    filters = Filters(sides=("R",), margin=(None, 3), columns=(("patient", "contains", "90"), ("age", "at least", 50)))
+    chosen = filters.apply(knees)
+    by_hand = knees[(knees["side"] == "R") & (margin(knees) < 3) & (knees["age"] >= 50)]
+    pd.testing.assert_frame_equal(chosen, by_hand[by_hand["patient"].str.contains("90")])
+    assert 0 < len(chosen) < len(knees)
+    assert filters.describe() == "right knees, margin under 3, patient contains 90, age at least 50"
+
+
+def test_no_condition_lets_every_knee_pass(knees):
+    assert Filters().mask(knees).all()
+    assert Filters(margin=(None, None)) == Filters()
+    assert Filters().describe() == "all knees"
+
+
+def test_ends_of_a_range_touch_without_sharing_a_knee(knees):
+    middle = float(np.sort(margin(knees))[40])
+    under, over = (Filters(margin=ends).mask(knees) for ends in ((None, middle), (middle, None)))
+    np.testing.assert_array_equal(under, ~over)
+    assert under.sum() == 40
+
+
+def test_filters_can_be_changed_one_at_a_time_and_used_as_a_key():
+    first = Filters(sides=["R"], grades=np.array([1, 2]))
+    second = first.with_(right=False)
+    assert second == Filters(sides=("R",), grades=(1, 2), right=False)
+    assert first.right is None
+    assert len({first, second, second.with_(right=None)}) == 2
+    with pytest.raises(KoaError, match="colour"):
+        first.with_(colour="red")
+
+
+@pytest.mark.parametrize(
+    "conditions",
+    [
+        {"grades": (5,)},
+        {"given": ("one",)},
+        {"margin": (2, 1)},
+        {"margin": 3},
+        {"exposure": ("dark", None)},
+        {"margin": (float("nan"), 1)},
+        {"inverted": "perhaps"},
+        {"columns": (("age", "above", 3),)},
+        {"columns": (("age", "is"),)},
+        {"columns": ("age",)},
+        {"columns": (("age", "is", [1, 2]),)},
+        {"columns": (("age", "is", None),)},
+    ],
+    ids=str,
+)
+def test_conditions_that_cannot_be_are_refused(conditions):
+    with pytest.raises(KoaError):
+        Filters(**conditions)
+
+
+@pytest.mark.parametrize(
+    ("filters", "says"),
+    [
+        (Filters(columns=(("height", "is", 3),)), "no column 'height'"),
+        (Filters(columns=(("site", "at least", 3),)), "site is no number"),
+        (Filters(columns=(("inverted", "at most", 1),)), "inverted is no number"),
+        (Filters(columns=(("inverted", "contains", "a"),)), "yes or no"),
+        (Filters(columns=(("inverted", "is", "maybe"),)), "'maybe' is not"),
+        (Filters(columns=(("age", "at most", "old"),)), "age is a number"),
+        (Filters(columns=(("age", "is", True),)), "True is not"),
+        (Filters(columns=(("age", "is", "nan"),)), "age is a number"),
+    ],
+)
+def test_what_a_table_cannot_answer_is_told_and_never_passed_over(knees, filters, says):
+    assert len(filters.problems(knees)) == 1
+    assert says in filters.problems(knees)[0]
+    with pytest.raises(KoaError, match=says):
+        filters.mask(knees)
+
+
+def test_every_problem_is_told_once(knees):
+    filters = Filters(sides="R", margin=(1, 2), right=True, exposure=(0, 1), columns=(("age", "is", "x"),))
+    found = filters.problems(knees.drop(columns=["side", "s2", "pred", "exposure"]))
+    assert len(found) == 5
+    assert [name for name in ("'side'", "'s2'", "'pred'") if any(name in problem for problem in found)] == [
+        "'side'",
+        "'s2'",
+        "'pred'",
+    ]
+    assert any("exposure" in problem for problem in found)
+
+
+def test_exposure_is_the_first_column_of_numbers_by_one_of_its_names(predictions):
+    assert exposure_column(predictions) is None
+    first, second = EXPOSURE_COLUMNS[:2]
+    table = predictions.assign(**{first: "dark", second: 0.5})
+    assert exposure_column(table) == second
+    assert Filters(exposure=(0.5, 1)).mask(table).all()
+
+
+def test_columns_are_numbers_flags_categories_or_text(knees):
+    kinds = filterable_columns(knees)
+    expected = {"age": "number", "exposure": "number", "kl": "number", "inverted": "flag", "operated": "flag"}
+    expected |= {"side": "category", "split": "category", "site": "category", "patient": "text", "knee_id": "text"}
+    assert expected.items() <= kinds.items()
+    assert not {"s0", "p1", "p4_flip"} & kinds.keys()
+    assert filterable_columns(knees, scores=True)["p4_flip"] == "number"
+    assert list(filterable_columns(knees, scores=True)) == list(knees)
+
+
+def test_names_of_few_knees_are_no_categories(knees):
+    assert filterable_columns(knees[:6])["file"] == "text"
+
+
+@pytest.mark.parametrize("names", [("accuracy", "qwk", "kl1_recall"), ("mae", "balanced_accuracy", "kl4_f1")])
+def test_scores_are_the_metrics_of_the_knees_that_are_left(make_predictions, names):
+    knees = Filters(sides=("R",)).apply(make_predictions(300))
+    table = scores_of(knees, names).set_index("metric")
+    usual = intervals(knees, metrics=names, draws=1).set_index("metric")
+    assert list(table.index) == list(names)
+    assert table["value"].to_numpy() == pytest.approx(usual["value"].to_numpy())
+    assert table["value"].iloc[0] == pytest.approx(metrics(knees)[names[0]])
+    assert (table["low"] < table["value"]).all()
+    assert (table["value"] < table["high"]).all()
+    assert set(table["n_knees"]) == set(table["n_patients"]) == {300}
+
+
+def test_their_intervals_are_those_of_the_bootstrap_over_patients(make_predictions):
+    knees = make_predictions(400, seed=2)
+    fast = scores_of(knees, draws=20_000).set_index("metric")
+    usual = intervals(knees, metrics=list(fast.index), draws=4000).set_index("metric")
+    width = usual["high"] - usual["low"]
+    for end in ("low", "high"):
+        assert (abs(fast[end] - usual[end]) < 0.06 * width).all()
+
+
+def test_scores_repeat_whatever_the_order_of_the_knees(knees):
+    pd.testing.assert_frame_equal(scores_of(knees), scores_of(knees.sample(frac=1, random_state=3)))
+    assert not scores_of(knees).equals(scores_of(knees, seed=1))
+
+
+def test_no_knee_has_no_score_and_is_no_error(knees, recwarn):
+    table = scores_of(Filters(columns=(("site", "is", "Nowhere"),)).apply(knees))
+    assert list(table["metric"]) == ["accuracy", "qwk", "kl1_recall"]
+    assert table[["value", "low", "high"]].isna().all(axis=None)
+    assert (table[["n_knees", "n_patients"]] == 0).all(axis=None)
+    assert not recwarn.list
+
+
+def test_one_patient_has_a_score_and_no_interval(knees):
+    table = scores_of(knees[:2]).set_index("metric")
+    assert table.loc["accuracy", "value"] == metrics(knees[:2])["accuracy"]
+    assert table[["low", "high"]].isna().all(axis=None)
+    assert (table["n_patients"] == 1).all()
+
+
+def test_knees_without_kl1_have_no_kl1_recall(knees):
+    table = scores_of(Filters(grades=(0, 3)).apply(knees)).set_index("metric")
+    assert np.isnan(table.loc["kl1_recall", "value"])
+    assert np.isnan(table.loc["kl1_recall", "low"])
+    assert table.loc["accuracy", "low"] < table.loc["accuracy", "high"]
+
+
+def test_scores_of_something_else_are_refused(knees):
+    with pytest.raises(KoaError, match="lack"):
+        scores_of(knees.drop(columns="p3"))
+    with pytest.raises(KoaError, match="auc_kl2"):
+        scores_of(knees, ["auc_kl2"])
+    with pytest.raises(KoaError, match="auc_kl2"):
+        scores_of(knees[:0], ["auc_kl2"])

@@ -1,0 +1,109 @@
+"""Whatever of a run is at hand is on its workbench; what cannot be opened says so."""
+
+import nbformat
+import numpy as np
+import pytest
+
+from koa_kit.attribution.explain import explain
+from koa_kit.data import load_cohort
+from koa_kit.errors import KoaError
+from koa_kit.pretrained.load import DEFAULT
+from koa_kit.training import TrainConfig, fit
+from koa_kit.workbench import Message, drive
+from koa_kit.workbench.open import explainer, open_run, true_signs
+from koa_kit.workbench.serve import asked_for, command, write_page
+
+
+@pytest.fixture(scope="module")
+def cohort(session_cache):
+    with pytest.MonkeyPatch.context() as shell:
+        shell.setenv("KOA_CACHE_DIR", str(session_cache))
+        return load_cohort("phantom")
+
+
+@pytest.fixture(scope="module")
+def run(cohort, tmp_path_factory):
+    config = TrainConfig(image_size=32, epochs=1, batch_size=64, method="canonical_side")
+    return fit(cohort, config, tmp_path_factory.mktemp("runs") / "small", device="cpu")
+
+
+def test_a_run_on_phantoms_brings_words_maps_true_signs_and_later_grades(run, monkeypatch):
+    monkeypatch.setenv("KOA_STRICT", "1")
+    bench = open_run(run.folder)
+    assert bench.playground.original.prompts == run.model.prompts.prompts
+    assert set(bench.later) == set(run.predictions["knee_id"])
+    assert bench.log.path == run.folder / "verdicts.jsonl"
+    assert drive(bench) > 60
+    assert "The hottest point lies" in bench.panels["Why"].told.value
+    assert bench.panels["Why"].picture.value[:4] == b"\x89PNG"
+
+
+def test_a_left_knee_of_a_canonical_model_is_mirrored_before_it_is_explained(run, cohort):
+    image, grades = cohort.images[0], {"towards": 2, "rather_than": 1}
+    left = explainer(run)(image, side="L", **grades)
+    assert np.array_equal(left.heat, explain(run.model, image, mirror=True, **grades).heat)
+    right = explainer(run)(image, side="R", **grades)
+    assert np.array_equal(right.heat, explain(run.model, image, **grades).heat)
+
+
+def test_the_signs_of_a_phantom_are_found_by_its_name(cohort):
+    signs = true_signs(cohort)(str(cohort.table["knee_id"].iat[5]))
+    assert {mask.shape for mask in signs.values()} == {cohort.images.shape[1:]}
+    assert signs["joint_space_medial"].any()
+
+
+def test_the_model_of_the_kit_opens_without_its_radiographs(tmp_path, monkeypatch):
+    monkeypatch.setenv("KOA_STRICT", "1")
+    bench = open_run(DEFAULT, split="development", data_dir=tmp_path, log=tmp_path / "said.jsonl")
+    assert len(bench.tables.predictions) == 1184
+    assert bench.find is None
+    assert drive(bench) > 55
+
+
+def test_another_run_of_the_same_knees_stands_beside_it(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("KOA_STRICT", "1")
+    worse = tmp_path / "worse.parquet"
+    run.predictions.assign(pred=0).to_parquet(worse)
+    bench = open_run(run.folder, beside=worse)
+    elsewhere = run.predictions.query("pred != 0").groupby("kl").size().reindex(range(5), fill_value=0)
+    assert bench.tables.change(bench.state)[:, 0].tolist() == (-elsewhere).tolist()
+    with pytest.raises(KoaError, match="in one table of predictions only"):
+        open_run(DEFAULT, beside=worse, data_dir=tmp_path)
+
+
+def test_films_can_be_filtered_by_how_bright_they_are(run, cohort, monkeypatch):
+    monkeypatch.setenv("KOA_STRICT", "1")
+    bench = open_run(run.folder)
+    grey = bench.tables.predictions["exposure"]
+    knee = bench.tables.predictions["knee_id"].iat[3]
+    own = cohort.images[int((cohort.table["knee_id"] == knee).to_numpy().argmax())]
+    assert grey.iat[3] == pytest.approx(own.mean())
+    bench.filters.exposure.value = (bench.filters.exposure.min, float(grey.median()))
+    assert bench.tables.mask(bench.state).sum() == (grey < grey.median()).sum()
+
+
+def test_a_table_alone_opens_without_a_model(run, monkeypatch):
+    monkeypatch.setenv("KOA_STRICT", "1")
+    bench = open_run(run.folder / "predictions.parquet")
+    assert bench.playground is None
+    assert drive(bench) > 50
+
+
+def test_what_cannot_be_opened_is_told(tmp_path, monkeypatch):
+    monkeypatch.delenv("KOA_STRICT", raising=False)
+    monkeypatch.setenv("KOA_EXPLORE_RUN", str(tmp_path / "nothing"))
+    shown = asked_for()
+    assert isinstance(shown, Message)
+    assert "There is no run here" in shown._repr_html_()
+    monkeypatch.setenv("KOA_STRICT", "1")
+    with pytest.raises(KoaError, match="no run here"):
+        open_run(tmp_path / "nothing")
+
+
+def test_the_page_is_served_to_this_machine_alone_and_holds_no_path(tmp_path):
+    page = write_page(tmp_path)
+    told = command(page, port=8123, browser=False)
+    assert "--Voila.ip=127.0.0.1" in told
+    assert {"--port=8123", "--no-browser"} <= set(told)
+    source = "".join(cell.source for cell in nbformat.read(page, 4).cells)
+    assert str(tmp_path) not in source

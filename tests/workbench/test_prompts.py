@@ -1,0 +1,259 @@
+"""Other words move the grades and leave the knees: their embeddings stay, and every step can be taken back."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from koa_kit.data.splits import DEVELOPMENT
+from koa_kit.errors import KoaError
+from koa_kit.model import make_model
+from koa_kit.pretrained import load_pretrained
+from koa_kit.prompts import from_texts, prompt_set
+from koa_kit.training import predict
+from koa_kit.workbench.prompts.editor import Playground
+from koa_kit.workbench.prompts.encoder import ANSWERS, TextEncoder, reworded
+
+OTHER = from_texts(
+    [
+        "No osteophyte.",
+        ["A doubtful osteophyte.", "One is not sure.", "Perhaps a lip of bone at the margin."],
+        "A definite osteophyte.",
+        ["Narrowed joint space.", "Several osteophytes."],
+        "Bone on bone.",
+    ],
+    "other",
+)
+KINDS = {
+    "plain": {},
+    "both views averaged": {"flip_pooling": True},
+    "climbing": {"link": "continuation"},
+    "climbing, averaged": {"link": "continuation", "flip_pooling": True},
+    "trained words": {"locked": ()},
+}
+
+
+def model_of(prompts="paper", **choices):
+    return make_model("koa-tiny", prompts, image_size=32, seed=4, **choices)
+
+
+@pytest.fixture(scope="module")
+def val(knees):
+    return knees.split("val")
+
+
+@pytest.fixture(scope="module")
+def told(val):
+    """Predictions and embeddings of the plain model."""
+    return predict(model_of(), val)
+
+
+@pytest.fixture(scope="module")
+def run():
+    return load_pretrained(device="cpu")
+
+
+@pytest.fixture
+def playground(told):
+    return Playground(*told, TextEncoder(model_of()))
+
+
+@pytest.mark.parametrize("choices", KINDS.values(), ids=KINDS)
+@pytest.mark.parametrize("prompts", [OTHER, prompt_set("paper")], ids=lambda prompts: prompts.name)
+def test_words_mean_to_the_encoder_what_they_mean_to_a_model_made_with_them(choices, prompts):
+    encoder, made = TextEncoder(model_of(**choices)), model_of(prompts, **choices).eval()
+    with torch.no_grad():
+        expected = made.prompt_embeddings().numpy()
+    assert encoder.scale == pytest.approx(made.scale.item())
+    np.testing.assert_allclose(encoder.grades(prompts), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("choices", KINDS.values(), ids=KINDS)
+def test_a_reworded_table_is_that_of_a_model_made_with_those_words(choices, val):
+    before, embeddings = predict(model_of(**choices), val)
+    expected, _ = predict(model_of(OTHER, **choices), val)
+    encoder = TextEncoder(model_of(**choices))
+    pd.testing.assert_frame_equal(reworded(before, embeddings, encoder, OTHER), expected, rtol=0, atol=1e-3)
+    pd.testing.assert_frame_equal(reworded(before, embeddings, encoder, "paper"), before, rtol=0, atol=1e-3)
+    assert abs(before["p1"] - expected["p1"]).max() > 0.01, "words that change nothing test nothing"
+
+
+def test_similarities_are_scaled_products_of_knees_and_grades(told):
+    encoder = TextEncoder(model_of())
+    table, grades = reworded(*told, encoder, OTHER), encoder.grades(OTHER)
+    for row, pair in enumerate(told[1]):
+        for view, embedding in zip(("", "_flip"), pair, strict=True):
+            s = [encoder.scale * float(np.dot(embedding, grade)) for grade in grades]
+            p = np.exp(s) / np.exp(s).sum()
+            assert [table[f"s{grade}{view}"].iloc[row] for grade in range(5)] == pytest.approx(s, abs=1e-4)
+            assert [table[f"p{grade}{view}"].iloc[row] for grade in range(5)] == pytest.approx(p, abs=1e-5)
+            assert table[f"pred{view}"].iloc[row] == np.argmax(s)
+
+
+def test_the_model_that_comes_with_the_kit_repeats_its_own_tables_from_its_own_words(run):
+    encoder = TextEncoder(run.model)
+    for stem in ("", f"{DEVELOPMENT}-"):
+        kept = pd.read_parquet(run.folder / f"{stem}predictions.parquet")
+        again = reworded(kept, np.load(run.folder / f"{stem}embeddings.npy"), encoder, run.model.prompts)
+        pd.testing.assert_frame_equal(again, kept, rtol=0, atol=1e-3)
+    long = "The joint space is narrow. " * 40
+    assert encoder.unread(run.model.prompts) == []
+    assert encoder.unread(run.model.prompts.with_grade(3, "Short.", long)) == [long]
+
+
+def test_only_a_sentence_never_seen_passes_through_the_text_tower():
+    model, read = model_of(), []
+    model.text_tower.register_forward_hook(lambda module, tokens, _: read.append(len(tokens[0])))
+    encoder = TextEncoder(model)
+    encoder.grades("paper")
+    encoder.grades("paper")
+    encoder.grades(prompt_set("paper").with_grade(1, "A new one.", "A newer one.", "A new one."))
+    assert read == [5, 2]
+
+
+def test_words_are_read_in_evaluation_mode_and_the_model_is_left_as_it_was():
+    model, trains = model_of(locked=()).train(), []
+    model.text_tower.register_forward_hook(lambda module, *_: trains.append(module.training))
+    TextEncoder(model).grades(OTHER)
+    assert trains == [False]
+    assert model.training
+    assert model.text_tower.training
+    assert model.prompts == prompt_set("paper")
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_columns_of_the_knee_stay_and_those_of_the_answer_go(told):
+    before = told[0].assign(exposure=np.arange(len(told[0]))).set_index(np.arange(len(told[0]))[::-1])
+    after = reworded(before, told[1], TextEncoder(model_of()), OTHER)
+    kept = [name for name in before if name not in ANSWERS]
+    pd.testing.assert_frame_equal(after[kept], before[kept])
+    assert list(after) == list(before)
+    assert "exposure" in kept
+
+
+def test_a_model_that_reads_no_words_is_refused():
+    with pytest.raises(KoaError, match="no words"):
+        TextEncoder(model_of(head="linear"))
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda e: e[:-1],
+        lambda e: e[:, 0],
+        lambda e: e[..., :-1],
+        lambda e: e.astype(int),
+        lambda e: np.where(np.arange(len(e))[:, None, None] == 3, np.nan, e),
+    ],
+    ids=["a knee less", "one view", "another space", "whole numbers", "not finite"],
+)
+def test_embeddings_that_do_not_fit_are_refused(told, spoil):
+    with pytest.raises(KoaError, match=r"do not fit|not finite"):
+        reworded(told[0], spoil(told[1]), TextEncoder(model_of()), OTHER)
+
+
+def test_embeddings_of_other_knees_and_answers_of_another_model_are_found_out(run):
+    told, embeddings = run.predictions, np.load(run.folder / "embeddings.npy")
+    encoder = TextEncoder(run.model)
+    assert len(Playground(told, embeddings, encoder).table) == len(told)
+    with pytest.raises(KoaError, match="own words"):
+        Playground(told, embeddings[::-1], encoder)
+    encoder.flip_pooling = False
+    with pytest.raises(KoaError, match="own words"):
+        Playground(told, embeddings, encoder)
+
+
+def test_editing_one_grade_changes_its_similarity_and_no_other(playground):
+    playground.edit(1, "A knee one is not sure about.")
+    before, after = playground.before, playground.table
+    assert abs(after["s1"] - before["s1"]).max() > 0.01
+    for grade in (0, 2, 3, 4):
+        np.testing.assert_array_equal(after[f"s{grade}"], before[f"s{grade}"])
+
+
+def test_every_step_can_be_taken_back_and_made_again(playground):
+    first = playground.original
+    second = playground.edit(1, "Unsure.")
+    third = playground.add_synonym(1, "Perhaps.")
+    assert third.prompts[1] == ("Unsure.", "Perhaps.")
+    tables = playground.table
+    assert playground.history == [first, second, third]
+    assert (playground.undo(), playground.undo()) == (second, first)
+    assert not playground.can_undo
+    pd.testing.assert_frame_equal(playground.table, playground.before)
+    assert (playground.redo(), playground.redo()) == (second, third)
+    assert not playground.can_redo
+    pd.testing.assert_frame_equal(playground.table, tables)
+
+
+def test_a_new_edit_after_a_step_back_takes_the_place_of_what_was_undone(playground):
+    playground.edit(1, "Unsure.")
+    playground.undo()
+    other = playground.edit(2, ["Sure.", "Certain."])
+    assert not playground.can_redo
+    assert playground.history == [playground.original, other]
+
+
+def test_a_reset_brings_the_first_words_back_and_can_be_undone(playground):
+    edited = playground.edit(4, "Bone on bone.")
+    assert playground.reset() == playground.original
+    pd.testing.assert_frame_equal(playground.table, playground.before)
+    assert playground.undo() == edited
+
+
+def test_an_edited_set_says_which_grades_were_reworded(playground):
+    playground.edit(1, "Unsure.")
+    edited = playground.edit(3, "Narrow.")
+    assert edited.name == "paper*"
+    assert edited.source.endswith("KL1 and KL3 reworded")
+    playground.undo()
+    assert playground.edit(1, playground.original.prompts[1]) == playground.original
+
+
+def test_the_same_words_again_are_no_step(playground):
+    playground.edit(1, "Unsure.")
+    playground.edit(1, ("Unsure.",))
+    assert len(playground.history) == 2
+
+
+@pytest.mark.parametrize(
+    ("edit", "says"),
+    [
+        (lambda p: p.edit(1, "  "), "empty"),
+        (lambda p: p.edit(1, []), "empty"),
+        (lambda p: p.edit(1, None), "not text"),
+        (lambda p: p.edit(1, ["Unsure.", 3]), "not text"),
+        (lambda p: p.edit(1, "x" * 2001), "longer"),
+        (lambda p: p.edit(5, "A sixth grade."), "no grade"),
+        (lambda p: p.add_synonym(7, "An eighth grade."), "no grade"),
+        (lambda p: p.add_synonym(2, "Certain."), "already"),
+        (lambda p: p.redo(), "taken back"),
+    ],
+)
+def test_a_refused_edit_leaves_everything_as_it_was(playground, edit, says):
+    playground.edit(2, "Certain.")
+    history, table = playground.history, playground.table
+    with pytest.raises(KoaError, match=says):
+        edit(playground)
+    assert playground.history == history
+    assert playground.table is table
+    playground.undo()
+    with pytest.raises(KoaError, match="no step"):
+        playground.undo()
+
+
+def test_a_sentence_the_tower_fails_on_leaves_everything_as_it_was(playground, monkeypatch):
+    def fail(sentences):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(playground.encoder, "_read", fail)
+    with pytest.raises(RuntimeError):
+        playground.edit(1, "Unsure.")
+    assert playground.present == playground.original
+    assert not playground.can_undo
+
+
+def test_a_playground_may_start_from_other_words_than_the_models_own(told):
+    playground = Playground(*told, TextEncoder(model_of()), OTHER)
+    assert playground.original == OTHER
+    assert abs(playground.before["p1"] - told[0]["p1"]).max() > 0.01

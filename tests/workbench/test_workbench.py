@@ -1,0 +1,372 @@
+"""The workbench shows what its state says, survives bad input, and keeps what readers say."""
+
+import base64
+import io
+import json
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from koa_kit.error_analysis import metrics
+from koa_kit.error_analysis.decisions.decide import Decision, decided
+from koa_kit.errors import KoaError
+from koa_kit.prompts import prompt_set
+from koa_kit.workbench import Message, Workbench, WorkbenchState, drive, workbench
+from koa_kit.workbench.page import pages, svg
+from koa_kit.workbench.page.cards import thumbnail
+from koa_kit.workbench.page.knee_page import Viewing, later_grades, viewed
+from koa_kit.workbench.selection.filters import Filters
+from koa_kit.workbench.state import PAGE, Tables
+
+VIEW = "application/vnd.jupyter.widget-view+json"
+EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>"
+
+
+class MadeUpWords:
+    """A playground whose words move every KL0 answer to KL1 once KL1 is reworded; it needs no model."""
+
+    def __init__(self, predictions):
+        self.original = self.present = prompt_set("paper")
+        self.before = self.table = predictions
+        self.history, self._undone = [self.original], []
+
+    can_undo = property(lambda self: len(self.history) > 1)
+    can_redo = property(lambda self: bool(self._undone))
+
+    def _at(self, prompts):
+        self.present = prompts
+        moved = self.before.assign(pred=self.before["pred"].replace(0, 1))
+        self.table = self.before if prompts is self.original else moved
+        return prompts
+
+    def edit(self, grade, sentences):
+        prompts = self.present.with_grade(grade, *sentences)
+        self.history.append(prompts)
+        return self._at(prompts)
+
+    def undo(self):
+        self._undone.append(self.history.pop())
+        return self._at(self.history[-1])
+
+    def redo(self):
+        self.history.append(self._undone.pop())
+        return self._at(self.history[-1])
+
+    def reset(self):
+        self.history.append(self.original)
+        return self._at(self.original)
+
+
+def vectors(knees, seed=0):
+    raw = np.random.default_rng(seed).normal(size=(knees, 2, 8)).astype(np.float32)
+    return raw / np.linalg.norm(raw, axis=-1, keepdims=True)
+
+
+@pytest.fixture(autouse=True)
+def _strict(monkeypatch):
+    monkeypatch.setenv("KOA_STRICT", "1")
+
+
+@pytest.fixture
+def bench(predictions, images, tmp_path):
+    return Workbench(
+        predictions, images, embeddings=vectors(len(predictions)), playground=MadeUpWords(predictions),
+        log=tmp_path / "verdicts.jsonl",
+    )  # fmt: skip
+
+
+def picks(html):
+    return re.findall(r'data-pick="([^"]*)"', html)
+
+
+def test_every_control_does_something_and_nothing_fails(bench):
+    before = bench.state
+    assert drive(bench) > 60
+    assert bench.state == before
+    assert bench.failure is None
+    assert bench.log.read().empty
+
+
+def test_a_cell_fills_the_gallery_with_its_knees_the_closest_first(bench, predictions):
+    panel = bench.panels["Knees"]
+    panel.matrix.pick("2,1")
+    found = picks(panel.gallery.html)
+    knees = predictions.query("kl == 2 and pred == 1")
+    assert found == list(knees.loc[ea_margin(knees).sort_values(kind="stable").index, "knee_id"])[:PAGE]
+    assert found[0] in panel.knee.value
+    assert panel.matrix.chosen == "2,1"
+
+
+def ea_margin(knees):
+    from koa_kit.error_analysis.predictions import margin
+
+    return pd.Series(margin(knees), knees.index)
+
+
+def test_a_picked_knee_is_shown_large_with_its_other_knee_and_its_nearest(bench, predictions):
+    panel = bench.panels["Knees"]
+    knee = picks(panel.gallery.html)[2]
+    panel.gallery.pick(knee)
+    assert knee in panel.knee.value
+    assert panel.knee.value.count("<img") == 2
+    other = predictions.query("patient == @patient and knee_id != @knee", local_dict={
+        "patient": predictions.set_index("knee_id").loc[knee, "patient"], "knee": knee})["knee_id"].iloc[0]  # fmt: skip
+    beside = picks(panel.likes.html)
+    assert beside[0] == other
+    assert len(beside) == 6
+    panel.beside.value = "other"
+    assert f"knee {other}" in panel.knee.value
+    panel.likes.pick(other)
+    assert panel.knee.value.index(other) < panel.knee.value.index(knee)
+
+
+def test_every_number_follows_the_filter_and_tells_its_n(bench, predictions):
+    bench.filters.side.value = ("L",)
+    left = predictions[predictions["side"] == "L"]
+    assert bench.tables.counts(bench.state).sum() == len(left)
+    assert f"{len(left):,} of {len(predictions):,} knees" in bench.filters.scores.value
+    assert f"{100 * metrics(left)['accuracy']:.1f} %" in bench.filters.scores.value
+    assert "left knees" in bench.filters.scores.value
+
+
+def test_a_condition_on_a_column_becomes_a_chip_that_takes_it_away(bench, predictions):
+    bar = bench.filters
+    bar.column.value, bar.operator.value, bar.value.value = "patient", "is", predictions["patient"].iat[0]
+    bar.add.click()
+    assert bench.tables.mask(bench.state).sum() == 2
+    assert picks(bar.chips.html) == ["0"]
+    bar.chips.pick("0")
+    assert bench.tables.mask(bench.state).all()
+
+
+def test_a_filter_that_leaves_no_knee_says_what_to_do_in_every_tab(bench):
+    bench.show(filters=Filters(columns=(("knee_id", "is", "nobody"),)))
+    assert "take one away" in bench.panels["Knees"].gallery.html
+    for place in range(len(bench.titles)):
+        bench.tabs.selected_index = place
+        assert bench.failure is None
+    assert "0 of 120 knees" in bench.filters.scores.value
+
+
+def test_a_bias_for_kl1_moves_the_matrix_as_deciding_anew_does(bench, predictions):
+    bench.tabs.selected_index = bench.titles.index("Decisions")
+    panel = bench.panels["Decisions"]
+    panel.bias.value = 1.5
+    anew = decided(predictions, Decision(kl1_bias=1.5))
+    expected = np.zeros((5, 5), int)
+    np.add.at(expected, (anew["kl"], anew["pred"]), 1)
+    assert (bench.tables.counts(bench.state) == expected).all()
+    assert f"KL1 recall {metrics(anew)['kl1_recall']:.1%}" in panel.curve.value
+    assert (bench.tables.change(bench.state).sum(1) == 0).all()
+    panel.reset.click()
+    assert (bench.tables.change(bench.state) == 0).all()
+
+
+def test_what_a_browser_rounds_is_no_choice(bench):
+    panel = bench.panels["Decisions"]
+    bench.tabs.selected_index = bench.titles.index("Decisions")
+    panel.bias.value = 4e-16
+    panel.prior.value = round(panel.prior.value, 2) + 0.0
+    assert bench.state.decision == Decision()
+    margin = bench.filters.margin
+    margin.value = (margin.min + 0.3 * margin.step, margin.max - 0.3 * margin.step)
+    assert bench.state.filters == Filters()
+
+
+def test_other_words_show_the_knees_that_changed_and_can_be_undone(bench, predictions):
+    bench.tabs.selected_index = bench.titles.index("Words")
+    panel = bench.panels["Words"]
+    panel.texts[1].value = "Perhaps something.\nPerhaps not."
+    moved = int((predictions["pred"] == 0).sum())
+    assert f"{moved} of {len(predictions)} knees changed" in panel.told.value
+    assert bench.playground.present.prompts[1] == ("Perhaps something.", "Perhaps not.")
+    assert "1. KL1: Perhaps something. / Perhaps not." in panel.past.value
+    panel.undo.click()
+    assert "KL1" not in panel.past.value
+    assert panel.texts[1].value == prompt_set("paper").prompts[1][0]
+    assert f"0 of {len(predictions)} knees changed" in panel.told.value
+
+
+@pytest.mark.parametrize("text", ["", "   \n ", "x" * 10_000])
+def test_words_that_cannot_be_are_refused_in_the_page_and_change_nothing(bench, text):
+    bench.tabs.selected_index = bench.titles.index("Words")
+    before = bench.playground.present
+    bench.quietly(lambda: setattr(bench.panels["Words"].texts[3], "value", text))
+    assert isinstance(bench.failure, KoaError)
+    assert "koa-error" in bench.message.value
+    assert bench.playground.present is before
+
+
+def test_a_script_in_a_prompt_a_name_or_a_note_is_shown_as_text(predictions, images, tmp_path):
+    table = predictions.copy()
+    table.loc[:, "knee_id"] = [f"{EVIL}{row}" for row in range(len(table))]
+    bench = Workbench(
+        table, images, embeddings=vectors(len(table)), playground=MadeUpWords(table), log=tmp_path / "v.jsonl"
+    )
+    form = bench.panels["Knees"].verdict
+    form.reader.value, form.note.value = EVIL[:100], EVIL
+    form.agree.click()
+    bench.tabs.selected_index = bench.titles.index("Words")
+    bench.panels["Words"].texts[0].value = EVIL
+    seen = [bench.snapshot(), bench.filters.scores.value, form.told.value]
+    for place in range(len(bench.titles)):
+        bench.tabs.selected_index = place
+        panel = bench.panels[bench.titles[place]]
+        seen += [value for part in vars(panel).values() if isinstance(value := getattr(part, "value", None), str)]
+        seen += [part.html for part in vars(panel).values() if hasattr(part, "html")]
+    shown = [text for text in seen if text not in (EVIL, EVIL[:100])]  # the fields themselves hold what was typed
+    assert any("&lt;script&gt;" in text for text in shown)
+    assert not any("<script" in text or "<img src=x" in text for text in shown)
+
+
+def test_a_verdict_is_on_disk_when_the_click_returns_and_survives_another_workbench(bench, predictions, tmp_path):
+    form = bench.panels["Knees"].verdict
+    knee = bench.knee()
+    proposed = (int(knee["kl"]) + 1) % 5
+    form.reader.value, form.note.value = "Ann", "osteophyte, medial"
+    form.grades[proposed].click()
+    assert form.note.value == ""
+    assert f"Ann</b> disagrees: KL{proposed}" in form.told.value
+    again = Workbench(predictions, log=tmp_path / "verdicts.jsonl")
+    said = again.log.latest("Ann").iloc[0]
+    assert (said["knee_id"], said["grade"], said["note"]) == (knee["knee_id"], proposed, "osteophyte, medial")
+    again.tabs.selected_index = again.titles.index("Verdicts")
+    assert "1 verdict on 1 knee by 1 reader." in again.panels["Verdicts"].told.value
+    again.panels["Verdicts"].export.click()
+    assert len(pd.read_csv(tmp_path / "verdicts.csv", dtype={"patient": str})) == 1
+
+
+def test_a_verdict_of_another_tab_shows_up_here(bench, predictions, tmp_path):
+    other = Workbench(predictions, log=tmp_path / "verdicts.jsonl")
+    form = other.panels["Knees"].verdict
+    form.reader.value = "Bo"
+    form.bad.click()
+    bench.draw()
+    assert "Bo</b> bad image" in bench.panels["Knees"].verdict.told.value
+
+
+def test_without_images_model_or_log_the_page_works_and_says_so(predictions):
+    bench = Workbench(predictions)
+    assert "No X-rays at hand" in bench.snapshot()
+    assert "No X-ray at hand" in bench.panels["Knees"].knee.value
+    assert drive(bench) > 50
+    form = bench.panels["Knees"].verdict
+    form.reader.value = "Ann"
+    bench.quietly(form.agree.click)
+    assert "keeps no verdicts" in str(bench.failure)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda table: table.drop(columns=["p1", "pred"]), "lack p1, pred"),
+        (lambda table: table.assign(kl=table["kl"] + 1), "another label set"),
+        (lambda table: table.iloc[:0], "no knee"),
+    ],
+)
+def test_a_table_that_is_none_becomes_a_message_in_the_page(predictions, monkeypatch, spoil, words):
+    monkeypatch.delenv("KOA_STRICT")
+    shown = workbench(spoil(predictions))
+    assert isinstance(shown, Message)
+    assert words in shown._repr_html_()
+    monkeypatch.setenv("KOA_STRICT", "1")
+    with pytest.raises(KoaError, match=words):
+        workbench(spoil(predictions))
+
+
+def test_a_control_that_fails_leaves_the_state_as_it_was(bench):
+    before = bench.state
+    bench.quietly(lambda: bench.panels["Knees"].matrix.pick("9,9"))
+    assert bench.state == before
+    assert "no cell" in bench.message.value
+    bench.panels["Knees"].matrix.pick("0,0")
+    assert bench.message.value == ""
+
+
+def test_a_narrow_window_turns_grey_into_black_and_white_and_the_full_one_changes_nothing():
+    grey = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    assert (viewed(grey, Viewing()) == grey).all()
+    assert (viewed(grey, Viewing(inverted=True)) == 255 - grey).all()
+    narrow = viewed(grey, Viewing(level=100, window=2)).ravel()
+    assert (narrow[:99] == 0).all()
+    assert (narrow[102:] == 255).all()
+
+
+def test_later_grades_come_from_visits_or_from_a_phantoms_own_columns(predictions):
+    knee = predictions.iloc[0]
+    visits = pd.DataFrame(
+        {"patient": [knee["patient"]] * 3, "side": [knee["side"]] * 3, "months": [24, 0, 12], "kl": [3, 1, 2]}
+    )
+    assert later_grades(predictions, visits) == {knee["knee_id"]: [(12, 2), (24, 3)]}
+    own = pd.DataFrame({"knee_id": [knee["knee_id"], "nobody"], "kl_24": [2, 0], "kl_12": [1, 0]})
+    assert later_grades(predictions, own) == {knee["knee_id"]: [(12, 1), (24, 2)]}
+    with pytest.raises(KoaError, match="no later grades"):
+        later_grades(predictions, pd.DataFrame({"patient": []}))
+
+
+def test_the_change_of_a_matrix_is_against_the_other_run(predictions):
+    worse = predictions.assign(pred=0)
+    tables = Tables(predictions, worse)
+    state = WorkbenchState(matrix="change")
+    change = tables.change(state)
+    assert change.sum() == 0
+    assert (change[1:, 0] <= 0).all()
+    assert "−" in pages.matrix_html(tables.counts(state), change, state)
+
+
+def test_a_plot_leaves_out_what_is_no_number_and_keeps_labels_inside():
+    gap, none = float("nan"), svg.Line([0.5], [float("nan")], "#000", dots=True)
+    drawn = svg.plot([svg.Line([0, 0.5, 1], [0.2, gap, 0.9], "#000", "end"), none], title="<b>", x="x", y="y")
+    assert "nan" not in drawn
+    assert "&lt;b&gt;" in drawn
+    assert re.search(r'text-anchor="end" y="[\d.]+" fill="#000">end', drawn)
+
+
+def test_a_thumbnail_is_a_small_grey_png_that_spans_black_to_white():
+    ramp = np.tile(np.linspace(0, 255, 224).astype(np.uint8), (224, 1))
+    uri = thumbnail(ramp)
+    picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1]))))
+    assert picture.shape == (112, 112)
+    assert picture.dtype == np.uint8
+    assert (picture.min(), picture.max()) == (0, 255)
+    assert len(np.unique(picture)) <= 32
+    assert abs(picture.astype(float) - ramp[::2, ::2]).max() <= 12
+
+
+def test_bars_mark_both_grades_follow_the_similarities_and_carry_the_mirror_image(bench, predictions):
+    panel = bench.panels["Knees"]
+    panel.matrix.pick("1,0")
+    knees = predictions.set_index("knee_id")
+    cards = panel.gallery.html.split('<figure class="koa-card"')[1:]
+    assert cards
+    for name, card in zip(picks(panel.gallery.html), cards, strict=True):
+        knee = knees.loc[name]
+        assert re.findall(r'koa-bar koa-pred" title="[^"]*">(\d)', card) == [str(knee["pred"])]
+        assert re.findall(r'koa-bar koa-true" title="[^"]*">(\d)', card) == [str(knee["kl"])]
+        widths = [int(width) for width in re.findall(r'<i style="width:(\d+)%', card)]
+        assert widths[np.argmax([knee[f"s{grade}"] for grade in range(5)])] == max(widths)
+        assert f"similarity {knee['s3']:.2f}, p {knee['p3']:.1%}\nflipped: similarity {knee['s3_flip']:.2f}" in card
+        assert card.count("koa-wins") == (knee["pred_flip"] != knee["pred"])
+
+
+def test_prompts_are_told_on_pointing_and_must_be_five(bench, predictions):
+    assert 'title="KL1: This is a Doubtful case' in bench.panels["Knees"].gallery.html
+    with pytest.raises(KoaError):
+        Workbench(predictions, prompts=["one", "two"])
+
+
+def test_a_page_without_a_kernel_gets_a_small_html_snapshot(make_predictions):
+    knees = make_predictions(413)
+    noise = np.random.default_rng(0).integers(0, 256, (len(knees), 224, 224), dtype=np.uint8)
+    bench = Workbench(knees, noise, prompts="paper")
+    bundle = bench._repr_mimebundle_()
+    assert bundle.keys() == {"text/plain", "text/html", VIEW}
+    assert bundle[VIEW]["model_id"] == bench.widget.model_id
+    assert bundle["text/html"].count("<img") == PAGE + 2
+    assert bundle["text/html"].count("<td") == 25
+    assert not re.search(r"(src|href)\s*=\s*[\"']?https?:|<script", bundle["text/html"])
+    assert bundle["text/plain"].startswith("Workbench(All")
+    assert len(json.dumps(bundle)) < 500_000  # noise is what a PNG compresses worst
