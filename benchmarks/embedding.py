@@ -13,9 +13,9 @@ from benchmarks.parts import BareTower, OurStep, fine_tuned, machine, seconds_of
 from koa_kit.cohort import Cohort
 from koa_kit.engine.processes import choose_device
 from koa_kit.errors import KoaError
-from koa_kit.model import make_model
-from koa_kit.training.embedding_cache import Progress, embed_cohort
+from koa_kit.model import build_model
 from koa_kit.training.step import compute_dtype
+from koa_kit.training.views import Progress, embed_cohort
 
 BURSTS = 10
 """Times the bare forward pass is measured while a cohort is embedded."""
@@ -54,7 +54,12 @@ def bench_embedding(
         ``seconds`` and ``images_per_second`` of the embedding without the bare passes, ``bare`` (see `spread`) and
         ``ours_to_limit``, the ratio of images/s.
     """
-    model = make_model(towers, image_size=image_size, locked=("image", "text"), device=choose_device(device))
+    model = build_model(
+        towers=towers,
+        image_size=image_size or 0,
+        locked=("image", "text"),
+        device=choose_device(device),
+    )
     device = model.logit_scale.device
     model.compute_dtype = compute_dtype(precision, device)
     model.eval()
@@ -86,7 +91,7 @@ def bench_embedding(
     return {
         "what": "embedding",
         "towers": towers,
-        "image_size": model.towers.image_size,
+        "image_size": model.spec.image_size,
         "batch": batch,
         "knees": len(cohort),
         "cohort": cohort.name,

@@ -15,13 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.memory import largest_batch
 from koa_kit.cohort import Cohort
-from koa_kit.engine.throughput import largest_batch
 from koa_kit.model import ClipKoa
-from koa_kit.training.batches import Batch, KneeOrder
-from koa_kit.training.config import TrainConfig
+from koa_kit.training.batches import Batch, EpochSampler
+from koa_kit.training.config import TrainConfig, untrained
 from koa_kit.training.step import TrainingStep, compute_dtype
-from koa_kit.training.untrained import untrained_model
 from koa_kit.training.views import ImageViews
 from koa_kit.versions import versions
 
@@ -85,8 +84,8 @@ def fine_tuned(towers: str, image_size: int | None, device: str, choices: dict) 
     # the towers' small rate keeps a tower that is trained on noise for long from running away
     base = {"towers": towers, "method": "symmetry_consistency", "regime": "finetune", "tower_rate": 0.02}
     config = TrainConfig(**base | choices)
-    model = untrained_model(config, image_size=image_size, device=device)
-    return model, config.with_changes(image_size=model.towers.image_size)
+    model = untrained(config, image_size=image_size or 0, device=device)
+    return model, config.with_changes(image_size=model.spec.image_size)
 
 
 class BareTower:
@@ -106,7 +105,7 @@ class BareTower:
         self.tower, self.device, self.dtype = model.image_tower, model.logit_scale.device, model.compute_dtype
         layout = torch.channels_last if model.towers.channels_last else torch.contiguous_format
         random = torch.Generator().manual_seed(0)
-        pixels = torch.randn(images, 3, *model.towers.image_shape, generator=random)
+        pixels = torch.randn(images, 3, *model.spec.image_shape, generator=random)
         self.pixels = pixels.to(self.device).contiguous(memory_format=layout)
         self.gradient: Tensor | None = None
 
@@ -141,9 +140,9 @@ class OurStep:
     """
 
     def __init__(self, model: ClipKoa, cohort: Cohort, config: TrainConfig, steps: int):
-        self.views = ImageViews(model, cohort, canonical_side=config.method == "canonical_side")
+        self.views = ImageViews(model, cohort)
         kl = torch.from_numpy(cohort.table["kl"].to_numpy(dtype=np.int64, copy=True))
-        self.order = KneeOrder(len(cohort), config, torch.Generator().manual_seed(config.seed))
+        self.order = EpochSampler(len(cohort), config, torch.Generator().manual_seed(config.seed))
         self.step = TrainingStep(model.train(), self.views, kl, config, steps=steps)
         self.batches = self._batches()
 

@@ -12,13 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.memory import peak_memory_mb
 from benchmarks.parts import BATCH_ON_CPU, at_least, machine
 from koa_kit.cohort import Cohort
 from koa_kit.data import load_cohort
 from koa_kit.engine.processes import choose_device
-from koa_kit.engine.throughput import peak_memory_mb
-from koa_kit.training.config import TrainConfig
-from koa_kit.training.embedding_cache import resize_radiographs
+from koa_kit.training.config import TrainConfig, untrained
 from koa_kit.training.loop import fit
 
 VAL_KNEES = 256
@@ -27,7 +26,8 @@ START_UPS = {
     "python": "pass",
     "import koa_kit": "import koa_kit",
     "import torch": "import torch",
-    "make model": "from koa_kit.model import make_model; make_model({towers!r}, image_size={image_size!r})",
+    "make model": "from koa_kit.model import build_model; "
+    "build_model(towers={towers!r}, image_size={image_size!r} or 0)",
 }
 
 
@@ -93,7 +93,7 @@ def _memory(config: TrainConfig, *, dataset, data_dir, knees, steps: int, device
 def memory_of_fit(cohort: Cohort, config: TrainConfig, *, steps: int, device: str | None = None) -> dict[str, float]:
     """Peak memory of this process so far in MB, after `fit` over so many steps with all train knees in memory."""
     train = cohort.split("train")
-    resident = resize_radiographs(train.images, config.image_size, crop=config.crop, device=choose_device(device))
+    resident = untrained(config).resampled(train.images).to(choose_device(device))
     used = at_least(train, steps * config.batch_size).take(np.arange(steps * config.batch_size))
     val = cohort.split("val")
     part = _joined(used, val.take(np.arange(min(VAL_KNEES, len(val)))))

@@ -11,9 +11,9 @@ import pandas as pd
 from koa_kit.cohort import Cohort
 from koa_kit.data import load_cohort
 from koa_kit.errors import KoaError
-from koa_kit.model import make_model
+from koa_kit.model import build_model
 from koa_kit.phantom import phantom_cohort
-from koa_kit.training.embedding_cache import Progress, embed_cohort
+from koa_kit.training.views import Progress, embed_cohort
 
 LEVELS = 256
 FREQUENCIES = (3, 90)
@@ -176,7 +176,7 @@ def compare_with_real(
     made_up = phantom_cohort(len(chosen), size=real.images.shape[1], seed=seed, shares=tuple(shares))
     patients = [cohort.table["patient"].to_numpy(str) for cohort in (real, made_up)]
     table = realism(looks(real.images, patients[0]), looks(made_up.images, patients[1]), seed=seed)
-    model = make_model(towers, image_size=None if towers == "koa-tiny" else 128, locked=("image", "text"))
+    model = build_model(towers=towers, image_size=0 if towers == "koa-tiny" else 128, locked=("image", "text"))
     return table, telltale_auc(*(_features(model, cohort, progress) for cohort in (real, made_up)), *patients)
 
 

@@ -24,11 +24,11 @@ from benchmarks.parts import (
 )
 from benchmarks.tutorial_baseline import UsualStep
 from koa_kit.cohort import Cohort
+from koa_kit.engine.hooks import naming_a_smaller_batch
 from koa_kit.engine.processes import choose_device
 from koa_kit.engine.throughput import peak_flops
 from koa_kit.model import make_towers
-from koa_kit.training.embedding_cache import Progress
-from koa_kit.training.step import flops_per_image, naming_a_smaller_batch
+from koa_kit.training.views import Progress
 
 FILES = 256
 """Knees the usual recipe reads from files; more would only take longer to write."""
@@ -91,10 +91,10 @@ def bench_step(
     model, config = fine_tuned(towers, image_size, device, choices)
     batch = batch or choose_batch(model, cohort, config)
     config = config.with_changes(batch_size=batch)
-    with naming_a_smaller_batch(config), tempfile.TemporaryDirectory() as folder:
+    with naming_a_smaller_batch(batch, config.image_size), tempfile.TemporaryDirectory() as folder:
         images = batch * (2 if config.sees_flip else 1)
-        flops = flops_per_image(model) * images
         ours = OurStep(model, at_least(cohort, batch), config, warmup + steps)
+        flops = ours.step.speed.flops * images
         bare = BareTower(model, images)
         contenders: dict[str, Callable] = {"ours": ours, "limit": bare.train}
         workers = (min(8, cores()) if torch.device(device).type == "cuda" else 0) if workers is None else workers

@@ -121,8 +121,7 @@ def grade_loss(
 ) -> Tensor:
     """What one view must answer for, one of `LOSSES`, a scalar.
 
-    "corn" is cross-entropy of logits that a model with the link "continuation" gives: a product of steps, whose
-    logarithm is the sum over steps that CORN minimises (Shi, Cao and Raschka 2023, arXiv 2111.08851).
+    "corn" is cross-entropy of `continuation_logits`, which a model with output "corn" gives.
 
     Parameters
     ----------
@@ -228,6 +227,24 @@ def clip_koa_loss(
     mirrored = grade_loss(logits_flip, kl, **options)
     distance = consistency_loss(logits, logits_flip, form)
     return LossParts(prompt + symmetry * mirrored + consistency * distance, prompt, mirrored, distance)
+
+
+def continuation_logits(similarities: Tensor) -> Tensor:
+    """Log-probabilities ``(N, K)`` of grades climbed step by step, so that their softmax is the probabilities.
+
+    ``P(y > k | y >= k) = sigmoid(s[k + 1] - s[k])``: a knee at grade k goes on to the next if that one's description
+    is nearer. Cross-entropy of these is the sum over a knee's steps that CORN minimises (Shi, Cao and Raschka 2023,
+    arXiv 2111.08851, equation 4), up to a factor per batch; P(y > k) can only fall with k, which a softmax leaves open.
+
+    Parameters
+    ----------
+    similarities
+        ``(N, K)`` scaled similarities, grades in ascending order.
+    """
+    steps = similarities[:, 1:] - similarities[:, :-1]
+    climbed = functional.pad(functional.logsigmoid(steps).cumsum(1), (1, 0))
+    stayed = functional.pad(functional.logsigmoid(-steps), (0, 1))
+    return torch.add(climbed, stayed)
 
 
 def check_finite(logits: Tensor, where: str) -> None:

@@ -21,8 +21,7 @@ from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES
 from koa_kit.losses import check_finite
 from koa_kit.model import ClipKoa
-from koa_kit.model.crops import crop_rows
-from koa_kit.training.embedding_cache import resize_radiographs
+from koa_kit.model.spec import crop_rows
 
 METHODS = {
     "gradcam": "the last feature map of a convolutional tower, weighted by its gradient (Selvaraju 2017, 1610.02391)",
@@ -48,6 +47,7 @@ def explain(
     towards: int,
     rather_than: int | None = None,
     method: str = "gradcam",
+    side: str = "R",
     mirror: bool = False,
 ) -> Attribution:
     """Where in a radiograph the logit of one grade gets its lead over that of another.
@@ -68,8 +68,10 @@ def explain(
         though padding lets those of koa-tiny see half a cell further up and left; where logits are similarities it
         adds up to about 0, for cells are compared with each other. Integrated gradients are fine, grainy, and add up.
         Occlusion needs no gradient and some hundred passes.
+    side
+        "R" or "L": a model with a canonical side is shown a left knee mirrored; the map is turned back.
     mirror
-        Explain the mirror image and turn the map back: for a left knee and a model trained with canonical sides.
+        Explain the answer to the mirror image, and turn the map back.
 
     Raises
     ------
@@ -84,6 +86,7 @@ def explain(
     """
     image = np.asarray(image)
     _check(image, towards, rather_than, method)
+    mirror = mirror != (model.spec.canonical_side and side == "L")
     rows = rows_seen(model, image.shape)
     with as_in_evaluation(model):
         seen = as_seen(model, image, mirror)
@@ -140,38 +143,31 @@ def as_in_evaluation(model: ClipKoa) -> Iterator[None]:
 
 def rows_seen(model: ClipKoa, shape: tuple[int, int]) -> slice:
     """Rows of a radiograph that the model sees; all of one that has the tower's own shape."""
-    return slice(None) if tuple(shape) == model.towers.image_shape else crop_rows(shape[0], model.towers.crop)
+    return slice(None) if tuple(shape) == model.spec.image_shape else crop_rows(shape[0], model.spec.crop)
 
 
 def as_seen(model: ClipKoa, image: np.ndarray, mirror: bool) -> Tensor:
     """The film as the tower gets it, float ``(1, h, w)`` of 0 to 255, with the rounding that predictions have."""
-    towers = model.towers
-    own, image = image.shape == towers.image_shape, np.array(image)[None]
-    pixels = torch.from_numpy(image) if own else resize_radiographs(image, towers.image_size, crop=towers.crop)
+    pixels = model.resampled(image[None])
     # mirrored last, for so do predictions: the rounding differs
-    return (pixels.flip(-1) if mirror else pixels).to(model.logit_scale.device).float()
+    return (pixels.flip(-1) if mirror else pixels).to(model.device).float()
 
 
 def _lead(model: ClipKoa, towards: int, rather_than: int | None, films: Tensor) -> Tensor:
     """Logit of one grade less that of the other ``(n,)``, of films ``(n, h, w)``; gradients reach the pixels."""
-    locked = model.locked
-    try:
-        # a locked tower lets no gradient through
-        model.locked = locked - {"image"}
-        features = model.image_features(torch.cat([films, films.flip(-1)]) if model.flip_pooling else films)
-    finally:
-        model.locked = locked
-    if model.towers.compressed and "image" in locked:
+    pooled = model.spec.flip_pooling
+    features = model.image_features(torch.cat([films, films.flip(-1)]) if pooled else films, through_locked=True)
+    if model.towers.compressed and "image" in model.locked:
         # their square root is taken, which has an infinite slope at 0
         features = features.clamp(min=1e-12)
-    logits = model.from_features(*features.chunk(2))[0] if model.flip_pooling else model.similarities(features)[0]
+    logits = model.logits(*features.chunk(2) if pooled else (features,))[0]
     return logits[:, towards].float() - (0 if rather_than is None else logits[:, rather_than].float())
 
 
 def _gradcam(model: ClipKoa, score: Callable[[Tensor], Tensor], seen: Tensor) -> tuple[Tensor, dict]:
     """Signed map of the cells of the last feature map; of both views, the mirrored one turned back."""
     views = _captum().LayerGradCam(score, _last_map(model, seen)).attribute(seen.requires_grad_()).detach()[:, 0]
-    return views[0] + views[1].flip(-1) if model.flip_pooling else views[0], {}
+    return views[0] + views[1].flip(-1) if model.spec.flip_pooling else views[0], {}
 
 
 def _integrated(model: ClipKoa, score: Callable[[Tensor], Tensor], seen: Tensor) -> tuple[Tensor, dict]:

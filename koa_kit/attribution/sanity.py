@@ -17,8 +17,7 @@ from koa_kit.cohort import Cohort
 from koa_kit.errors import KoaError
 from koa_kit.model import ClipKoa
 from koa_kit.phantom import phantom_masks
-from koa_kit.training.embedding_cache import Progress
-from koa_kit.training.prediction import grade_images
+from koa_kit.training.views import Progress
 
 RULES = ("runner-up",)
 """Ways to choose the two grades of each knee: the predicted one rather than the next."""
@@ -31,7 +30,6 @@ def score_on_phantoms(
     *,
     method: str = "gradcam",
     pair: str | tuple[int, int | None] = "runner-up",
-    canonical_side: bool = False,
     most: int = 40,
     tolerance: float = 0,
     seed: int = 0,
@@ -51,8 +49,6 @@ def score_on_phantoms(
         One of `METHODS`.
     pair
         "runner-up": each knee's predicted grade rather than its next; or two fixed grades for all knees.
-    canonical_side
-        Mirror every left knee first, for a model that was trained so.
     most
         Knees explained, drawn at random where there are more.
     tolerance
@@ -84,9 +80,9 @@ def score_on_phantoms(
     for row, (image, side) in enumerate(zip(knees.images, knees.table["side"], strict=True)):
         grades = pair
         if isinstance(pair, str):
-            grades = np.argsort(-grade_images(model, image[None], [side], canonical_side=canonical_side)[0])[:2]
-        options = {"method": method, "mirror": canonical_side and side == "L"}
-        heats[row] = explain(model, image, towards=grades[0], rather_than=grades[1], **options).heat
+            grades = np.argsort(-model.predict(image[None], [side])[1][0])[:2]
+        asked = {"towards": grades[0], "rather_than": grades[1], "method": method, "side": side}
+        heats[row] = explain(model, image, **asked).heat
         if progress:
             progress(row + 1, len(knees))
     height, width = heats.shape[1:]

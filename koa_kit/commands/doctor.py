@@ -101,7 +101,7 @@ def check_torch() -> Iterator[Check]:
 
 def published_weights() -> dict[str, tuple[str, str]]:
     """Package to the file of its weights inside site-packages, and the sha256 the tower registry expects of it."""
-    from koa_kit.model.weights import LITE, MINILM
+    from koa_kit.engine.weights import LITE, MINILM
 
     return {
         package: (f"{package.replace('-', '_')}/{file}", sha256) for package, file, sha256 in (*LITE.values(), MINILM)

@@ -43,7 +43,7 @@ def train(
         raise typer.Exit(_launch(processes, device))
     from koa_kit.data import load_cohort, load_manifest
     from koa_kit.training import TrainConfig, fit
-    from koa_kit.training.state import read_identity
+    from koa_kit.training.run import read_identity
 
     folder = runs / name
     begun = resume and (folder / "config.yaml").is_file()
@@ -105,7 +105,7 @@ def evaluate(
 
 def _launch(processes: int, device: str | None) -> int:
     """Start this very command in several processes, with every question of the launcher answered."""
-    from koa_kit.training import choose_device
+    from koa_kit.engine.processes import choose_device
 
     if choose_device(device) != "cpu":
         import torch

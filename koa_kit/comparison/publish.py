@@ -51,7 +51,7 @@ def publish(cells: list[Cell], table: pd.DataFrame, folder: str | Path, target: 
     for cell in finished:
         run = load_run(Path(folder) / cell.name, device="cpu")
         val = set_aside(cohort, cell.config.development).split("val")
-        steady = augmentation_stability(run.model, val, canonical_side=cell.config.method == "canonical_side")
+        steady = augmentation_stability(run.model, val)
         rows.append(cell_row(cell, facts.loc[cell.name].to_dict() | {"cell": cell.name}) | steady)
         tables = [run.predictions]
         if cell.config.development:

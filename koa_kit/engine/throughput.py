@@ -1,19 +1,15 @@
-"""How fast is a step, and how fast could it be? Operations, peaks of hardware, images a second, memory, batch size."""
+"""Images per second of training, operations of a step, and the peak of the hardware."""
 
 from __future__ import annotations
 
-import gc
-import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from pathlib import Path
 
 import torch
+from torch import Tensor, nn
 from torch.utils import flop_counter
-
-from koa_kit.errors import KoaError
 
 DATA_SHEET_PEAKS = {
     # fragments of torch.cuda.get_device_name, the longer names first: dense 1e12 FLOP/s of NVIDIA's data sheets
@@ -27,9 +23,6 @@ DATA_SHEET_PEAKS = {
     "RTX 4090": {"bfloat16": 165.2, "float16": 165.2, "tf32": 82.6, "float32": 82.6},
     "T4": {"float16": 65.0, "float32": 8.1},
 }
-
-SMALLEST_GAIN = 0.03
-"""A batch twice as large has to give so much more images a second to be worth its memory."""
 
 
 def count_flops(function: Callable, *args) -> int:
@@ -56,6 +49,16 @@ def count_flops(function: Callable, *args) -> int:
     with flop_counter.FlopCounterMode(display=False, custom_mapping=_formulas()) as counter:
         function(*args)
     return counter.get_total_flops()
+
+
+def flops_per_input(model: nn.Module, call: Callable[[Tensor], Tensor], value: Tensor) -> int:
+    """Operations of one pass of `value` through `call` and back, in evaluation mode: no statistic changes."""
+    training = model.training
+    model.eval()
+    counted = count_flops(lambda: call(value).sum().backward())
+    model.zero_grad(set_to_none=True)
+    model.train(training)
+    return counted
 
 
 def _formulas() -> dict:
@@ -205,68 +208,3 @@ class StepClock:
 
     def _between(self, begin, end) -> float:
         return begin.elapsed_time(end) / 1000 if self.device.type == "cuda" else end - begin
-
-
-def peak_memory_mb() -> dict[str, float]:
-    """Largest memory in use so far, in MB (1e6 bytes): "process" of this process, "gpu" of tensors where one is used.
-
-    On Linux the high-water mark of the address space: ``ru_maxrss`` would hand a child its parent's. nan on Windows.
-    """
-    peaks = {"process": _peak_of_process() / 1e6}
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
-        peaks["gpu"] = torch.cuda.max_memory_allocated() / 1e6
-    return peaks
-
-
-def _peak_of_process() -> float:
-    status = Path("/proc/self/status")
-    if status.is_file():
-        for line in status.read_text(encoding="ascii", errors="replace").splitlines():
-            if line.startswith("VmHWM:"):
-                return float(line.split()[1]) * 1024
-    try:
-        import resource
-    except ImportError:
-        return float("nan")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return float(peak if sys.platform == "darwin" else peak * 1024)
-
-
-def largest_batch(
-    step_seconds_at: Callable[[int], float], candidates: Iterable[int] = tuple(2**power for power in range(3, 13))
-) -> int:
-    """Batch size beyond which a larger one no longer gives 3 % more images a second, or does not fit into memory.
-
-    Parameters
-    ----------
-    step_seconds_at
-        Seconds of one step with so many knees; may raise `torch.OutOfMemoryError`.
-    candidates
-        Batch sizes from small to large, usually each twice the one before.
-
-    Raises
-    ------
-    KoaError
-        If not even the smallest fits.
-    """
-    best, rate = None, 0.0
-    for size in candidates:
-        seconds = _seconds_or_none(step_seconds_at, size)
-        if seconds is None or size / seconds < rate * (1 + SMALLEST_GAIN):
-            break
-        best, rate = size, size / seconds
-    if best is None:
-        raise KoaError("Out of memory with the smallest batch.", remedy="Choose a smaller image size or other towers.")
-    return best
-
-
-def _seconds_or_none(step_seconds_at: Callable[[int], float], size: int) -> float | None:
-    try:
-        return step_seconds_at(size)
-    except torch.OutOfMemoryError:
-        pass
-    # after the block: the error held the frames, and with them the tensors of the step that did not fit
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    return None

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from koa_kit.errors import KoaError
-from koa_kit.grades import GRADES
+from koa_kit.grades import GRADES, RULES, grade_by_rule
 
 IDENTITY = ("knee_id", "patient", "side", "split", "kl", "file", "inverted")
 VIEWS = ("", "_flip")
@@ -43,15 +43,18 @@ def read_predictions(path: str | os.PathLike) -> pd.DataFrame:
     return check_predictions(predictions, where=path)
 
 
-def predictions_table(table: pd.DataFrame, logits: np.ndarray) -> pd.DataFrame:
-    """Predictions table from a cohort's table and logits ``(N, 2, 5)`` of each knee and its mirror image."""
+def predictions_table(table: pd.DataFrame, logits: np.ndarray, rule: str = RULES[0]) -> pd.DataFrame:
+    """Predictions table from a cohort's table and logits ``(N, 2, 5)`` of each knee and its mirror image.
+
+    ``pred`` is the grade by `rule`, one of `koa_kit.grades.RULES`.
+    """
     shifted = np.exp(logits - logits.max(-1, keepdims=True))
     probabilities = shifted / shifted.sum(-1, keepdims=True)
     columns = {name: table[name].to_numpy() for name in IDENTITY}
     for view, suffix in enumerate(VIEWS):
         for letter, values in (("s", logits), ("p", probabilities)):
             columns |= {f"{letter}{grade}{suffix}": values[:, view, grade] for grade in range(logits.shape[-1])}
-        columns[f"pred{suffix}"] = logits[:, view].argmax(-1)
+        columns[f"pred{suffix}"] = grade_by_rule((logits if rule == RULES[0] else probabilities)[:, view], rule)
     return pd.DataFrame(columns)
 
 

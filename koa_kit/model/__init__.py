@@ -1,16 +1,13 @@
-"""How do images meet words? Tower registry, `ClipKoa`, checkpoints."""
+"""How do images meet words? Towers, the model that joins them, what it is in one record, and its checkpoint."""
 
-from koa_kit.model.checkpoint import load_checkpoint, read_record, round_to_half, save_checkpoint
-from koa_kit.model.clip_koa import ClipKoa, make_model
-from koa_kit.model.towers import Towers, make_towers
+import lazy_loader as lazy
 
-__all__ = [
-    "ClipKoa",
-    "Towers",
-    "load_checkpoint",
-    "make_model",
-    "make_towers",
-    "read_record",
-    "round_to_half",
-    "save_checkpoint",
-]
+__getattr__, __dir__, __all__ = lazy.attach(
+    __name__,
+    submod_attrs={
+        "checkpoint": ["load_checkpoint", "read_record", "round_to_half", "save_checkpoint"],
+        "clip_koa": ["ClipKoa", "build_model"],
+        "spec": ["ModelSpec"],
+        "towers": ["Towers", "make_towers"],
+    },
+)

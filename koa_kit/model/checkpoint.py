@@ -11,13 +11,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from koa_kit.errors import KoaError
-from koa_kit.model.clip_koa import ClipKoa, make_model
+from koa_kit.model.clip_koa import ClipKoa, build_model
+from koa_kit.model.spec import ModelSpec
 from koa_kit.paths import replacing
-from koa_kit.prompts import PromptSet, from_texts, prompt_set
+from koa_kit.prompts import PromptSet, prompt_set
 from koa_kit.versions import versions
 
-FORMAT = 1
-_TOWER_PREFIX = {"image": "image_tower.", "text": "text_tower."}
+FORMAT = 2
+TOWER_PREFIX = {"image": "image_tower.", "text": "text_tower."}
 
 
 def save_checkpoint(model: ClipKoa, folder: str | Path, *, half: bool = False, **facts) -> Path:
@@ -39,28 +40,16 @@ def save_checkpoint(model: ClipKoa, folder: str | Path, *, half: bool = False, *
         More to remember in ``model.json``, for example ``seed`` and ``cohort_fingerprint``.
     """
     folder = Path(folder)
-    towers, left_out = model.towers, _left_out(model)
     state = {
         name: (value.half() if half and value.ndim > 1 else value).detach().cpu().contiguous()
         for name, value in _stored(model).items()
     }
     record = {
         "format": FORMAT,
-        "towers": towers.name,
-        "image_size": towers.image_size,
-        "crop": towers.crop,
-        "exposure": "own" if towers.own_exposure else "tower",
-        "weights": towers.weights,
-        "quick_gelu": towers.quick_gelu,
-        "embed_dim": model.embed_dim,
-        "locked": sorted(model.locked),
-        "flip_pooling": model.flip_pooling,
-        "head": model.head,
-        "link": model.link,
-        "prompts": model.prompts.to_dict(),
-        "prompts_fingerprint": model.prompts.fingerprint,
-        "label_names": list(model.prompts.label_names),
-        "not_stored": left_out,
+        "spec": model.spec.record(),
+        "weights": model.towers.weights,
+        "quick_gelu": model.towers.quick_gelu,
+        "not_stored": _not_stored(model),
         "versions": versions(),
         **facts,
     }
@@ -77,21 +66,27 @@ def round_to_half(model: ClipKoa) -> None:
     for value in _stored(model).values():
         if value.ndim > 1:
             value.copy_(value.half())
-    # the prompts were encoded with other weights
-    model.prompt_features = None
+    # prompts read with other weights are forgotten
+    model.lock(model.locked)
 
 
-def _left_out(model: ClipKoa) -> list[str]:
-    return [_TOWER_PREFIX[name] for name in sorted(model.locked & set(model.towers.weights))]
+def _not_stored(model: ClipKoa) -> list[str]:
+    return [TOWER_PREFIX[name] for name in sorted(model.locked & set(model.towers.weights))]
 
 
 def _stored(model: ClipKoa) -> dict[str, Tensor]:
-    left_out = tuple(_left_out(model))
+    left_out = tuple(_not_stored(model))
     return {name: value for name, value in model.state_dict().items() if not name.startswith(left_out)}
 
 
 def read_record(folder: str | Path) -> dict:
-    """Contents of ``model.json`` of a run folder."""
+    """Contents of ``model.json`` of a run folder, with ``spec`` as a `ModelSpec`.
+
+    Raises
+    ------
+    KoaError
+        If there is none, or it cannot be read.
+    """
     path = Path(folder) / "model.json"
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
@@ -99,13 +94,14 @@ def read_record(folder: str | Path) -> dict:
         raise KoaError("There is no checkpoint here.", where=folder, remedy="Train first: koa train --help.") from None
     except json.JSONDecodeError as error:
         raise KoaError(f"The checkpoint's record is not JSON: {error}", where=path, remedy="Train again.") from error
-    if record.get("format") != FORMAT:
+    if record.get("format") not in (1, FORMAT):
         raise KoaError(
-            f"The checkpoint has format {record.get('format')!r}; this kit reads {FORMAT}.",
+            f"The checkpoint has format {record.get('format')!r}; this kit reads {FORMAT} and 1.",
             where=path,
             remedy="Use the version of koa_kit that wrote it.",
         )
-    return record
+    spec = ModelSpec.read_format_1(record) if record["format"] == 1 else ModelSpec.read(record["spec"])
+    return record | {"spec": spec}
 
 
 def load_checkpoint(
@@ -130,28 +126,17 @@ def load_checkpoint(
     """
     folder = Path(folder)
     record = read_record(folder)
-    stored = from_texts(record["prompts"]["prompts"], **{k: record["prompts"][k] for k in ("name", "source", "note")})
-    _expect("towers", record["towers"], record["towers"] if towers is None else towers, folder)
-    expected = stored if prompts is None else prompt_set(prompts)
-    _expect("prompts", f"{stored.name} ({record['prompts_fingerprint']})", f"{expected.name} ({expected.fingerprint})",
-            folder, same=record["prompts_fingerprint"] == expected.fingerprint)  # fmt: skip
-    # what a checkpoint does not name is from before there was a choice
-    model = make_model(
-        record["towers"],
-        stored,
-        image_size=record["image_size"],
-        crop=record.get("crop", "whole"),
-        exposure=record.get("exposure", "tower"),
-        locked=record["locked"],
-        flip_pooling=record["flip_pooling"],
-        head=record.get("head", "prompts"),
-        link=record.get("link", "softmax"),
-        seed=record.get("seed", 0),
-    )
+    spec: ModelSpec = record["spec"]
+    _expect("towers", spec.towers, towers or spec.towers, folder)
+    asked = spec.prompts if prompts is None else prompt_set(prompts)
+    # the words count, not their name
+    own, other = (f"{words.name} ({words.fingerprint})" for words in (spec.prompts, asked))
+    _expect("prompts", own, own if asked.fingerprint == spec.prompts.fingerprint else other, folder)
+    model = build_model(spec)
     _expect("quick_gelu", record["quick_gelu"], model.towers.quick_gelu, folder)
-    needed = {name: record["weights"][name] for name, prefix in _TOWER_PREFIX.items() if prefix in record["not_stored"]}
-    for name, sha256 in needed.items():
-        _expect(f"pretrained {name} weights", sha256, model.towers.weights.get(name), folder)
+    for name, prefix in TOWER_PREFIX.items():
+        if prefix in record["not_stored"]:
+            _expect(f"pretrained {name} weights", record["weights"][name], model.towers.weights.get(name), folder)
     _load_state(model, folder / "model.safetensors", tuple(record["not_stored"]))
     return model.eval().to(device)
 
@@ -174,10 +159,10 @@ def _load_state(model: ClipKoa, path: Path, not_stored: tuple[str, ...]) -> None
     model.load_state_dict(state, strict=False)
 
 
-def _expect(what: str, found: object, expected: object, folder: Path, *, same: bool | None = None) -> None:
-    if not (found == expected if same is None else same):
+def _expect(what: str, has: object, expected: object, folder: Path) -> None:
+    if has != expected:
         raise KoaError(
-            f"The checkpoint is for other {what}: it has {found}, expected {expected}.",
+            f"The checkpoint is for other {what}: it has {has}, expected {expected}.",
             where=folder,
             remedy="Load it without naming them, or train again with the ones you want.",
         )

@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from typing import NamedTuple
 
+import numpy as np
 import torch
+from scipy.special import softmax
 from torch import Tensor, nn
 from torch.nn import functional
 
+from koa_kit.engine.memory import release_pages
 from koa_kit.errors import KoaError
-from koa_kit.model.answers import HEADS, LINKS, continuation_logits
-from koa_kit.model.crops import crop_rows
+from koa_kit.grades import GRADES, grade_by_rule
+from koa_kit.losses import check_finite, continuation_logits
+from koa_kit.model.spec import ModelSpec, crop_rows
 from koa_kit.model.towers import Towers, make_towers
-from koa_kit.prompts import PromptSet, prompt_set
+from koa_kit.prompts import PromptSet
 
 COMPONENTS = ("image", "text", "projections")
 TEMPERATURE, COLDEST = 0.07, 0.01
+
+
+class Answers(NamedTuple):
+    """What a model says of N knees; `[:, 0]` of each as it is shown, `[:, 1]` of its mirror image.
+
+    ``logits`` float32 ``(N, 2, 5)``; ``embeddings`` float32 ``(N, 2, D)``, unit vectors in the space of the prompts.
+    """
+
+    logits: np.ndarray
+    embeddings: np.ndarray
 
 
 class ClipKoa(nn.Module):
@@ -31,72 +47,37 @@ class ClipKoa(nn.Module):
     ----------
     towers
         From `make_towers`.
-    prompts
-        Prompt set or its name.
-    embed_dim
-        Length of the shared embedding; omitted: the text width for aligned towers, else 256 or the smaller width.
-    locked
-        Components that are not trained, of "image", "text", "projections". A locked text tower encodes its prompts
-        once in all.
-    flip_pooling
-        Answer with the mean of the logits of an image and its mirror image: flip-invariant by construction.
-    feature_dropout
-        Share of the image features left out at random in training, 0 to 1: what holds a probe of a thousand features
-        on a few thousand knees back from learning them by heart.
-    head, link
-        Of `HEADS` and `LINKS`: what gives a knee five numbers, and how they are read. With the head "linear" no text
-        is used, and image embeddings are the features themselves.
-    seed
-        Of the projections that start at random.
+    spec
+        What the model is; `build_model` makes both.
     """
 
-    def __init__(
-        self,
-        towers: Towers,
-        prompts: str | PromptSet = "paper",
-        *,
-        embed_dim: int | None = None,
-        locked: Iterable[str] = ("text",),
-        flip_pooling: bool = False,
-        feature_dropout: float = 0.0,
-        head: str = "prompts",
-        link: str = "softmax",
-        seed: int = 0,
-    ):
+    def __init__(self, towers: Towers, spec: ModelSpec):
         super().__init__()
-        for name, chosen, known in (("head", head, HEADS), ("link", link, LINKS)):
-            if chosen not in known:
-                raise KoaError(f"There is no {name} {chosen!r}.", remedy=f"Choose from {', '.join(known)}.")
-        self.head, self.link = head, link
-        self.feature_dropout = feature_dropout
-        self.towers, self.prompts, self.flip_pooling = towers, prompt_set(prompts), flip_pooling
-        self.image_tower, self.text_tower = towers.image, towers.text
-        self.embed_dim = embed_dim or (towers.text_width if towers.aligned else min(256, towers.text_width))
-        self.image_projection = nn.Linear(towers.image_width, self.embed_dim, bias=False)
-        self.text_projection = nn.Linear(towers.text_width, self.embed_dim, bias=False)
+        width = towers.text_width if towers.aligned else min(256, towers.text_width)
+        normalize = "per_image" if towers.per_image else spec.normalize
+        self.spec = replace(spec, image_size=towers.image_size, embed_dim=spec.embed_dim or width, normalize=normalize)
+        self.towers, self.image_tower, self.text_tower = towers, towers.image, towers.text
+        self.image_projection = nn.Linear(towers.image_width, self.spec.embed_dim, bias=False)
+        self.text_projection = nn.Linear(towers.text_width, self.spec.embed_dim, bias=False)
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / TEMPERATURE)))
-        self.grade_layer = nn.Linear(towers.image_width, len(self.prompts.prompts)) if head == "linear" else None
-        self._start_projections(seed)
+        self.grade_layer = nn.Linear(towers.image_width, len(GRADES)) if spec.head == "linear" else None
+        self._start_projections()
         self.register_buffer("pixel_mean", torch.tensor(towers.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(towers.std).view(1, 3, 1, 1), persistent=False)
         # of the training knees' features, so that the projection of a frozen tower starts from comparable units
         self.register_buffer("feature_mean", torch.zeros(towers.image_width))
         self.register_buffer("feature_std", torch.ones(towers.image_width))
-        grades = torch.tensor(self.prompts.grade_of_sentence)
-        averaging = functional.one_hot(grades, len(self.prompts.prompts)).T.float()
-        self.register_buffer("averaging", averaging / averaging.sum(1, keepdim=True), persistent=False)
-        self.register_buffer("tokens", towers.tokenize(self.prompts.sentences), persistent=False)
-        self.register_buffer("prompt_features", None, persistent=False)
+        self.register_buffer("tokens", towers.tokenize(spec.prompts.sentences), persistent=False)
         # the towers' autocast type, None for their own; projections and logits stay in float32
         self.compute_dtype: torch.dtype | None = None
-        self.locked: frozenset[str] = frozenset()
-        self.lock(locked)
+        self._read: Tensor | None = None
+        self.lock(spec.locked)
 
-    def _start_projections(self, seed: int) -> None:
+    def _start_projections(self) -> None:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.manual_seed(self.spec.seed)
             for projection in (self.image_projection, self.text_projection):
-                if self.towers.aligned and projection.in_features == self.embed_dim:
+                if self.towers.aligned and projection.in_features == self.spec.embed_dim:
                     nn.init.eye_(projection.weight)
                 else:
                     nn.init.normal_(projection.weight, std=projection.in_features**-0.5)
@@ -104,27 +85,36 @@ class ClipKoa(nn.Module):
                 nn.init.normal_(self.grade_layer.weight, std=self.grade_layer.in_features**-0.5)
                 nn.init.zeros_(self.grade_layer.bias)
 
-    def component(self, name: str) -> list[nn.Parameter]:
-        """Parameters of one component: "image", "text", or "projections" (both and the scale, or the linear head)."""
+    # What is trained
+
+    @property
+    def locked(self) -> frozenset[str]:
+        """Components that are not trained, of `COMPONENTS`."""
+        return self.spec.locked
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model lies."""
+        return self.logit_scale.device
+
+    def component(self, name: str) -> dict[str, nn.Parameter]:
+        """Parameters of "image", "text" or "projections" (both and the scale, or the linear head), by name."""
         if name == "projections":
             if self.grade_layer is not None:
-                return list(self.grade_layer.parameters())
-            return [*self.image_projection.parameters(), *self.text_projection.parameters(), self.logit_scale]
-        return list({"image": self.image_tower, "text": self.text_tower}[name].parameters())
+                return dict(self.grade_layer.named_parameters())
+            own = (self.image_projection.weight, self.text_projection.weight, self.logit_scale)
+            return dict(zip(("image_projection", "text_projection", "logit_scale"), own, strict=True))
+        return dict({"image": self.image_tower, "text": self.text_tower}[name].named_parameters())
 
     def lock(self, components: Iterable[str]) -> ClipKoa:
         """Stop training these components and train all others; returns the model."""
-        locked = frozenset(components)
-        if unknown := locked - set(COMPONENTS):
-            raise KoaError(f"There is no component {min(unknown)!r} to lock.", remedy=f"Choose from {COMPONENTS}.")
-        self.locked, self.prompt_features = locked, None
-        if self.grade_layer is not None:
-            # nothing flows through the words: what is not used is not trained
-            for parameter in self.parameters():
-                parameter.requires_grad_(False)
-        for name in COMPONENTS:
-            for parameter in self.component(name):
-                parameter.requires_grad_(name not in locked and not (name == "text" and self.grade_layer is not None))
+        self.spec, self._read = replace(self.spec, locked=frozenset(components)), None
+        # of a linear head nothing flows through the words: what is not used is not trained
+        unused = {"text"} if self.grade_layer is not None else set()
+        self.requires_grad_(False)
+        for name in set(COMPONENTS) - self.locked - unused:
+            for parameter in self.component(name).values():
+                parameter.requires_grad_(True)
         return self
 
     def train(self, mode: bool = True) -> ClipKoa:
@@ -142,21 +132,39 @@ class ClipKoa(nn.Module):
                 module.eval()
         return self
 
-    def image_features(self, images: Tensor) -> Tensor:
-        """Features ``(N, image_width)`` of the image tower for uint8 or 0-255 float ``(N, H, W)`` radiographs.
+    # From an image to its embedding
 
-        Images of the tower's own shape are taken as they are, all others as whole radiographs: cropped and resampled.
+    def resampled(self, images: np.ndarray, *, batch: int = 256) -> Tensor:
+        """uint8 ``(N, height, width)``: whole radiographs uint8 ``(N, H, W)`` as the image tower sees them.
+
+        Cropped, resampled bilinearly with antialiasing and rounded; images of the tower's own shape stay as they are.
         """
+        shape = self.spec.image_shape
         if images.ndim != 3:
             raise KoaError("Expected grey images (N, H, W).", where=f"shape {tuple(images.shape)}")
-        shape = self.towers.image_shape
-        whole = tuple(images.shape[-2:]) != shape
-        if whole:
-            images = images[:, crop_rows(images.shape[1], self.towers.crop)]
+        if tuple(images.shape[1:]) != shape:
+            images = images[:, crop_rows(images.shape[1], self.spec.crop)]
+        if tuple(images.shape[1:]) == shape:
+            # a copy: torch warns of arrays that cannot be written, as those of a mapped file
+            return torch.from_numpy(np.array(images))
+        small = torch.empty((len(images), *shape), dtype=torch.uint8)
+        for start in range(0, len(images), batch):
+            pixels = torch.from_numpy(np.array(images[start : start + batch])).float()[:, None]
+            resized = functional.interpolate(pixels, shape, mode="bilinear", antialias=True, align_corners=False)
+            small[start : start + batch] = resized[:, 0].round().clamp(0, 255).byte()
+        release_pages(images)
+        return small
+
+    def image_features(self, images: Tensor, *, through_locked: bool = False) -> Tensor:
+        """Features ``(N, image_width)`` of images ``(N, height, width)`` as the tower sees them, of 0 to 255.
+
+        Gradients pass a locked tower only with `through_locked`, which an explanation needs.
+        """
+        if tuple(images.shape[1:]) != self.spec.image_shape:
+            expected = " x ".join(map(str, self.spec.image_shape))
+            raise KoaError(f"Expected images (N, H, W) of {expected} pixels.", where=f"shape {tuple(images.shape)}")
         pixels = images[:, None].to(self.pixel_mean.dtype) / 255
-        if whole:
-            pixels = functional.interpolate(pixels, shape, mode="bilinear", antialias=True, align_corners=False)
-        if self.towers.own_exposure:
+        if self.spec.normalize == "per_image":
             # a spread of 0.02 is a film that shows nothing; dividing by less would only show its noise
             spread, mean = torch.std_mean(pixels, (2, 3), keepdim=True)
             pixels = ((pixels - mean) / (spread + 0.02)).expand(-1, 3, -1, -1)
@@ -164,81 +172,26 @@ class ClipKoa(nn.Module):
             pixels = (pixels - self.pixel_mean) / self.pixel_std
         if self.towers.channels_last:
             pixels = pixels.contiguous(memory_format=torch.channels_last)
-        with torch.set_grad_enabled(torch.is_grad_enabled() and "image" not in self.locked), self._autocast():
+        learns = torch.is_grad_enabled() and (through_locked or "image" not in self.locked)
+        with torch.set_grad_enabled(learns), self._autocast():
             return self.image_tower(pixels)
 
     def _autocast(self):
-        device, dtype = self.logit_scale.device.type, self.compute_dtype
-        return nullcontext() if dtype is None else torch.autocast(device, dtype)
-
-    def text_features(self) -> Tensor:
-        """Features ``(P, text_width)`` of all sentences of the prompt set; kept when the text tower is locked."""
-        if "text" not in self.locked:
-            with self._autocast():
-                return self.text_tower(self.tokens)
-        if self.prompt_features is None:
-            training = self.text_tower.training
-            with torch.no_grad():
-                self.prompt_features = self.text_tower.eval()(self.tokens).float()
-            self.text_tower.train(training)
-        return self.prompt_features
+        return nullcontext() if self.compute_dtype is None else torch.autocast(self.device.type, self.compute_dtype)
 
     def image_embeddings(self, features: Tensor) -> Tensor:
-        """Unit vectors ``(N, D)`` in the shared space for features ``(N, image_width)``."""
+        """Unit vectors ``(N, D)`` in the space of the prompts for features ``(N, image_width)``."""
         standard = self._standardised(features)
         return functional.normalize(standard if self.grade_layer else self.image_projection(standard), dim=-1)
 
     def _standardised(self, features: Tensor) -> Tensor:
         standard = (self._compressed(features) - self.feature_mean) / self.feature_std
-        return functional.dropout(standard, self.feature_dropout, self.training)
+        return functional.dropout(standard, self.spec.feature_dropout, self.training)
 
     def _compressed(self, features: Tensor) -> Tensor:
         features = features.to(self.feature_mean.dtype)
         # only where the tower is locked: the slope of a square root at 0 is infinite
         return features.sqrt() if self.towers.compressed and "image" in self.locked else features
-
-    def prompt_embeddings(self) -> Tensor:
-        """Unit vectors ``(5, D)``, one a grade: the normalised mean of its sentences' unit vectors."""
-        features = self.text_features().to(self.text_projection.weight.dtype)
-        sentences = functional.normalize(self.text_projection(features), dim=-1)
-        return functional.normalize(self.averaging @ sentences, dim=-1)
-
-    @property
-    def scale(self) -> Tensor:
-        """Factor on the cosine, 1 / temperature, at most 100 as in CLIP."""
-        return self.logit_scale.clamp(max=math.log(1 / COLDEST)).exp()
-
-    def similarities(self, *features: Tensor) -> tuple[Tensor, ...]:
-        """Logits ``(N, 5)`` for each batch of features; the prompts are encoded once for all.
-
-        Scaled cosine similarities, or what the linear head says, as the link reads them.
-        """
-        if self.grade_layer is not None:
-            answers = [self.grade_layer(self._standardised(batch)) for batch in features]
-        else:
-            prompts = self.prompt_embeddings()
-            answers = [self.scale * self.image_embeddings(batch) @ prompts.T for batch in features]
-        return tuple(map(continuation_logits, answers)) if self.link == "continuation" else tuple(answers)
-
-    def from_features(self, features: Tensor, features_flip: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Logits ``(N, 5)`` of knees and of their mirror images from features; the second is None where not given."""
-        if features_flip is None:
-            return self.similarities(features)[0], None
-        logits, logits_flip = self.similarities(features, features_flip)
-        if self.flip_pooling:
-            logits = logits_flip = (logits + logits_flip) / 2
-        return logits, logits_flip
-
-    def forward_pair(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits ``(N, 5)`` of radiographs ``(N, H, W)`` and of their mirror images, in one pass of the image tower."""
-        features = self.image_features(torch.cat([images, images.flip(-1)]))
-        return self.from_features(*features.chunk(2))
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits ``(N, 5)`` of radiographs ``(N, H, W)``; of both views together where `flip_pooling` is set."""
-        if self.flip_pooling:
-            return self.forward_pair(images)[0]
-        return self.similarities(self.image_features(images))[0]
 
     def centre_features(self, features: Tensor) -> None:
         """Take the mean of these training features as origin, and their root mean square spread as unit.
@@ -250,37 +203,153 @@ class ClipKoa(nn.Module):
         self.feature_mean.copy_(features.mean(0))
         self.feature_std.fill_(features.var(0).mean().sqrt().clamp(min=1e-6))
 
+    # From a sentence to its vector
 
-def make_model(
-    towers: str = "koa-tiny",
-    prompts: str | PromptSet = "paper",
-    *,
-    image_size: int | None = None,
-    crop: str = "whole",
-    exposure: str = "tower",
-    locked: Iterable[str] = ("text",),
-    flip_pooling: bool = False,
-    feature_dropout: float = 0.0,
-    head: str = "prompts",
-    link: str = "softmax",
-    seed: int = 0,
-    device: str = "cpu",
-) -> ClipKoa:
-    """Model ready to train: towers by name, a prompt set, and projections, on `device`.
+    def sentence_vectors(self, sentences: Sequence[str] | None = None) -> Tensor:
+        """Unit vectors ``(P, D)`` of sentences in the space of the images; omitted, of the model's own prompts."""
+        if sentences is not None:
+            features = self._text_features(self.towers.tokenize(list(sentences)).to(self.device))
+        elif "text" not in self.locked:
+            features = self._text_features(self.tokens)
+        else:
+            # a locked tower reads its prompts once in all
+            if self._read is None or self._read.device != self.device:
+                self._read = self._text_features(self.tokens)
+            features = self._read
+        return functional.normalize(self.text_projection(features), dim=-1)
 
-    See `make_towers` and `ClipKoa` for the parameters.
+    def _text_features(self, tokens: Tensor) -> Tensor:
+        if "text" not in self.locked:
+            with self._autocast():
+                features = self.text_tower(tokens)
+        else:
+            with torch.inference_mode(False), torch.no_grad():
+                features = self.text_tower.eval()(tokens.clone())
+        return features.to(self.text_projection.weight.dtype)
+
+    def prompt_embeddings(self) -> Tensor:
+        """Unit vectors ``(5, D)`` of the model's prompts, one per grade."""
+        return grade_vectors(self.sentence_vectors(), self.spec.prompts)
+
+    # From both to an answer
+
+    @property
+    def scale(self) -> Tensor:
+        """Factor on the cosine, 1 / temperature, at most 100 as in CLIP."""
+        return self.logit_scale.clamp(max=math.log(1 / COLDEST)).exp()
+
+    def compare(self, embeddings: Tensor, prompts: Tensor) -> Tensor:
+        """Logits ``(N, 5)`` of unit vectors of knees ``(N, D)`` and grades ``(5, D)``: scaled cosines, read out."""
+        return self._read_out(self.scale * embeddings @ prompts.T)
+
+    def _read_out(self, numbers: Tensor) -> Tensor:
+        return continuation_logits(numbers) if self.spec.output == "corn" else numbers
+
+    def logits(self, features: Tensor, features_flip: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Logits ``(N, 5)`` of knees and of their mirror images from features; the second is None where not given.
+
+        The one way from features to logits; the prompts are read once for both views.
+        """
+        views = [features] if features_flip is None else [features, features_flip]
+        if self.grade_layer is not None:
+            answers = [self._read_out(self.grade_layer(self._standardised(view))) for view in views]
+        else:
+            prompts = self.prompt_embeddings()
+            answers = [self.compare(self.image_embeddings(view), prompts) for view in views]
+        if features_flip is None:
+            return answers[0], None
+        return (2 * [sum(answers) / 2] if self.spec.flip_pooling else answers)[:2]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits ``(N, 5)`` of images as the tower sees them; of both views together with `ModelSpec.flip_pooling`."""
+        if not self.spec.flip_pooling:
+            return self.logits(self.image_features(images))[0]
+        return self.logits(*self.image_features(torch.cat([images, images.flip(-1)])).chunk(2))[0]
+
+    @torch.inference_mode()
+    def answer_features(self, features: Tensor, features_flip: Tensor) -> Answers:
+        """`Answers` from the features of some knees and of their mirror images."""
+        logits = torch.stack(self.logits(features, features_flip), 1).float().cpu()
+        vectors = torch.stack([self.image_embeddings(view) for view in (features, features_flip)], 1)
+        return Answers(logits.numpy(), vectors.float().cpu().numpy())
+
+    @torch.inference_mode()
+    def answer(self, images: np.ndarray, sides: Sequence[str], *, batch: int = 64) -> Answers:
+        """What the model says of radiographs and of their mirror images, in evaluation mode.
+
+        Parameters
+        ----------
+        images
+            uint8 ``(N, H, W)``: whole radiographs, bone bright, or images of the tower's own shape.
+        sides
+            "R" or "L" of each; a model with a canonical side is shown every left knee mirrored.
+        batch
+            Knees per forward pass, each with its mirror image.
+
+        Raises
+        ------
+        KoaError
+            If the images are not grey ones, or a logit is not finite.
+        """
+        with evaluating(self):
+            seen = self.shown(self.resampled(images), sides)
+            parts = [
+                self.answer_features(*self.image_features(torch.cat([views, views.flip(-1)])).chunk(2))
+                for views in seen.to(self.device).split(batch)
+            ]
+        answers = Answers(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+        check_finite(torch.from_numpy(answers.logits).flatten(1), "radiographs")
+        return answers
+
+    def predict(self, images: np.ndarray, sides: Sequence[str], *, batch: int = 64) -> tuple[np.ndarray, np.ndarray]:
+        """Grades int64 ``(N,)`` by the model's own rule, and probabilities float32 ``(N, 5)``; see `answer`."""
+        logits = self.answer(images, sides, batch=batch).logits[:, 0]
+        probabilities = softmax(logits, axis=1)
+        return grade_by_rule(probabilities, self.spec.rule), probabilities
+
+    def shown(self, images: Tensor, sides: Sequence[str]) -> Tensor:
+        """Images ``(N, height, width)`` as the model is shown them: left knees mirrored if it has a canonical side."""
+        if not self.spec.canonical_side:
+            return images
+        left = torch.tensor([side == "L" for side in sides], device=images.device)
+        return torch.where(left[:, None, None], images.flip(-1), images)
+
+
+def grade_vectors(sentences: Tensor, prompts: PromptSet) -> Tensor:
+    """Unit vectors ``(5, D)``: per grade the normalised mean of the unit vectors ``(P, D)`` of its sentences."""
+    of_grade = functional.one_hot(torch.tensor(prompts.grade_of_sentence, device=sentences.device)).T.to(
+        sentences.dtype
+    )
+    return functional.normalize((of_grade / of_grade.sum(1, keepdim=True)) @ sentences, dim=-1)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """The model in evaluation mode inside the block, and as it was after it."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
+
+
+def build_model(spec: ModelSpec | None = None, *, device: str = "cpu", **choices) -> ClipKoa:
+    """Untrained model of a `ModelSpec`, or of its fields given by name.
+
+    Raises
+    ------
+    KoaError
+        If a name is unknown, or a transformer is to see a crop: it sees square images only.
     """
-    made = make_towers(towers, image_size=image_size, crop=crop, exposure=exposure, seed=seed)
+    if "locked" in choices:
+        choices["locked"] = frozenset(choices["locked"])
+    spec = ModelSpec(**choices) if spec is None else replace(spec, **choices)
+    towers = make_towers(spec.towers, image_size=spec.image_size, seed=spec.seed)
+    if spec.crop != "whole" and not towers.channels_last:
+        raise KoaError(
+            f"{spec.towers} sees square images only.", where=f"crop={spec.crop}", remedy="Choose crop=whole."
+        )
     # new layers draw their first weights from the global state, which is the caller's
     with torch.random.fork_rng(devices=[]):
-        model = ClipKoa(
-            made,
-            prompts,
-            locked=locked,
-            flip_pooling=flip_pooling,
-            feature_dropout=feature_dropout,
-            head=head,
-            link=link,
-            seed=seed,
-        )
-    return model.to(device)
+        return ClipKoa(towers, spec).to(device)

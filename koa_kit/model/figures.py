@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from torch.nn import functional
 
 from koa_kit.grades import GRADES
-from koa_kit.model.clip_koa import ClipKoa
+from koa_kit.model.clip_koa import ClipKoa, grade_vectors
 from koa_kit.model.towers import Towers
 from koa_kit.prompts import PromptSet, prompt_set
 from koa_kit.style import SEQUENTIAL
@@ -23,10 +24,8 @@ def encode_prompts(towers: Towers, prompts: str | PromptSet) -> np.ndarray:
     """
     words = prompt_set(prompts)
     with torch.no_grad():
-        sentences = torch.nn.functional.normalize(towers.text.eval()(towers.tokenize(words.sentences)), dim=-1).numpy()
-    grades = np.array(words.grade_of_sentence)
-    means = np.stack([sentences[grades == grade].mean(0) for grade in GRADES])
-    return (means / np.linalg.norm(means, axis=1, keepdims=True)).astype(np.float32)
+        sentences = functional.normalize(towers.text.eval()(towers.tokenize(words.sentences)), dim=-1)
+        return grade_vectors(sentences, words).numpy()
 
 
 def trained_prompts(model: ClipKoa) -> np.ndarray:

@@ -13,15 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from koa_kit.engine.lean_relu6 import keep_less
+from koa_kit.engine.weights import LITE, MINILM, lite_weights, minilm_folder, state_sha256
 from koa_kit.errors import KoaError
-from koa_kit.model.crops import crop_shape
-from koa_kit.model.weights import LITE, MINILM, lite_weights, minilm_folder, state_sha256
 
 FROM_SCRATCH = "random"
-EXPOSURES = {
-    "tower": "pixels normalised as the tower's pretraining did, or as its maker chose",
-    "own": "every radiograph normalised by its own mean and spread, however it was exposed",
-}
 
 
 @dataclass
@@ -42,11 +37,9 @@ class Towers:
         Width in pixels of what the image tower sees.
     mean, std
         Three numbers each: how its pixels (0 to 1) were normalised.
-    own_exposure
+    per_image
         Each image is normalised by its own mean and spread instead: a tower from scratch that has to learn from a few
         hundred knees need not learn exposure too.
-    crop
-        Part of the radiograph it sees, of `koa_kit.model.crops.CROPS`.
     image_width, text_width
         Lengths of the features.
     aligned
@@ -71,26 +64,18 @@ class Towers:
     std: tuple[float, float, float]
     image_width: int
     text_width: int
-    own_exposure: bool = False
-    crop: str = "whole"
+    per_image: bool = False
     aligned: bool = False
     channels_last: bool = False
     compressed: bool = False
     weights: dict[str, str] = field(default_factory=dict)
     quick_gelu: bool = False
 
-    @property
-    def image_shape(self) -> tuple[int, int]:
-        """Height and width in pixels of what the image tower sees."""
-        return crop_shape(self.image_size, self.crop)
-
 
 def make_towers(
     name: str,
     *,
-    image_size: int | None = None,
-    crop: str = "whole",
-    exposure: str = "tower",
+    image_size: int = 0,
     seed: int = 0,
     device: str = "cpu",
 ) -> Towers:
@@ -104,10 +89,7 @@ def make_towers(
         the MiniLM sentence encoder, both out of installed packages), or any open_clip ``model:tag`` such as
         "ViT-B-16:openai", which downloads; "ViT-B-16:random" has the shape without the weights.
     image_size
-        Width in pixels; omitted, what the tower was made for.
-    crop, exposure
-        Part of the radiograph, of `koa_kit.model.crops.CROPS`, and how it is normalised, of `EXPOSURES`. A transformer
-        sees square images only, so it takes the whole.
+        Width in pixels; 0 is what the tower was made for.
     seed
         Of weights that start at random; the global random state is left as it was.
     device
@@ -118,8 +100,6 @@ def make_towers(
     KoaError
         If a name is unknown, a weights package is missing or its file is not the published one.
     """
-    if exposure not in EXPOSURES:
-        raise KoaError(f"There is no exposure {exposure!r}.", remedy=f"Choose from {', '.join(EXPOSURES)}.")
     makers = {"koa-tiny": _koa_tiny} | {f"{size}-minilm": partial(_lite_minilm, size=size) for size in LITE}
     maker = makers.get(name) or (partial(_open_clip, name=name) if ":" in name else None)
     if maker is None:
@@ -130,10 +110,6 @@ def make_towers(
     with _quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         towers = maker(image_size=image_size)
-    towers.crop, towers.own_exposure = crop, towers.own_exposure or exposure == "own"
-    height, width = towers.image_shape
-    if height != width and not towers.channels_last:
-        raise KoaError(f"{name} sees square images only.", where=f"crop={crop}", remedy="Choose crop=whole.")
     towers.image.to(device)
     towers.text.to(device)
     if towers.channels_last:
@@ -141,10 +117,10 @@ def make_towers(
     return towers
 
 
-def _koa_tiny(image_size: int | None) -> Towers:
+def _koa_tiny(image_size: int) -> Towers:
     import open_clip
 
-    import koa_kit.model.tiny  # noqa: F401 - makes koa_conv known to timm
+    import koa_kit.model.koa_conv  # noqa: F401 - makes koa_conv known to timm
 
     open_clip.add_model_config(Path(__file__).parent / "configs" / "koa-tiny.json")
     clip = open_clip.create_model("koa-tiny", pretrained=None, force_custom_text=True)
@@ -156,14 +132,14 @@ def _koa_tiny(image_size: int | None) -> Towers:
         image_size=image_size or 80,
         mean=(0.5, 0.5, 0.5),
         std=(0.25, 0.25, 0.25),
-        own_exposure=True,
+        per_image=True,
         image_width=64,
         text_width=64,
         channels_last=True,
     )
 
 
-def _lite_minilm(image_size: int | None, size: str) -> Towers:
+def _lite_minilm(image_size: int, size: str) -> Towers:
     import timm
     from open_clip.hf_model import HFTextEncoder
     from open_clip.tokenizer import HFTokenizer
@@ -190,7 +166,7 @@ def _lite_minilm(image_size: int | None, size: str) -> Towers:
     )
 
 
-def _open_clip(image_size: int | None, name: str) -> Towers:
+def _open_clip(image_size: int, name: str) -> Towers:
     import open_clip
 
     model, tag = name.split(":", 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -82,7 +83,7 @@ def package_run(folder: str | Path, target: str | Path, cohort: Cohort) -> Run:
     model, config = run.model, run.config
     if record["cohort_fingerprint"] != cohort.fingerprint:
         raise KoaError("The run was trained on other knees.", where=f"{folder}: {record['cohort_fingerprint']}")
-    if not config.development or model.head != "prompts" or model.link != "softmax":
+    if not config.development or model.spec.head != "prompts" or model.spec.output != "softmax":
         raise KoaError(
             "Only a run with prompts, a softmax and a development test is packaged.",
             where=folder,
@@ -91,7 +92,7 @@ def package_run(folder: str | Path, target: str | Path, cohort: Cohort) -> Run:
     if (target / "model.json").exists():
         raise KoaError("There is a model here already.", where=target, remedy="Choose another folder.")
     parted = set_aside(cohort, config.development)
-    model.flip_pooling = True
+    model.spec = replace(model.spec, flip_pooling=True)
     round_to_half(model)
     before, _ = run.predict(parted.split("val"))
     t = temperature(before)

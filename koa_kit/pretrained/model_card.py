@@ -50,8 +50,8 @@ def _about(run: Run, cohort: Cohort) -> str:
     source = ""
     if cohort.name in manifest.names:
         source = f"{manifest[cohort.name].citation.strip()} Licence: {manifest[cohort.name].licence.strip()} "
-    sentences = [texts if isinstance(texts, str) else texts[0] for texts in record["prompts"]["prompts"]]
-    height, width = run.model.towers.image_shape
+    sentences = [texts[0] for texts in record["spec"].prompts.prompts]
+    height, width = run.model.spec.image_shape
     counts = {name: cohort.split(name) for name in ("train", "val", "development")}
     lines = [
         f"# {run.folder.name}",
@@ -59,7 +59,7 @@ def _about(run: Run, cohort: Cohort) -> str:
         "(after CLIP-KOA, arXiv 2504.19443; not its authors' model).",
         "## What it is",
         f"- Towers {config.towers}, the image tower fine-tuned, the text tower as published; {width} x {height} px, "
-        f"crop {config.crop!r}, exposure {config.exposure!r}.",
+        f"crop {config.crop!r}, normalised {config.normalize!r}.",
         f"- Trained by method {config.method!r} with loss {config.loss!r}, {config.epochs} epochs of "
         f"{config.batch_size} knees a step, seed {config.seed}; epoch {record['epoch']} was kept by its QWK on val. "
         "All choices are in `config.yaml`.",

@@ -62,8 +62,7 @@ class Exam:
             return None
         rows = np.sort(np.random.default_rng(seed).permutation(len(self.predictions))[:most])
         knees = replace(self.knees, images=self.knees.images[rows], table=self.knees.table.iloc[rows])
-        canonical = self.run.config.method == "canonical_side"
-        answers = augmented_answers(self.run.model, knees, canonical_side=canonical, views=views, seed=seed)
+        answers = augmented_answers(self.run.model, knees, views=views, seed=seed)
         return self.predictions.iloc[rows].reset_index(drop=True), answers
 
 

@@ -58,7 +58,7 @@ class Batch(NamedTuple):
         return Batch(rows, mirrored, changes)
 
 
-class KneeOrder:
+class EpochSampler:
     """Batches of equal size without end: every knee once before any knee twice.
 
     Where the batch size does not divide the number of knees, the rest of one shuffle opens the next epoch, so that no
@@ -76,7 +76,7 @@ class KneeOrder:
 
     Examples
     --------
-    >>> order = KneeOrder(5, TrainConfig(batch_size=2), torch.Generator().manual_seed(0))
+    >>> order = EpochSampler(5, TrainConfig(batch_size=2), torch.Generator().manual_seed(0))
     >>> [len(batch.rows) for batch in order.epoch()]
     [2, 2, 2]
     """

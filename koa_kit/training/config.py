@@ -1,17 +1,22 @@
-"""What a run is: every choice that changes its result, in one record that is written beside the weights."""
+"""What a run is: every choice that changes its result, in one record that is written next to the weights."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields, replace
+import re
+from dataclasses import asdict, fields, replace
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import yaml
+from pydantic import Field
 
+from koa_kit.choices import choices
+from koa_kit.engine.blocks import block_depths, block_names
 from koa_kit.errors import KoaError
+from koa_kit.grades import RULES
 from koa_kit.losses import CONSISTENCY_FORMS, LOSSES
-from koa_kit.model.answers import HEADS
-from koa_kit.model.crops import CROPS
-from koa_kit.model.towers import EXPOSURES
+from koa_kit.model.clip_koa import ClipKoa, build_model
+from koa_kit.model.spec import Crop, Head, ModelSpec, Normalize
 from koa_kit.paths import replacing
 
 METHODS = {
@@ -29,11 +34,17 @@ REGIMES = {
     "finetune": "all layers of the image tower trained on augmented images",
 }
 
-SCORED_VIEWS = ("one", "both")
-PRECISIONS = ("auto", "float32", "bf16")
+RENAMED = {"exposure": "normalize", "scored_views": "val_views"}
+RENAMED_OPTIONS = {"own": "per_image", "tower": "pretrained"}
+"""Earlier names of choices, and of the options of `normalize`: earlier run folders and commands have them."""
+
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Part = Annotated[float, Field(gt=0, le=1)]
 
 
-@dataclass(frozen=True)
+@choices
 class TrainConfig:
     """Choices of one run.
 
@@ -41,17 +52,15 @@ class TrainConfig:
     ----------
     towers, prompts
         Names for `make_towers` and `prompt_set`; five texts (or tuples of texts) are prompts of one's own.
-    image_size, crop, exposure
-        Width in pixels, part and normalisation of what the image tower sees; see `make_towers`.
+    image_size, crop, normalize, head, rule, feature_dropout
+        See `ModelSpec`.
     method
         One of `METHODS`.
     regime
         "probe" or "finetune".
-    head
-        Of `HEADS`: "prompts", or "linear" for the same image tower without words.
     loss, distance_power, soft_width
-        What is asked of each view, one of `LOSSES`, and its two numbers; see `grade_loss`. "corn" also has the model
-        climb from grade to grade, see `continuation_logits`.
+        What is asked of each view, one of `LOSSES`, and its two numbers; see `grade_loss`. With "corn" the model's
+        output is "corn" too.
     symmetry, consistency, form
         Weights and form of the losses for the methods that use them (the paper states none of the three).
     epochs, batch_size, learning_rate, weight_decay, warmup
@@ -74,9 +83,7 @@ class TrainConfig:
         Each step shows every knee laid over another of its batch, and asks for both grades by their shares (Zhang et
         al. 2018, arXiv 1710.09412). A step's share of the other is uniform between 0 and half of this, so 1 is that
         paper's alpha of 1; 0 mixes nothing.
-    feature_dropout
-        See `ClipKoa`; for probes.
-    scored_views
+    val_views
         By which answers the epoch to keep is chosen on val: "one", the knee as `method` shows it, or "both", the mean
         of its logits and those of the mirror image; for a run that is to answer so, as `package_run` makes it.
     patience
@@ -88,82 +95,52 @@ class TrainConfig:
     compile
         Backend of ``torch.compile`` for the image tower, such as "inductor"; empty, it is not compiled.
     development
-        Share of the train patients set aside as a development test, see `set_aside`: never trained on, scored once
-        when the run is finished.
+        Share of the train patients held out, see `set_aside`: never trained on, scored once when the run is
+        finished.
     seed
         Of initial weights, order and augmentation.
     """
 
     towers: str = "koa-tiny"
-    prompts: str | tuple = "paper"
-    image_size: int = 80
-    crop: str = "whole"
-    exposure: str = "tower"
-    method: str = "plain"
-    regime: str = "finetune"
-    head: str = "prompts"
-    loss: str = "cross_entropy"
-    distance_power: float = 2.0
-    soft_width: float = 0.6
-    symmetry: float = 1.0
-    consistency: float = 1.0
-    form: str = "mse_logits"
-    epochs: int = 12
-    batch_size: int = 64
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.05
-    warmup: float = 0.25
-    tower_rate: float = 1.0
-    layer_decay: float = 1.0
-    trained_blocks: int = 0
-    clip_norm: float = 0.0
-    ema: float = 0.0
-    wise_ft: float = 1.0
-    label_smoothing: float = 0.0
-    grade_weights: tuple[float, ...] | None = None
-    augment: float = 1.0
-    mixup: float = 0.0
-    feature_dropout: float = 0.0
-    scored_views: str = "one"
-    patience: int = 0
+    prompts: Any = "paper"
+    image_size: Annotated[int, Field(gt=0)] = 80
+    crop: Crop = "whole"
+    normalize: Normalize = "pretrained"
+    method: Literal[tuple(METHODS)] = "plain"
+    regime: Literal[tuple(REGIMES)] = "finetune"
+    head: Head = "prompts"
+    rule: Literal[RULES] = RULES[0]
+    loss: Literal[tuple(LOSSES)] = "cross_entropy"
+    distance_power: Positive = 2.0
+    soft_width: Positive = 0.6
+    symmetry: NotNegative = 1.0
+    consistency: NotNegative = 1.0
+    form: Literal[CONSISTENCY_FORMS] = "mse_logits"
+    epochs: Annotated[int, Field(gt=0)] = 12
+    batch_size: Annotated[int, Field(gt=0)] = 64
+    learning_rate: Positive = 1e-3
+    weight_decay: NotNegative = 0.05
+    warmup: Share = 0.25
+    tower_rate: NotNegative = 1.0
+    layer_decay: Part = 1.0
+    trained_blocks: Annotated[int, Field(ge=0)] = 0
+    clip_norm: NotNegative = 0.0
+    ema: Share = 0.0
+    wise_ft: Part = 1.0
+    label_smoothing: Share = 0.0
+    grade_weights: tuple[NotNegative, NotNegative, NotNegative, NotNegative, NotNegative] | None = None
+    augment: NotNegative = 1.0
+    mixup: Annotated[float, Field(ge=0, le=1)] = 0.0
+    feature_dropout: Share = 0.0
+    val_views: Literal["one", "both"] = "one"
+    patience: Annotated[int, Field(ge=0)] = 0
     train_text: bool = False
-    precision: str = "auto"
+    precision: Literal["auto", "float32", "bf16"] = "auto"
     compile: str = ""
-    development: float = 0.0
-    seed: int = 0
+    development: Share = 0.0
+    seed: Annotated[int, Field(ge=0)] = 0
 
     def __post_init__(self):
-        choices = {
-            "method": tuple(METHODS),
-            "regime": tuple(REGIMES),
-            "crop": tuple(CROPS),
-            "exposure": tuple(EXPOSURES),
-            "head": tuple(HEADS),
-            "loss": tuple(LOSSES),
-            "form": CONSISTENCY_FORMS,
-            "scored_views": SCORED_VIEWS,
-            "precision": PRECISIONS,
-        }
-        for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                raise KoaError(f"There is no {name} {getattr(self, name)!r}.", remedy=f"Choose from {list(allowed)}.")
-        for name in ("epochs", "batch_size", "learning_rate", "image_size", "distance_power", "soft_width"):
-            if not getattr(self, name) > 0:
-                raise KoaError(f"{name} must be above 0.", where=f"{name}={getattr(self, name)!r}")
-        weights = ("symmetry", "consistency", "weight_decay", "augment", "tower_rate", "clip_norm")
-        for name in (*weights, "patience", "trained_blocks"):
-            if getattr(self, name) < 0:
-                raise KoaError(f"{name} must not be negative.", where=f"{name}={getattr(self, name)!r}")
-        for name in ("warmup", "label_smoothing", "feature_dropout", "ema", "development"):
-            if not 0 <= getattr(self, name) < 1:
-                raise KoaError(f"{name} must lie in [0, 1).", where=f"{name}={getattr(self, name)!r}")
-        if not 0 <= self.mixup <= 1:
-            raise KoaError("mixup must lie in [0, 1].", where=f"mixup={self.mixup!r}")
-        for name in ("layer_decay", "wise_ft"):
-            if not 0 < getattr(self, name) <= 1:
-                raise KoaError(f"{name} must lie in (0, 1].", where=f"{name}={getattr(self, name)!r}")
-        if self.grade_weights is not None and len(self.grade_weights) != 5:
-            raise KoaError("grade_weights needs five numbers.", where=str(self.grade_weights))
         if self.train_text and self.head == "linear":
             raise KoaError("A linear head uses no words, so there is no text tower to train.", where="train_text=True")
 
@@ -181,9 +158,23 @@ class TrainConfig:
         }
 
     @property
-    def link(self) -> str:
-        """How the model reads its similarities, one of `koa_kit.model.answers.LINKS`."""
-        return "continuation" if self.loss == "corn" else "softmax"
+    def spec(self) -> ModelSpec:
+        """What the model of this run is."""
+        return ModelSpec(
+            towers=self.towers,
+            prompts=self.prompts,
+            image_size=self.image_size,
+            crop=self.crop,
+            normalize=self.normalize,
+            head=self.head,
+            output="corn" if self.loss == "corn" else "softmax",
+            canonical_side=self.method == "canonical_side",
+            flip_pooling=self.method == "flip_pooling",
+            rule=self.rule,
+            locked=self.locked,
+            feature_dropout=self.feature_dropout,
+            seed=self.seed,
+        )
 
     @property
     def sees_flip(self) -> bool:
@@ -192,13 +183,16 @@ class TrainConfig:
         return self.method == "flip_pooling" or weights["symmetry"] > 0 or weights["consistency"] > 0
 
     @property
-    def locked(self) -> tuple[str, ...]:
+    def locked(self) -> frozenset[str]:
         """Components of `ClipKoa` that are not trained."""
-        towers = ("image", "text") if self.regime == "probe" else ("text",)
-        return tuple(name for name in towers if not (name == "text" and self.train_text))
+        image = {"image"} if self.regime == "probe" else set()
+        return frozenset(image if self.train_text else image | {"text"})
 
     def with_changes(self, **changes) -> TrainConfig:
         """The same run with other choices; a misspelt name is refused."""
+        changes = {RENAMED.get(name, name): value for name, value in changes.items()}
+        if "normalize" in changes:
+            changes["normalize"] = RENAMED_OPTIONS.get(changes["normalize"], changes["normalize"])
         known = [entry.name for entry in fields(self)]
         if unknown := set(changes) - set(known):
             raise KoaError(f"A run has no choice {min(unknown)!r}.", remedy=f"Choose from {', '.join(known)}.")
@@ -217,7 +211,7 @@ class TrainConfig:
             name, equals, value = text.partition("=")
             if not equals:
                 raise KoaError("A choice must be written NAME=VALUE.", where=text, remedy="For example epochs=12.")
-            parsed[name.strip()] = _as_type(name.strip(), yaml.safe_load(value))
+            parsed[name.strip()] = _as_written(value)
         return self.with_changes(**parsed)
 
     @classmethod
@@ -241,22 +235,49 @@ class TrainConfig:
         return cls().with_changes(**{name: _frozen(value) for name, value in raw.items()})
 
 
-def _as_type(name: str, value: object) -> object:
-    """Value as the field's kind: YAML reads 1e-3 as text and 1 as a whole number where a rate is meant."""
-    kind = {entry.name: entry.type for entry in fields(TrainConfig)}.get(name)
-    try:
-        if kind in ("int", "float"):
-            return {"int": int, "float": float}[kind](value)
-    except (TypeError, ValueError):
-        raise KoaError(f"{name} must be a number.", where=f"{name}={value}") from None
-    if kind == "bool" and not isinstance(value, bool):
-        raise KoaError(f"{name} must be true or false.", where=f"{name}={value}")
-    return _frozen(value)
+def _as_written(text: str) -> object:
+    """Value of a text in YAML, which alone reads 1e-3 as text."""
+    number = re.fullmatch(r"\s*[-+]?\d+(\.\d*)?e[-+]?\d+\s*", text, re.IGNORECASE)
+    return float(text) if number else _frozen(yaml.safe_load(text))
 
 
 def _frozen(value: object) -> object:
     """Lists as YAML gives them, at any depth, as the tuples a frozen record holds."""
     return tuple(map(_frozen, value)) if isinstance(value, list) else value
+
+
+def untrained(config: TrainConfig, *, device: str = "cpu", **other) -> ClipKoa:
+    """Model with the weights a run of these choices begins with, its frozen blocks frozen; the same every time.
+
+    `other` are fields of `ModelSpec` in the place of what the choices stand for.
+
+    Raises
+    ------
+    KoaError
+        If the image tower is locked or has fewer blocks than `trained_blocks`.
+    """
+    model = build_model(config.spec, device=device, **other)
+    if config.trained_blocks:
+        _freeze_all_but(model, config.trained_blocks)
+    return model
+
+
+def _freeze_all_but(model: ClipKoa, blocks: int) -> None:
+    """Leave trainable, of the image tower, only the last blocks and what comes after them."""
+    named = model.component("image")
+    count = len(block_names(named))
+    if "image" in model.locked or blocks > count:
+        locked = "image" in model.locked
+        raise KoaError(
+            "The image tower is locked: none of its blocks is trained."
+            if locked
+            else f"The image tower of {model.spec.towers} has {count} blocks.",
+            where=f"trained_blocks={blocks}",
+            remedy="Choose regime=finetune, or trained_blocks=0." if locked else f"Choose 0 to {count}.",
+        )
+    depths = block_depths(named)
+    for name, parameter in named.items():
+        parameter.requires_grad_(depths[name] > count - blocks)
 
 
 SCALES = {

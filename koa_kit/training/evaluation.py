@@ -12,8 +12,8 @@ from koa_kit.data import load_cohort
 from koa_kit.data.splits import DEVELOPMENT, set_aside
 from koa_kit.errors import KoaError
 from koa_kit.model import read_record
-from koa_kit.training.embedding_cache import Progress
 from koa_kit.training.run import load_run, write_predictions
+from koa_kit.training.views import Progress
 
 SEALED = "test"
 

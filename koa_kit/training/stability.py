@@ -6,14 +6,12 @@ import numpy as np
 import torch
 
 from koa_kit.cohort import Cohort
-from koa_kit.model import ClipKoa
+from koa_kit.model.clip_koa import ClipKoa, evaluating
 from koa_kit.training.augmentation import augment, draw_changes
 from koa_kit.training.views import ImageViews
 
 
-def augmented_answers(
-    model: ClipKoa, cohort: Cohort, *, canonical_side: bool = False, views: int = 4, seed: int = 0, batch: int = 64
-) -> np.ndarray:
+def augmented_answers(model: ClipKoa, cohort: Cohort, *, views: int = 4, seed: int = 0, batch: int = 64) -> np.ndarray:
     """Probabilities float64 ``(N, views, 5)`` of each knee when it is augmented as in training, at full strength.
 
     Parameters
@@ -22,8 +20,6 @@ def augmented_answers(
         Trained model; used in evaluation mode.
     cohort
         Knees to grade.
-    canonical_side
-        Mirror every left knee first, for a model that was trained so.
     views
         Augmented views of each knee, 2 or more.
     seed
@@ -31,19 +27,16 @@ def augmented_answers(
     batch
         Knees a forward pass.
     """
-    knees = ImageViews(model, cohort, canonical_side=canonical_side)
+    knees = ImageViews(model, cohort)
     generator = torch.Generator().manual_seed(seed)
-    training = model.training
-    model.eval()
     found = []
-    with torch.inference_mode():
+    with evaluating(model), torch.inference_mode():
         for rows in torch.arange(len(cohort)).split(batch):
             answers = []
             for _ in range(views):
                 changed = augment(knees.inputs(rows), draw_changes(len(rows), generator))
                 answers.append(model(changed).float().softmax(-1).cpu())
             found.append(torch.stack(answers, 1).double().numpy())
-    model.train(training)
     return np.concatenate(found)
 
 

@@ -1,35 +1,92 @@
-"""Each knee as it lies on the film and its mirror image, as features: cached ones, or from augmented images."""
+"""Each knee as the model is shown it and its mirror image: as cached features, or as images that are augmented."""
 
 from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from koa_kit.cohort import Cohort
-from koa_kit.model import ClipKoa
+from koa_kit.engine.array_cache import cached_array
+from koa_kit.engine.memory import tune_memory
+from koa_kit.engine.weights import state_sha256
+from koa_kit.model.clip_koa import ClipKoa, evaluating
 from koa_kit.training.augmentation import augment
-from koa_kit.training.embedding_cache import Progress, embed_cohort, resize_radiographs
+
+Progress = Callable[[int, int], None]
+"""Called with (done, total) as work goes on."""
 
 
-def left_knees(cohort: Cohort) -> Tensor:
-    """Boolean ``(N,)``: which knees are left ones."""
-    return torch.from_numpy((cohort.table["side"] == "L").to_numpy(copy=True))
+def embed_cohort(
+    model: ClipKoa,
+    cohort: Cohort,
+    *,
+    batch: int = 64,
+    cache: str | Path | bool | None = None,
+    progress: Progress | None = None,
+) -> np.ndarray:
+    """Features float32 ``(N, 2, image_width)`` of every knee ([:, 0]) and of its mirror image ([:, 1]).
+
+    Computed once for a tower, its weights, these knees and their preprocessing, and then read; see `cached_array`.
+
+    Parameters
+    ----------
+    model
+        Its image tower is used in evaluation mode.
+    cohort
+        Knees in any number, as they lie on the film whatever side the model is shown.
+    batch
+        Knees per forward pass, each with its mirror image.
+    cache
+        Folder for caches; omitted: ``KOA_CACHE_DIR`` or the user's. ``False`` keeps nothing.
+    progress
+        Called with (done, total) knees.
+    """
+
+    def compute() -> np.ndarray:
+        if model.device.type == "cpu":
+            tune_memory()
+        images = model.resampled(cohort.images).to(model.device)
+        features = np.empty((len(cohort), 2, model.towers.image_width), dtype=np.float32)
+        with evaluating(model), torch.inference_mode():
+            for start in range(0, len(cohort), batch):
+                views = images[start : start + batch]
+                both = model.image_features(torch.cat([views, views.flip(-1)])).float().cpu().numpy()
+                features[start : start + batch] = np.stack(np.split(both, 2), axis=1)
+                if progress:
+                    progress(min(start + batch, len(cohort)), len(cohort))
+        return features
+
+    if cache is False:
+        return compute()
+    published = model.towers.weights.get("image") if "image" in model.locked else None
+    facts = {
+        "tower": model.spec.towers,
+        # a tower without published weights, or one that was trained, is known by its own state
+        "weights": published or state_sha256(model.image_tower),
+        "shape": model.spec.image_shape,
+        "crop": model.spec.crop,
+        "normalisation": [model.towers.mean, model.towers.std, model.spec.normalize],
+        "resampling": "bilinear, antialiased, rounded to uint8",
+        "cohort": cohort.fingerprint,
+        "knees": hashlib.sha256("\n".join(cohort.table["file"]).encode()).hexdigest(),
+        "precision": str(model.compute_dtype or next(model.image_tower.parameters()).dtype),
+    }
+    return cached_array(facts, compute, cache)
 
 
 class FeatureViews:
-    """Views of knees for a locked image tower: features read from the embedding cache.
+    """Views of knees for a locked image tower: features read from the embedding cache."""
 
-    With `canonical_side` every left knee changes place with its mirror image, so that all look like right knees.
-    """
-
-    def __init__(
-        self, model: ClipKoa, cohort: Cohort, *, canonical_side: bool, cache=None, progress: Progress | None = None
-    ):
+    def __init__(self, model: ClipKoa, cohort: Cohort, *, cache=None, progress: Progress | None = None):
         features = torch.from_numpy(np.array(embed_cohort(model, cohort, cache=cache, progress=progress)))
-        if canonical_side:
-            features = _swap(features, left_knees(cohort))
-        self.values = features.to(model.logit_scale.device)
+        if model.spec.canonical_side:
+            features = _swapped(features, torch.from_numpy((cohort.table["side"] == "L").to_numpy(copy=True)))
+        self.values = features.to(model.device)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -42,15 +99,11 @@ class FeatureViews:
     def inputs(self, rows: Tensor, *, mirrored: Tensor | None = None, **_) -> Tensor:
         """Features ``(n, 2, image_width)`` of these rows and their mirror images; `mirrored` rows change places."""
         values = self.values[rows.to(self.device)]
-        return values if mirrored is None else _swap(values, mirrored.to(self.device))
+        return values if mirrored is None else _swapped(values, mirrored.to(self.device))
 
-    def encode(self, inputs: Tensor, *, flip: bool = True) -> tuple[Tensor, Tensor | None]:
-        """The two columns of `inputs`; the mirror images' only with `flip`."""
+    def encode(self, model: ClipKoa, inputs: Tensor, *, flip: bool = True) -> tuple[Tensor, Tensor | None]:
+        """The two columns of `inputs`; the mirror images' only with `flip`. The model was asked before."""
         return inputs[:, 0], inputs[:, 1] if flip else None
-
-    def features(self, rows: Tensor, *, flip: bool = True) -> tuple[Tensor, Tensor | None]:
-        """Features of these rows and, with `flip`, of their mirror images."""
-        return self.encode(self.inputs(rows), flip=flip)
 
 
 class ImageViews:
@@ -59,14 +112,11 @@ class ImageViews:
     The whole cohort lies on the device if it takes less than half of what is free there, else in main memory.
     """
 
-    def __init__(self, model: ClipKoa, cohort: Cohort, *, canonical_side: bool, **_):
-        self.model = model
-        (height, width), device = model.towers.image_shape, model.logit_scale.device
-        fits = device.type != "cuda" or len(cohort) * height * width < torch.cuda.mem_get_info(device)[0] / 2
-        self.images = resize_radiographs(cohort.images, width, crop=model.towers.crop, device=device if fits else "cpu")
-        if canonical_side:
-            left = left_knees(cohort).to(self.images.device)
-            self.images = torch.where(left[:, None, None], self.images.flip(-1), self.images)
+    def __init__(self, model: ClipKoa, cohort: Cohort, **_):
+        images = model.shown(model.resampled(cohort.images), cohort.table["side"])
+        device = model.device
+        fits = device.type != "cuda" or images.numel() < torch.cuda.mem_get_info(device)[0] / 2
+        self.images, self.target = images.to(device) if fits else images, device
 
     def __len__(self) -> int:
         return len(self.images)
@@ -80,21 +130,22 @@ class ImageViews:
         self, rows: Tensor, *, mirrored: Tensor | None = None, changes: Tensor | None = None, strength: float = 0.0
     ) -> Tensor:
         """Images ``(n, height, width)`` of these rows where the model is, mirrored and augmented as asked."""
-        images = self.images[rows.to(self.device)].to(self.model.logit_scale.device, non_blocking=True)
+        images = self.images[rows.to(self.device)].to(self.target, non_blocking=True)
         if mirrored is not None:
             images = torch.where(mirrored.to(images.device)[:, None, None], images.flip(-1), images)
         return augment(images, changes, strength=strength)
 
-    def encode(self, inputs: Tensor, *, flip: bool = True) -> tuple[Tensor, Tensor | None]:
+    def encode(self, model: ClipKoa, inputs: Tensor, *, flip: bool = True) -> tuple[Tensor, Tensor | None]:
         """Features of images and, with `flip`, of their mirror images, in one pass of the image tower."""
         if not flip:
-            return self.model.image_features(inputs), None
-        return self.model.image_features(torch.cat([inputs, inputs.flip(-1)])).chunk(2)
-
-    def features(self, rows: Tensor, *, flip: bool = True) -> tuple[Tensor, Tensor | None]:
-        """Features of these rows as they are and, with `flip`, of their mirror images."""
-        return self.encode(self.inputs(rows), flip=flip)
+            return model.image_features(inputs), None
+        return model.image_features(torch.cat([inputs, inputs.flip(-1)])).chunk(2)
 
 
-def _swap(features: Tensor, which: Tensor) -> Tensor:
+def views_of(model: ClipKoa, cohort: Cohort, *, progress: Progress | None = None) -> FeatureViews | ImageViews:
+    """Cached features where the model's image tower is locked, else images."""
+    return (FeatureViews if "image" in model.locked else ImageViews)(model, cohort, progress=progress)
+
+
+def _swapped(features: Tensor, which: Tensor) -> Tensor:
     return torch.where(which[:, None, None], features.flip(1), features)

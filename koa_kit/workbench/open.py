@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -45,10 +45,10 @@ def bench_of(
     **options
         See `Workbench`; what is given here stands above what the run brings.
     """
-    brought: dict = {"prompts": run.model.prompts}
+    brought: dict = {"prompts": run.model.spec.prompts}
     if images is not None:
         predictions = with_exposure(predictions, images)
-    if embeddings is not None and run.model.head == "prompts":
+    if embeddings is not None and run.model.spec.head == "prompts":
         brought["playground"] = Playground(predictions, embeddings, TextEncoder(run.model))
     if images is not None:
         brought |= {"explain": explainer(run), "masks": true_signs(images)}
@@ -64,13 +64,8 @@ def with_exposure(predictions: pd.DataFrame, images: Cohort) -> pd.DataFrame:
 
 
 def explainer(run: Run) -> Callable[..., Attribution]:
-    """Function that explains the run's model; a left knee of a model with a canonical side is mirrored first."""
-    canonical = run.config.method == "canonical_side"
-
-    def answer(image: np.ndarray, *, side: str, mirror: bool = False, **options) -> Attribution:
-        return explain(run.model, image, mirror=mirror != (canonical and side == "L"), **options)
-
-    return answer
+    """Function that explains the run's model; see `explain`."""
+    return partial(explain, run.model)
 
 
 def true_signs(images: Cohort) -> Callable[[str], dict[str, np.ndarray]] | None:

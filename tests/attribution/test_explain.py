@@ -12,7 +12,7 @@ from koa_kit.attribution.explain import METHODS, explain
 from koa_kit.attribution.sanity import randomised_similarity, score_on_phantoms
 from koa_kit.attribution.scores import UNION, hottest, score_table
 from koa_kit.errors import KoaError
-from koa_kit.model import make_model
+from koa_kit.model import build_model
 from koa_kit.phantom import phantom_cohort, phantom_masks
 from koa_kit.training.prediction import predict
 
@@ -52,7 +52,7 @@ class PatchTransformer(nn.Module):
 
 def model_with(tower, **options):
     """A model whose KL2 goes up, and KL1 down, with the first feature of this tower."""
-    model = make_model("koa-tiny", head="linear", **{"image_size": 96} | options)
+    model = build_model(towers="koa-tiny", head="linear", **{"image_size": 96} | options)
     model.image_tower = tower
     with torch.no_grad():
         model.grade_layer.weight.zero_()
@@ -73,7 +73,7 @@ def phantoms():
 
 @pytest.fixture(scope="module")
 def tiny():
-    return make_model("koa-tiny", seed=1)
+    return build_model(towers="koa-tiny", seed=1)
 
 
 @pytest.mark.parametrize("pooled", [False, True])
@@ -93,7 +93,7 @@ def test_heat_lies_on_what_the_model_looks_at(method, mirror, crop, pooled):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_there_is_no_heat_outside_of_what_the_model_sees(method, phantoms):
-    model = make_model("koa-tiny", crop="joint", seed=1)
+    model = build_model(towers="koa-tiny", crop="joint", seed=1)
     heat = explain(model, phantoms.images[0], **PAIR, method=method).heat
     assert (heat[:17] == 0).all()
     assert (heat[80:] == 0).all()
@@ -102,12 +102,10 @@ def test_there_is_no_heat_outside_of_what_the_model_sees(method, phantoms):
 
 @pytest.mark.parametrize("pooled", [False, True])
 def test_the_difference_is_that_of_the_predictions(pooled, phantoms):
-    model = make_model("koa-tiny", flip_pooling=pooled, crop="joint", seed=1)
-    table = predict(model, phantoms, canonical_side=True)[0]
+    model = build_model(flip_pooling=pooled, crop="joint", seed=1, canonical_side=True)
+    table = predict(model, phantoms)[0]
     for row, (image, side) in enumerate(zip(phantoms.images, phantoms.table["side"], strict=True)):
-        lead, alone = (
-            explain(model, image, **grades, mirror=side == "L").difference for grades in (PAIR, {"towards": 4})
-        )
+        lead, alone = (explain(model, image, **grades, side=side).difference for grades in (PAIR, {"towards": 4}))
         assert lead == pytest.approx(table["s2"][row] - table["s1"][row], abs=1e-5)
         assert alone == pytest.approx(table["s4"][row], abs=1e-5)
 
@@ -168,7 +166,7 @@ def test_occlusion_is_the_mean_loss_over_the_windows_that_cover_a_pixel(tiny, ph
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_mirrored_knee_gets_the_mirrored_map_from_a_model_that_averages_both_views(method, phantoms):
-    model = make_model("koa-tiny", flip_pooling=True, seed=1)
+    model = build_model(towers="koa-tiny", flip_pooling=True, seed=1)
     film = phantoms.images[2]
     heat, turned = (explain(model, image, **PAIR, method=method).heat for image in (film, film[:, ::-1]))
     assert np.corrcoef(turned[:, ::-1].ravel(), heat.ravel())[0, 1] > 0.99
@@ -187,9 +185,8 @@ def test_a_left_knee_mirrored_first_gets_the_map_of_its_right_twin_turned_back(m
 @pytest.mark.parametrize("locked", [("text",), ("image", "text"), ()])
 @pytest.mark.parametrize("method", METHODS)
 def test_the_model_is_left_as_it_was(method, locked, phantoms):
-    model = make_model("koa-tiny", locked=locked, seed=1)
-    with torch.inference_mode():
-        model(torch.from_numpy(phantoms.images[:2].copy()))
+    model = build_model(locked=locked, seed=1)
+    model.predict(phantoms.images[:2], "RL")
     model.train()
     model.image_projection.eval()
     before = deepcopy(model.state_dict())
@@ -272,8 +269,9 @@ def test_the_table_scores_the_maps_of_the_predicted_grade_rather_than_the_next(t
     assert table["sign"].iloc[-1] == UNION
 
 
-def test_masks_at_hand_and_masks_drawn_give_the_same_scores_of_the_same_few_knees(tiny, phantoms):
-    options = {"method": "integrated_gradients", "pair": (3, 1), "most": 5, "seed": 3, "canonical_side": True}
+def test_masks_at_hand_and_masks_drawn_give_the_same_scores_of_the_same_few_knees(phantoms):
+    tiny = build_model(seed=1, canonical_side=True)
+    options = {"method": "integrated_gradients", "pair": (3, 1), "most": 5, "seed": 3}
     done = []
     drawn = score_on_phantoms(tiny, phantoms, **options, progress=lambda *count: done.append(count))
     assert drawn.equals(score_on_phantoms(tiny, phantoms, phantom_masks(phantoms.table, 96), **options))
@@ -283,7 +281,7 @@ def test_masks_at_hand_and_masks_drawn_give_the_same_scores_of_the_same_few_knee
 
 def test_chance_counts_only_what_a_cropped_model_sees(phantoms):
     whole, joint = (
-        score_on_phantoms(make_model("koa-tiny", crop=crop, seed=1), phantoms, pair=(3, 1)).set_index("sign")
+        score_on_phantoms(build_model(towers="koa-tiny", crop=crop, seed=1), phantoms, pair=(3, 1)).set_index("sign")
         for crop in ("whole", "joint")
     )
     share = (80 - 17) / 96

@@ -17,7 +17,7 @@ from benchmarks.processes import START_UPS, bench_memory, bench_startup
 from benchmarks.step import bench_step
 from benchmarks.tutorial_baseline import UsualStep
 from koa_kit.errors import KoaError
-from koa_kit.model import make_model, make_towers
+from koa_kit.model import build_model, make_towers
 from koa_kit.prompts import prompt_set
 from koa_kit.training.config import TrainConfig
 
@@ -148,7 +148,7 @@ def test_too_few_knees_for_a_batch_are_shown_more_than_once(make_knees):
 
 
 def test_the_limit_is_the_same_tower_forward_and_backward():
-    model = make_model("koa-tiny", image_size=SIZE).train()
+    model = build_model(towers="koa-tiny", image_size=SIZE).train()
     bare = BareTower(model, 4)
     bare.train()
     assert bare.tower is model.image_tower
@@ -158,7 +158,7 @@ def test_the_limit_is_the_same_tower_forward_and_backward():
 
 
 def test_on_a_cpu_the_batch_needs_no_search(knees):
-    assert choose_batch(make_model("koa-tiny", image_size=SIZE), knees, TrainConfig(image_size=SIZE)) == 16
+    assert choose_batch(build_model(towers="koa-tiny", image_size=SIZE), knees, TrainConfig(image_size=SIZE)) == 16
 
 
 def test_embedding_counts_both_views_and_leaves_the_bare_passes_out(knees):

@@ -8,9 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from koa_kit.errors import KoaError
-from koa_kit.losses import grade_loss
-from koa_kit.model import load_checkpoint, make_model, save_checkpoint
-from koa_kit.model.answers import continuation_logits
+from koa_kit.losses import continuation_logits, grade_loss
+from koa_kit.model import build_model, load_checkpoint, save_checkpoint
 
 SIMILARITIES = arrays(np.float64, (3, 5), elements=st.floats(-20, 20))
 
@@ -47,9 +46,9 @@ def test_a_knee_nearer_to_each_next_description_climbs_to_the_top():
     assert continuation_logits(-rising).argmax(1).item() == 0
 
 
-@pytest.mark.parametrize("choice", [{"head": "linear"}, {"link": "continuation"}])
+@pytest.mark.parametrize("choice", [{"head": "linear"}, {"output": "corn"}])
 def test_a_saved_model_of_another_answer_gives_the_same_logits(tmp_path, choice):
-    model = make_model("koa-tiny", image_size=32, seed=3, **choice).eval()
+    model = build_model(towers="koa-tiny", image_size=32, seed=3, **choice).eval()
     knees = torch.randint(0, 256, (4, 32, 32), dtype=torch.uint8)
     save_checkpoint(model, tmp_path)
     with torch.inference_mode():
@@ -57,7 +56,7 @@ def test_a_saved_model_of_another_answer_gives_the_same_logits(tmp_path, choice)
 
 
 def test_a_linear_head_learns_nothing_from_words():
-    one, other = (make_model("koa-tiny", words, image_size=32, seed=3, head="linear").eval() for words in ("paper", [
+    one, other = (build_model(prompts=words, image_size=32, seed=3, head="linear").eval() for words in ("paper", [
         "none", "doubtful", "minimal", "moderate", "severe"]))  # fmt: skip
     knees = torch.randint(0, 256, (4, 32, 32), dtype=torch.uint8)
     assert torch.equal(one(knees), other(knees))
@@ -68,7 +67,7 @@ def test_a_linear_head_learns_nothing_from_words():
     assert all(p.grad is not None for p in one.parameters() if p.requires_grad)
 
 
-@pytest.mark.parametrize("choice", [{"head": "lineal"}, {"link": "probit"}])
+@pytest.mark.parametrize("choice", [{"head": "lineal"}, {"output": "probit"}])
 def test_an_unknown_answer_is_refused(choice):
     with pytest.raises(KoaError, match="There is no"):
-        make_model("koa-tiny", image_size=32, **choice)
+        build_model(towers="koa-tiny", image_size=32, **choice)

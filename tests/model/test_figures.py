@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from koa_kit.model import make_model, make_towers
+from koa_kit.model import build_model, make_towers
 from koa_kit.model.figures import encode_prompts, prompt_similarity_figure, trained_prompts
 
 
@@ -22,7 +22,7 @@ def test_the_definitions_order_the_grades_better_than_the_template_does():
 
 
 def test_the_heat_map_shows_the_cosines():
-    vectors = trained_prompts(make_model())
+    vectors = trained_prompts(build_model())
     figure = prompt_similarity_figure({"before training": vectors})
     shown = np.array([float(text.get_text()) for text in figure.axes[0].texts]).reshape(5, 5)
     np.testing.assert_allclose(shown, vectors @ vectors.T, atol=0.0051)

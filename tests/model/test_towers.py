@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from koa_kit.engine import weights
 from koa_kit.errors import KoaError
-from koa_kit.model import make_towers, weights
+from koa_kit.model import make_towers
 
 
 @pytest.mark.parametrize(("size", "prefix"), [("lite0", "57934424"), ("lite2", "9656183e")])

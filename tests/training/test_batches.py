@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from koa_kit.training import TrainConfig
-from koa_kit.training.batches import KneeOrder
+from koa_kit.training.batches import EpochSampler
 
 
 def order(knees, seed=0, **choices):
-    return KneeOrder(knees, TrainConfig(**choices), torch.Generator().manual_seed(seed))
+    return EpochSampler(knees, TrainConfig(**choices), torch.Generator().manual_seed(seed))
 
 
 @pytest.mark.parametrize(("knees", "batch_size"), [(12, 4), (10, 4), (3, 8), (7, 7), (5, 1)])

@@ -10,8 +10,8 @@ from sklearn.metrics import cohen_kappa_score
 
 from koa_kit.error_analysis import similarities
 from koa_kit.errors import KoaError
-from koa_kit.model import make_model
-from koa_kit.training import METHODS, TrainConfig, embed_cohort, fit, load_run, predict, resize_radiographs
+from koa_kit.model import build_model
+from koa_kit.training import METHODS, TrainConfig, embed_cohort, fit, load_run, predict
 
 QUICK = TrainConfig(image_size=32, epochs=12, batch_size=16, train_text=True, augment=0.3)
 PROBE = TrainConfig(
@@ -55,7 +55,7 @@ def test_the_best_epoch_by_val_qwk_is_kept(canonical_run):
 
 
 def test_an_epoch_may_be_chosen_by_the_answers_averaged_over_both_views(knees, tmp_path):
-    run = fit(knees, QUICK.with_changes(method="canonical_side", scored_views="both"), tmp_path)
+    run = fit(knees, QUICK.with_changes(method="canonical_side", val_views="both"), tmp_path)
     kept = run.history.loc[run.history["val_qwk"].idxmax()]
     assert json.loads((tmp_path / "model.json").read_text())["epoch"] == kept["epoch"]
     # the mean of the logits: `flip_averaged` takes that of the probabilities, whose grade may be another
@@ -93,7 +93,7 @@ def test_every_method_trains_as_a_probe(method, knees, tmp_path):
 
 
 def test_mirroring_left_knees_makes_both_sides_alike_to_a_model(knees):
-    model = make_model("koa-tiny", image_size=32)
+    model = build_model(image_size=32, canonical_side=True)
     mirrored = knees.take(np.arange(len(knees)))
     flipped = type(knees)(
         knees.name,
@@ -101,13 +101,13 @@ def test_mirroring_left_knees_makes_both_sides_alike_to_a_model(knees):
         knees.table.assign(side=knees.table["side"].map({"L": "R", "R": "L"})),
         "x",
     )
-    ours, _ = predict(model, mirrored, canonical_side=True)
-    theirs, _ = predict(model, flipped, canonical_side=True)
+    ours, _ = predict(model, mirrored)
+    theirs, _ = predict(model, flipped)
     np.testing.assert_allclose(ours["s2"], theirs["s2"], rtol=1e-3, atol=1e-3)
 
 
 def test_features_are_computed_once_and_kept_by_knee(knees, tmp_path, monkeypatch):
-    model = make_model("lite0-minilm", image_size=32, locked=("image", "text"))
+    model = build_model(towers="lite0-minilm", image_size=32, locked=("image", "text"))
     calls = []
     model.image_tower.register_forward_hook(lambda *_: calls.append(1))
     first = embed_cohort(model, knees, cache=tmp_path)
@@ -121,17 +121,10 @@ def test_features_are_computed_once_and_kept_by_knee(knees, tmp_path, monkeypatc
 
 
 def test_features_of_the_flip_are_the_flips_features(knees, tmp_path):
-    model = make_model("lite0-minilm", image_size=32, locked=("image", "text"))
+    model = build_model(towers="lite0-minilm", image_size=32, locked=("image", "text"))
     flipped = type(knees)(knees.name, knees.images[:, :, ::-1].copy(), knees.table, "flipped")
     ours, theirs = (embed_cohort(model, cohort, cache=False) for cohort in (knees, flipped))
     np.testing.assert_allclose(ours[:, 1], theirs[:, 0], rtol=1e-3, atol=1e-3)
-
-
-def test_radiographs_are_resized_with_antialiasing():
-    stripes = np.tile(np.array([0, 255], dtype=np.uint8), (1, 64, 32))
-    small = resize_radiographs(stripes, 16)
-    assert small.shape == (1, 16, 16)
-    assert small.float().std() < 10, "one-pixel stripes must become grey, not alias"
 
 
 def test_early_stopping_ends_a_run_that_no_longer_improves(knees, tmp_path):
@@ -193,7 +186,7 @@ def test_what_is_scored_is_what_is_kept_under_every_choice(choices, knees, tmp_p
 def test_only_the_last_block_and_what_follows_it_changes(knees, tmp_path):
     config = QUICK.with_changes(epochs=1, trained_blocks=1)
     trained = fit(knees, config, tmp_path).model.state_dict()
-    start = make_model("koa-tiny", image_size=32, locked=(), seed=config.seed).state_dict()
+    start = build_model(towers="koa-tiny", image_size=32, locked=(), seed=config.seed).state_dict()
     changed = {name for name in start if not torch.equal(start[name], trained[name])}
     blocks = {name.split(".")[3] for name in changed if name.startswith("image_tower.trunk.blocks.")}
     assert blocks == {"2"}

@@ -54,5 +54,5 @@ def test_a_run_with_prompts_of_ones_own_can_be_read_again(knees, tmp_path):
     words = (("none",), ("doubtful", "possible"), ("minimal",), ("moderate",), ("severe",))
     config = PROBE.with_changes(prompts=words)
     first, again = fit_or_load(knees, config, tmp_path), fit_or_load(knees, config, tmp_path)
-    assert again.model.prompts.prompts == words
+    assert again.model.spec.prompts.prompts == words
     pd.testing.assert_frame_equal(first.predictions, again.predictions)

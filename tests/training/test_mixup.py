@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from koa_kit.errors import KoaError
-from koa_kit.model import make_model
+from koa_kit.model import build_model
 from koa_kit.training import TrainConfig, fit
-from koa_kit.training.batches import Batch, KneeOrder
+from koa_kit.training.batches import Batch, EpochSampler
 from koa_kit.training.step import TrainingStep
 from koa_kit.training.views import ImageViews
 
@@ -21,8 +21,8 @@ def numpy_cross_entropy(logits: np.ndarray, kl: np.ndarray) -> float:
 @pytest.mark.parametrize("share", [0.0, 0.3])
 def test_the_loss_of_a_step_is_that_of_the_mixed_pictures_for_both_grades(knees, share):
     config = TrainConfig(image_size=32, augment=0, mixup=1.0, batch_size=8)
-    model = make_model("koa-tiny", image_size=32, seed=1).train()
-    views = ImageViews(model, knees.split("train"), canonical_side=False)
+    model = build_model(towers="koa-tiny", image_size=32, seed=1).train()
+    views = ImageViews(model, knees.split("train"))
     kl = knees.split("train").table["kl"].to_numpy(copy=True)
     step = TrainingStep(model, views, torch.from_numpy(kl), config, steps=4)
     own = Batch(torch.arange(8), None, None)
@@ -47,7 +47,7 @@ def test_a_run_with_mixing_repeats_itself_and_differs_from_one_without(knees, tm
 
 
 def test_each_epoch_mixes_anew():
-    order = KneeOrder(40, TrainConfig(batch_size=4, mixup=0.5), torch.Generator().manual_seed(0))
+    order = EpochSampler(40, TrainConfig(batch_size=4, mixup=0.5), torch.Generator().manual_seed(0))
     first, second = ([batch.share for batch in order.epoch()] for _ in range(2))
     assert first != second
     assert len(set(first)) == len(first)
@@ -55,5 +55,5 @@ def test_each_epoch_mixes_anew():
 
 @pytest.mark.parametrize("mixup", [-0.1, 1.1])
 def test_a_share_that_is_none_is_refused(mixup):
-    with pytest.raises(KoaError, match="mixup must lie"):
+    with pytest.raises(KoaError, match="mixup: must be at"):
         TrainConfig(mixup=mixup)

@@ -1,23 +1,37 @@
-"""A few radiographs get what the cohort they are of gets, side handled as in training."""
+"""A few radiographs get what the cohort they are of gets, each shown from the side the model knows."""
 
 import numpy as np
 import pytest
 
-from koa_kit.model import make_model
+from koa_kit.errors import KoaError
+from koa_kit.grades import RULES
+from koa_kit.model import build_model
 from koa_kit.phantom import KneeFeatures, draw_knee, phantom_cohort
-from koa_kit.training.prediction import grade_images, predict
+from koa_kit.training.prediction import predict
 
 
 @pytest.mark.parametrize("canonical_side", [False, True])
-def test_single_radiographs_get_the_grades_of_a_cohort(canonical_side):
-    cohort, model = phantom_cohort(4, size=96, seed=2), make_model("koa-tiny", seed=1)
-    table = predict(model, cohort, canonical_side=canonical_side)[0]
-    alone = grade_images(model, cohort.images, cohort.table["side"], canonical_side=canonical_side)
+@pytest.mark.parametrize("flip_pooling", [False, True])
+@pytest.mark.parametrize("rule", RULES)
+def test_single_radiographs_get_the_grades_of_a_cohort(canonical_side, flip_pooling, rule):
+    cohort = phantom_cohort(4, size=96, seed=2)
+    model = build_model(seed=1, canonical_side=canonical_side, flip_pooling=flip_pooling, rule=rule)
+    table = predict(model, cohort)[0]
+    grades, alone = model.predict(cohort.images, cohort.table["side"])
     np.testing.assert_allclose(alone, table[[f"p{grade}" for grade in range(5)]], atol=1e-5)
+    np.testing.assert_array_equal(grades, table["pred"])
 
 
-def test_with_canonical_sides_a_left_knee_is_graded_like_its_right_twin():
-    model = make_model("koa-tiny", seed=1)
-    pair = np.stack([draw_knee(KneeFeatures(), side=side, size=model.towers.image_size) for side in "LR"])
-    left, right = grade_images(model, pair, ["L", "R"], canonical_side=True)
+def test_a_model_with_a_canonical_side_grades_a_left_knee_like_its_right_twin():
+    model = build_model(seed=1, canonical_side=True)
+    pair = np.stack([draw_knee(KneeFeatures(), side=side, size=model.spec.image_size) for side in "LR"])
+    left, right = model.predict(pair, ["L", "R"])[1]
     np.testing.assert_allclose(left, right, atol=1e-6)
+    other, same = model.predict(pair, ["R", "R"])[1]
+    np.testing.assert_allclose(same, right, atol=1e-6)
+    assert abs(other - same).max() > 1e-4, "a side that changes nothing tests nothing"
+
+
+def test_colour_radiographs_are_refused():
+    with pytest.raises(KoaError, match=r"\(N, H, W\)"):
+        build_model().predict(np.zeros((2, 64, 64, 3), np.uint8), "RR")

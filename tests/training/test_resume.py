@@ -8,9 +8,9 @@ import torch
 from kill_and_resume import fingerprint, kill_and_resume
 
 from koa_kit.cohort import Cohort
+from koa_kit.engine.resume import load_state
 from koa_kit.errors import KoaError
 from koa_kit.training import TrainConfig, fit, fit_or_load, load_run
-from koa_kit.training.state import load_state
 from koa_kit.training.step import TrainingStep
 
 TINY = TrainConfig(image_size=32, epochs=3, batch_size=20, method="symmetry_consistency", ema=0.8, clip_norm=1.0)
@@ -90,7 +90,7 @@ def interrupted(knees, kill_at, tmp_path):
 def test_a_resume_with_another_choice_is_refused_and_names_it(knees, interrupted):
     with pytest.raises(KoaError, match=r"learning_rate: 0.001 there, 0.01 asked"):
         fit(knees, TINY.with_changes(learning_rate=0.01), interrupted, resume=True)
-    assert load_state(interrupted)["done"] > 0, "a refused resume must not cost the state"
+    assert load_state(interrupted)["progress"]["done"] > 0, "a refused resume must not cost the state"
 
 
 def test_a_resume_on_other_knees_is_refused_and_names_them(knees, interrupted):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from koa_kit.model import make_model
+from koa_kit.model import build_model
 from koa_kit.training.augmentation import augment, draw_changes
 from koa_kit.training.stability import augmentation_stability
 from koa_kit.training.views import ImageViews
@@ -11,7 +11,7 @@ from koa_kit.training.views import ImageViews
 
 @pytest.fixture
 def model():
-    return make_model("koa-tiny", image_size=32, seed=1)
+    return build_model(towers="koa-tiny", image_size=32, seed=1)
 
 
 def test_a_model_that_always_says_the_same_is_steady(model, knees):

@@ -30,7 +30,7 @@ def run(cohort, tmp_path_factory):
 def test_a_run_on_phantoms_brings_words_maps_true_signs_and_later_grades(run, monkeypatch):
     monkeypatch.setenv("KOA_STRICT", "1")
     bench = open_run(run.folder)
-    assert bench.playground.original.prompts == run.model.prompts.prompts
+    assert bench.playground.original.prompts == run.model.spec.prompts.prompts
     assert set(bench.later) == set(run.predictions["knee_id"])
     assert bench.log.path == run.folder / "verdicts.jsonl"
     assert drive(bench) > 60

@@ -1,5 +1,7 @@
 """Other words move the grades and leave the knees: their embeddings stay, and every step can be taken back."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +9,7 @@ import torch
 
 from koa_kit.data.splits import DEVELOPMENT
 from koa_kit.errors import KoaError
-from koa_kit.model import make_model
+from koa_kit.model import build_model
 from koa_kit.pretrained import load_pretrained
 from koa_kit.prompts import from_texts, prompt_set
 from koa_kit.training import predict
@@ -27,14 +29,14 @@ OTHER = from_texts(
 KINDS = {
     "plain": {},
     "both views averaged": {"flip_pooling": True},
-    "climbing": {"link": "continuation"},
-    "climbing, averaged": {"link": "continuation", "flip_pooling": True},
+    "climbing": {"output": "corn"},
+    "climbing, averaged": {"output": "corn", "flip_pooling": True},
     "trained words": {"locked": ()},
 }
 
 
 def model_of(prompts="paper", **choices):
-    return make_model("koa-tiny", prompts, image_size=32, seed=4, **choices)
+    return build_model(prompts=prompts, image_size=32, seed=4, **choices)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +50,7 @@ def told(val):
     return predict(model_of(), val)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def run():
     return load_pretrained(device="cpu")
 
@@ -64,7 +66,7 @@ def test_words_mean_to_the_encoder_what_they_mean_to_a_model_made_with_them(choi
     encoder, made = TextEncoder(model_of(**choices)), model_of(prompts, **choices).eval()
     with torch.no_grad():
         expected = made.prompt_embeddings().numpy()
-    assert encoder.scale == pytest.approx(made.scale.item())
+    assert encoder.model.scale.item() == pytest.approx(made.scale.item())
     np.testing.assert_allclose(encoder.grades(prompts), expected, atol=1e-6)
 
 
@@ -83,7 +85,7 @@ def test_similarities_are_scaled_products_of_knees_and_grades(told):
     table, grades = reworded(*told, encoder, OTHER), encoder.grades(OTHER)
     for row, pair in enumerate(told[1]):
         for view, embedding in zip(("", "_flip"), pair, strict=True):
-            s = [encoder.scale * float(np.dot(embedding, grade)) for grade in grades]
+            s = [encoder.model.scale.item() * float(np.dot(embedding, grade)) for grade in grades]
             p = np.exp(s) / np.exp(s).sum()
             assert [table[f"s{grade}{view}"].iloc[row] for grade in range(5)] == pytest.approx(s, abs=1e-4)
             assert [table[f"p{grade}{view}"].iloc[row] for grade in range(5)] == pytest.approx(p, abs=1e-5)
@@ -94,11 +96,11 @@ def test_the_model_that_comes_with_the_kit_repeats_its_own_tables_from_its_own_w
     encoder = TextEncoder(run.model)
     for stem in ("", f"{DEVELOPMENT}-"):
         kept = pd.read_parquet(run.folder / f"{stem}predictions.parquet")
-        again = reworded(kept, np.load(run.folder / f"{stem}embeddings.npy"), encoder, run.model.prompts)
+        again = reworded(kept, np.load(run.folder / f"{stem}embeddings.npy"), encoder, run.model.spec.prompts)
         pd.testing.assert_frame_equal(again, kept, rtol=0, atol=1e-3)
     long = "The joint space is narrow. " * 40
-    assert encoder.unread(run.model.prompts) == []
-    assert encoder.unread(run.model.prompts.with_grade(3, "Short.", long)) == [long]
+    assert encoder.unread(run.model.spec.prompts) == []
+    assert encoder.unread(run.model.spec.prompts.with_grade(3, "Short.", long)) == [long]
 
 
 def test_only_a_sentence_never_seen_passes_through_the_text_tower():
@@ -118,7 +120,7 @@ def test_words_are_read_in_evaluation_mode_and_the_model_is_left_as_it_was():
     assert trains == [False]
     assert model.training
     assert model.text_tower.training
-    assert model.prompts == prompt_set("paper")
+    assert model.spec.prompts == prompt_set("paper")
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
@@ -158,7 +160,7 @@ def test_embeddings_of_other_knees_and_answers_of_another_model_are_found_out(ru
     assert len(Playground(told, embeddings, encoder).table) == len(told)
     with pytest.raises(KoaError, match="own words"):
         Playground(told, embeddings[::-1], encoder)
-    encoder.flip_pooling = False
+    run.model.spec = replace(run.model.spec, flip_pooling=False)
     with pytest.raises(KoaError, match="own words"):
         Playground(told, embeddings, encoder)
 

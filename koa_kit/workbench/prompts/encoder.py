@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 
 import numpy as np
 import pandas as pd
 import torch
-from torch.nn import functional
 
 from koa_kit.error_analysis.predictions import NUMBERS, VIEWS, check_predictions, predictions_table
 from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES
-from koa_kit.model import ClipKoa
-from koa_kit.model.answers import continuation_logits
+from koa_kit.model.clip_koa import ClipKoa, evaluating, grade_vectors
 from koa_kit.prompts import PromptSet, prompt_set
 
 ANSWERS = (*NUMBERS, *(f"pred{view}" for view in VIEWS))
@@ -29,16 +26,12 @@ class TextEncoder:
     Parameters
     ----------
     model
-        Model with prompts, of either link; it is left as it was.
+        Model with prompts; it is left as it was.
 
     Attributes
     ----------
     prompts
         The model's own prompt set.
-    scale
-        Factor on the cosine, 1 / temperature.
-    link, flip_pooling
-        How the model reads its similarities, and whether it averages its logits over both views.
 
     Raises
     ------
@@ -47,15 +40,14 @@ class TextEncoder:
     """
 
     def __init__(self, model: ClipKoa):
-        if model.head != "prompts":
+        if model.spec.head != "prompts":
             raise KoaError(
                 "The model has a linear head: it reads no words, so other words change nothing.",
-                where=f"head {model.head!r}",
+                where=f"head {model.spec.head!r}",
                 remedy="Train with head='prompts'.",
             )
-        self._model, self._known = model, {}
-        self.prompts, self.link, self.flip_pooling = model.prompts, model.link, model.flip_pooling
-        self.scale = float(model.scale.detach())
+        self.model, self._known = model, {}
+        self.prompts = model.spec.prompts
 
     def embed(self, sentences: Sequence[str]) -> np.ndarray:
         """Unit vectors, float32 ``(P, D)``; only sentences never seen before pass through the text tower."""
@@ -73,36 +65,20 @@ class TextEncoder:
             If the prompts are no prompt set; see `PromptSet`.
         """
         prompts = prompt_set(prompts)
-        vectors = self.embed(prompts.sentences)
-        first = np.searchsorted(prompts.grade_of_sentence, range(len(prompts.prompts)))
-        # a sum points where the mean does
-        sums = np.add.reduceat(vectors, first)
-        return sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
+        return grade_vectors(torch.from_numpy(self.embed(prompts.sentences)), prompts).numpy()
 
     def unread(self, prompts: str | PromptSet | Sequence) -> list[str]:
         """Sentences whose last word the text tower never sees, because they are longer than its window of tokens."""
         texts = [text for text in dict.fromkeys(prompt_set(prompts).sentences) if len(text.split()) > 1]
         if not texts:
             return []
-        tokenize = self._model.towers.tokenize
+        tokenize = self.model.towers.tokenize
         shorter = tokenize([text.rsplit(maxsplit=1)[0] for text in texts])
         return [text for text, same in zip(texts, (tokenize(texts) == shorter).all(1), strict=True) if same]
 
     def _read(self, sentences: list[str]) -> np.ndarray:
-        model, tower, projection = self._model, self._model.text_tower, self._model.text_projection
-        device, training = projection.weight.device, self._model.text_tower.training
-        # as in the model: a trained text tower answers in the type it is trained in, a locked one in its own
-        dtype = None if "text" in model.locked else model.compute_dtype
-        tokens = model.towers.tokenize(sentences).to(device)
-        tower.eval()
-        try:
-            with torch.inference_mode():
-                with nullcontext() if dtype is None else torch.autocast(device.type, dtype):
-                    features = tower(tokens)
-                vectors = functional.normalize(projection(features.to(projection.weight.dtype)), dim=-1)
-        finally:
-            tower.train(training)
-        return vectors.float().cpu().numpy()
+        with evaluating(self.model), torch.inference_mode():
+            return self.model.sentence_vectors(sentences).float().cpu().numpy()
 
 
 def reworded(
@@ -141,15 +117,16 @@ def reworded(
         )
     if len(vectors) != len(GRADES):
         raise KoaError(f"Knees have five grades, these prompts tell {len(vectors)}.", where="prompts")
-    logits = encoder.scale * (embeddings.astype(np.float32, copy=False).reshape(-1, vectors.shape[1]) @ vectors.T)
-    if encoder.link == "continuation":
-        logits = continuation_logits(torch.from_numpy(logits)).numpy()
+    model = encoder.model
+    with torch.inference_mode():
+        flat = torch.from_numpy(embeddings.astype(np.float32, copy=False).reshape(-1, vectors.shape[1]))
+        logits = model.compare(flat.to(model.device), torch.from_numpy(vectors).to(model.device)).cpu().numpy()
     logits = logits.reshape(*expected[:2], len(GRADES))
     if not np.isfinite(logits).all():
         knee = predictions["knee_id"].iloc[int(np.argmin(np.isfinite(logits).all((1, 2))))]
         raise KoaError("A similarity is not finite.", where=f"embeddings, knee {knee}", remedy="Predict again.")
-    if encoder.flip_pooling:
+    if model.spec.flip_pooling:
         logits = np.broadcast_to(logits.mean(1, keepdims=True), logits.shape)
     # grade after grade in memory: a softmax over five neighbours in memory is slow
-    table = predictions_table(predictions, np.ascontiguousarray(logits.T).T)
+    table = predictions_table(predictions, np.ascontiguousarray(logits.T).T, rule=model.spec.rule)
     return predictions.assign(**{name: table[name].to_numpy() for name in ANSWERS})

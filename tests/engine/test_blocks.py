@@ -7,14 +7,13 @@ from open_clip.model import VisionTransformer
 from open_clip.modified_resnet import ModifiedResNet
 from torch import nn
 
-from koa_kit.errors import KoaError
-from koa_kit.model import make_model, make_towers
-from koa_kit.model.blocks import block_depths, train_last_blocks
+from koa_kit.engine.blocks import block_depths
+from koa_kit.model import make_towers
 
 
 def depth_of(tower: nn.Module) -> dict[str, int]:
     """Depths with their completeness checked: all parameters, no gap from 0 upwards."""
-    depths = block_depths(tower)
+    depths = block_depths(name for name, _ in tower.named_parameters())
     assert list(depths) == [name for name, _ in tower.named_parameters()]
     assert set(depths.values()) == set(range(max(depths.values()) + 1))
     return depths
@@ -87,54 +86,4 @@ def test_towers_of_timm_are_understood_inside_open_clip_too(name, blocks):
 
 
 def test_a_tower_without_blocks_lies_at_one_depth():
-    assert set(block_depths(nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))).values()) == {0}
-
-
-def test_the_last_blocks_are_trained_with_the_head_and_nothing_below_them():
-    model = make_model("koa-tiny", image_size=32)
-    train_last_blocks(model, 2)
-    trained = {name for name, p in model.image_tower.named_parameters() if p.requires_grad}
-    assert {name.split(".weight")[0].split(".bias")[0] for name in trained} == {
-        "trunk.blocks.1.0", "trunk.blocks.1.1", "trunk.blocks.2.0", "trunk.blocks.2.1", "trunk.head",
-    }  # fmt: skip
-    assert all(p.requires_grad for p in model.component("projections"))
-    assert not any(p.requires_grad for p in model.component("text"))
-
-
-def test_all_blocks_freeze_the_stem_only_and_none_changes_nothing():
-    model = make_model("koa-tiny", image_size=32)
-    train_last_blocks(model, 0)
-    assert all(p.requires_grad for p in model.image_tower.parameters())
-    train_last_blocks(model, 3)
-    frozen = {name for name, p in model.image_tower.named_parameters() if not p.requires_grad}
-    assert frozen == {"trunk.stem.0.weight", "trunk.stem.1.weight", "trunk.stem.1.bias"}
-
-
-def test_a_step_changes_the_last_block_and_leaves_the_frozen_ones_with_their_statistics():
-    model = make_model("koa-tiny", image_size=32)
-    train_last_blocks(model, 1)
-    before = {name: value.clone() for name, value in model.image_tower.state_dict().items()}
-    model.train()
-    optimiser = torch.optim.AdamW(p for p in model.parameters() if p.requires_grad)
-    images = torch.randint(0, 256, (8, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    model(images).logsumexp(1).sum().backward()
-    optimiser.step()
-    changed = {name for name, value in model.image_tower.state_dict().items() if not torch.equal(value, before[name])}
-    assert {".".join(name.split(".")[1:3]) for name in changed} == {"blocks.2", "head.weight", "head.bias"}
-    assert "trunk.blocks.2.1.running_mean" in changed
-
-
-@pytest.mark.parametrize("blocks", [4, -1])
-def test_more_blocks_than_there_are_is_refused_with_their_number(blocks):
-    model = make_model("koa-tiny", image_size=32)
-    with pytest.raises(KoaError, match="has 3 blocks"):
-        train_last_blocks(model, blocks)
-    assert all(p.requires_grad for p in model.image_tower.parameters())
-
-
-def test_a_locked_image_tower_has_no_blocks_to_train():
-    model = make_model("koa-tiny", image_size=32, locked=("image", "text"))
-    with pytest.raises(KoaError, match="locked"):
-        train_last_blocks(model, 1)
-    train_last_blocks(model, 0)
-    assert not any(p.requires_grad for p in model.image_tower.parameters())
+    assert set(block_depths(["0.weight", "0.bias", "1.weight"]).values()) == {0}

@@ -5,17 +5,25 @@ import math
 import pytest
 import torch
 
-from koa_kit.model import make_model
-from koa_kit.model.blocks import block_depths, train_last_blocks
-from koa_kit.training.config import TrainConfig
-from koa_kit.training.optimiser import make_optimiser, parameter_groups
+from koa_kit.engine.blocks import block_depths
+from koa_kit.engine.optimiser import one_cycle, parameter_groups
+from koa_kit.training.config import TrainConfig, untrained
+from koa_kit.training.step import parts_of
 
 CONFIG = TrainConfig(image_size=32, learning_rate=1e-2, tower_rate=0.1, weight_decay=0.05, train_text=True)
 
 
 @pytest.fixture
 def model():
-    return make_model("koa-tiny", image_size=32, locked=CONFIG.locked)
+    return untrained(CONFIG)
+
+
+def groups_of(model, config) -> list[dict]:
+    return parameter_groups(parts_of(model, config), config.weight_decay)
+
+
+def optimiser_of(model, config, steps):
+    return one_cycle(groups_of(model, config), steps, config.warmup)
 
 
 def rates_by_name(model, groups) -> dict[str, float]:
@@ -27,18 +35,18 @@ def rates_by_name(model, groups) -> dict[str, float]:
 
 
 def test_without_layer_decay_there_is_one_group_a_component_and_decay(model):
-    groups = parameter_groups(model, CONFIG)
+    groups = groups_of(model, CONFIG)
     assert [(group["lr"], group["weight_decay"]) for group in groups] == [
         (1e-2 * 0.1, 0.05), (1e-2 * 0.1, 0.0), (1e-2 * 0.1, 0.05), (1e-2 * 0.1, 0.0), (1e-2, 0.05), (1e-2, 0.0),
     ]  # fmt: skip
-    in_order = [p for name in ("image", "text", "projections") for p in model.component(name)]
+    in_order = [p for name in ("image", "text", "projections") for p in model.component(name).values()]
     for number, wide in enumerate((True, False)):
         chosen = [p for group in groups[number::2] for p in group["params"]]
         assert [id(p) for p in chosen] == [id(p) for p in in_order if (p.ndim > 1) == wide]
 
 
 def test_every_block_learns_half_as_fast_as_the_one_above_it(model):
-    rates = rates_by_name(model, parameter_groups(model, CONFIG.with_changes(layer_decay=0.5)))
+    rates = rates_by_name(model, groups_of(model, CONFIG.with_changes(layer_decay=0.5)))
     assert set(rates) == {name for name, _ in model.named_parameters()}
     image = {"stem.0": 4, "stem.1": 4, "blocks.0": 3, "blocks.1": 2, "blocks.2": 1, "head": 0}
     text = {"token_emb": 3, "positional": 3, "transformer.resblocks.0": 2, "transformer.resblocks.1": 1, "ln_final": 0}
@@ -54,24 +62,22 @@ def test_layer_decay_leaves_weight_decay_as_it_was(model):
     def decays(groups):
         return {id(p): group["weight_decay"] for group in groups for p in group["params"]}
 
-    assert decays(parameter_groups(model, CONFIG.with_changes(layer_decay=0.5))) == decays(
-        parameter_groups(model, CONFIG)
-    )
+    assert decays(groups_of(model, CONFIG.with_changes(layer_decay=0.5))) == decays(groups_of(model, CONFIG))
 
 
 @pytest.mark.parametrize("layer_decay", [1.0, 0.5])
 def test_what_is_not_trained_is_in_no_group(layer_decay):
-    model = make_model("koa-tiny", image_size=32, locked=("text",))
-    train_last_blocks(model, 1)
-    groups = parameter_groups(model, CONFIG.with_changes(layer_decay=layer_decay))
+    config = CONFIG.with_changes(layer_decay=layer_decay, train_text=False, trained_blocks=1)
+    model = untrained(config)
+    groups = groups_of(model, config)
     names = set(rates_by_name(model, groups))
     assert names == {name for name, p in model.named_parameters() if p.requires_grad}
     assert not any("stem" in name or name.startswith("text_tower") for name in names)
 
 
-def test_the_deepest_of_a_partly_trained_tower_still_learns_at_the_full_rate(model):
-    train_last_blocks(model, 1)
-    rates = rates_by_name(model, parameter_groups(model, CONFIG.with_changes(layer_decay=0.5)))
+def test_the_deepest_of_a_partly_trained_tower_still_learns_at_the_full_rate():
+    model = untrained(CONFIG.with_changes(trained_blocks=1))
+    rates = rates_by_name(model, groups_of(model, CONFIG.with_changes(layer_decay=0.5)))
     assert rates["image_tower.trunk.head.weight"] == pytest.approx(1e-3)
     assert rates["image_tower.trunk.blocks.2.0.weight"] == pytest.approx(5e-4)
 
@@ -79,8 +85,8 @@ def test_the_deepest_of_a_partly_trained_tower_still_learns_at_the_full_rate(mod
 @pytest.mark.parametrize("layer_decay", [1.0, 0.5])
 def test_rates_climb_for_a_quarter_of_the_steps_and_then_fall(model, layer_decay):
     config = CONFIG.with_changes(warmup=0.25, layer_decay=layer_decay)
-    optimiser, schedule = make_optimiser(model, config, 40)
-    highest = [group["lr"] for group in parameter_groups(model, config)]
+    optimiser, schedule = optimiser_of(model, config, 40)
+    highest = [group["lr"] for group in groups_of(model, config)]
     course = []
     for _ in range(40):
         course.append(schedule.get_last_lr())
@@ -96,18 +102,18 @@ def test_rates_climb_for_a_quarter_of_the_steps_and_then_fall(model, layer_decay
 
 
 def test_adamw_updates_in_one_pass(model):
-    optimiser, _ = make_optimiser(model, CONFIG, 4)
+    optimiser, _ = optimiser_of(model, CONFIG, 4)
     assert all(group["fused"] for group in optimiser.param_groups)
 
 
 def test_a_block_further_down_moves_less_in_one_step(model):
     # Adam's first step is the rate itself, whatever the gradient
-    optimiser, _ = make_optimiser(model, CONFIG.with_changes(layer_decay=0.5, weight_decay=0.0), 10)
+    optimiser, _ = optimiser_of(model, CONFIG.with_changes(layer_decay=0.5, weight_decay=0.0), 10)
     before = {name: p.detach().clone() for name, p in model.image_tower.named_parameters()}
     for parameter in model.parameters():
         parameter.grad = torch.ones_like(parameter)
     optimiser.step()
-    depths = block_depths(model.image_tower)
+    depths = block_depths(model.component("image"))
     moved = {name: (before[name] - p).detach().abs().mean().item() for name, p in model.image_tower.named_parameters()}
     for name, depth in depths.items():
         assert moved[name] == pytest.approx(1e-3 / 25 * 0.5 ** (4 - depth), rel=0.02)

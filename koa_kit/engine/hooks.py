@@ -1,0 +1,189 @@
+"""What happens around learning: hooks that the training loop calls at fixed moments, in the order they are given."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from koa_kit.engine.averaging import moving_average
+from koa_kit.engine.processes import Processes
+from koa_kit.engine.throughput import StepClock, peak_flops
+from koa_kit.errors import KoaError
+
+LOOK_EVERY = 50
+"""Steps on a GPU between two looks at the losses, and among several processes between two looks at the clock."""
+
+
+@dataclass
+class Progress:
+    """How far a run is: the epoch under way and its steps so far, the epochs behind it, and the best of them.
+
+    Attributes
+    ----------
+    epoch, done
+        Number of the epoch from 1, and steps done of it.
+    losses
+        Loss parts of each of these steps, on the device.
+    seconds
+        Spent on this epoch before an interruption.
+    history
+        One row per finished epoch.
+    best, since
+        Highest score of an epoch, and epochs since.
+    """
+
+    epoch: int = 1
+    done: int = 0
+    losses: list[Tensor] = field(default_factory=list)
+    seconds: float = 0.0
+    history: list[dict] = field(default_factory=list)
+    best: float = -float("inf")
+    since: int = 0
+
+    def next_epoch(self) -> None:
+        """Begin the next epoch."""
+        self.epoch, self.done, self.losses, self.seconds = self.epoch + 1, 0, [], 0.0
+
+    def state_dict(self) -> dict:
+        """All of it, for ``torch.save``."""
+        losses = torch.stack(self.losses).cpu() if self.losses else torch.empty(0)
+        return vars(self) | {"losses": losses}
+
+    def load_state_dict(self, state: dict, device: torch.device) -> None:
+        """Go on from what `state_dict` gave."""
+        vars(self).update(state | {"losses": list(state["losses"].to(device))})
+
+
+class Hook:
+    """Does something around learning; every moment may be left out."""
+
+    def epoch_begins(self, progress: Progress) -> None:
+        """Before an epoch is drawn."""
+
+    def step_ends(self, progress: Progress, steps: int) -> None:
+        """After each step, of `steps` in the epoch."""
+
+    def epoch_ends(self, progress: Progress) -> None:
+        """After an epoch was scored, `progress` being at the next one."""
+
+
+class FiniteLosses(Hook):
+    """Stops a run whose loss is not finite, naming the step."""
+
+    def __init__(self, folder: Path, device: torch.device):
+        self.folder, self.device = folder, device
+
+    def step_ends(self, progress: Progress, steps: int) -> None:
+        # reading a number back holds a GPU up, so there not after every step
+        if self.device.type == "cpu" or progress.done == steps or progress.done % LOOK_EVERY == 0:
+            self.look(progress)
+
+    def look(self, progress: Progress) -> None:
+        """Raise `KoaError` if a loss since the last look is not finite."""
+        if not progress.losses:
+            return
+        recent = torch.stack(progress.losses[-LOOK_EVERY:])
+        bad = (~torch.isfinite(recent).all(1)).nonzero()
+        if len(bad):
+            step = progress.done - len(recent) + int(bad[0]) + 1
+            good = f"The last good checkpoint is in {self.folder}." if progress.history else "There is none good yet."
+            raise KoaError(
+                f"The training loss is not finite in step {step} of epoch {progress.epoch}.",
+                where=self.folder,
+                remedy=f"Lower the learning rate, or clip the gradient (--set clip_norm=1). {good}",
+            )
+
+
+class Average(Hook):
+    """Moving average of a model's weights, updated after each step; the average is in ``.model``."""
+
+    def __init__(self, model: nn.Module, decay: float):
+        self.follows, self.average = model, moving_average(model, decay)
+        self.model = self.average.module
+
+    def step_ends(self, progress: Progress, steps: int) -> None:
+        self.average.update_parameters(self.follows)
+
+
+class Speed(Hook):
+    """Images per second, share of time spent on data, and share of the hardware's peak, of each epoch.
+
+    Parameters
+    ----------
+    processes
+        Of the run.
+    flops
+        Operations of one image forward and backward; None where no image passes the tower.
+    dtype
+        Of the tower's factors.
+    """
+
+    def __init__(self, processes: Processes, flops: int | None, dtype: torch.dtype | None):
+        self.processes, self.flops, self.dtype = processes, flops, dtype
+        self.clock = StepClock(processes.device)
+
+    def epoch_begins(self, progress: Progress) -> None:
+        self.clock.restart()
+
+    def row(self) -> dict[str, float]:
+        """Columns of the history: ``images_per_second``, ``data_share``, ``peak_fraction``; nan where unknown."""
+        row = self.clock.summary() | {"peak_fraction": float("nan")}
+        if self.flops is None:
+            return row | {"images_per_second": float("nan")}
+        peak, _ = peak_flops(self.processes.device, self.dtype)
+        return row | {"peak_fraction": self.flops * row["images_per_second"] / (peak * self.processes.count)}
+
+
+class KeepState(Hook):
+    """Keeps the state of a run after every epoch, and every so many seconds within one.
+
+    Parameters
+    ----------
+    save
+        Function that keeps the state, given the progress; all processes call it together.
+    seconds
+        At most so long between two states within an epoch.
+    processes
+        Of the run: the main one looks at the clock.
+    """
+
+    def __init__(self, save: Callable[[Progress], None], seconds: float, processes: Processes):
+        self.save, self.every, self.processes = save, seconds, processes
+
+    def epoch_begins(self, progress: Progress) -> None:
+        self.saved = time.perf_counter()
+
+    def step_ends(self, progress: Progress, steps: int) -> None:
+        if progress.done == steps or (self.processes.count > 1 and progress.done % LOOK_EVERY):
+            return
+        elapsed = time.perf_counter() - self.saved
+        if self.processes.all(elapsed > self.every)[0]:
+            progress.seconds += elapsed
+            self.saved = time.perf_counter()
+            self.save(progress)
+
+    def epoch_ends(self, progress: Progress) -> None:
+        self.save(progress)
+
+
+@contextmanager
+def naming_a_smaller_batch(batch: int, image_size: int) -> Iterator[None]:
+    """Turn running out of memory inside the block into a `KoaError` that names the next smaller batch."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        # torch reports a full main memory as a plain RuntimeError
+        if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and "allocate memory" not in str(error):
+            raise
+        smaller = batch // 2
+        raise KoaError(
+            f"Out of memory with {batch} knees a batch at {image_size} px.",
+            where=str(error).splitlines()[0],
+            remedy=f"Try --set batch_size={smaller}." if smaller else "Choose a smaller image size or other towers.",
+        ) from error
