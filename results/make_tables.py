@@ -10,6 +10,7 @@ import pandas as pd
 
 from koa_kit import paths
 from koa_kit.comparison.source import GridSource, published_grid
+from koa_kit.comparison.tables import interval_text
 from koa_kit.error_analysis.decisions.decide import decided
 from koa_kit.error_analysis.decisions.rules import DECISIONS, compare_rules
 from koa_kit.error_analysis.metrics import METRIC_LABELS
@@ -45,8 +46,8 @@ def model_table(name: str = DEFAULT) -> str:
     lines = ["| model | knees | accuracy % | QWK | MAE | KL1 recall |", "| --- | --- | --- | --- | --- | --- |"]
     for knees, predictions in _packaged(name).items():
         found = intervals(predictions, metrics=("accuracy", "qwk", "mae", "kl1_recall")).set_index("metric")
-        texts = [_with_interval(found.loc["accuracy"] * 100, ".1f")]
-        texts += [_with_interval(found.loc[metric], ".3f") for metric in ("qwk", "mae", "kl1_recall")]
+        texts = [interval_text(found.loc["accuracy"] * 100, ".1f")]
+        texts += [interval_text(found.loc[metric], ".3f") for metric in ("qwk", "mae", "kl1_recall")]
         lines.append(f"| `{name}` | {knees}, {len(predictions):,} | {' | '.join(texts)} |")
     lines += [f"| {row[0]} | official test, 1,656 | {' | '.join(row[1:])} |" for row in PUBLISHED]
     return "\n".join(lines)
@@ -71,7 +72,7 @@ def beside(trial: str, name: str = DEFAULT) -> str:
             told = told[told["row"] == trial].set_index("metric")
             against = f"less `{name}`"
             for what, shown, form in ((f"`{trial}`", told, ".3f"), (against, _differences(told), "+.3f")):
-                texts = [_with_interval(shown.loc[metric], form) for metric in metrics]
+                texts = [interval_text(shown.loc[metric], form) for metric in metrics]
                 lines.append(f"| {knees} | {rule} | {what} | {' | '.join(texts)} |")
     return "\n".join(lines)
 
@@ -89,7 +90,7 @@ def _both_splits(folder: Path) -> dict[str, pd.DataFrame]:
 def _grid(name: str) -> GridSource:
     """A published grid as far as it was trained, with the rows of another that stand beside it."""
     grid = published_grid(name, whole=False)
-    return grid.beside(published_grid(grid.preset.base)) if grid.preset.beside else grid
+    return grid.beside(published_grid(grid.preset.base)) if grid.preset.base_arms else grid
 
 
 def grid_table(name: str, split: str) -> str:
@@ -129,10 +130,10 @@ def equal_recall(name: str, *rows: str) -> str:
         told = compare_at_recall(row, grid.preset.baseline, chosen_on=grid.val, judged_on=grid.development)
         told = told.set_index(["row", "metric"])
         for shown in (row, grid.preset.baseline + MOVED):
-            cells = [_with_interval(told.loc[shown, metric], ".3f") for metric in EQUAL_METRICS]
+            cells = [interval_text(told.loc[shown, metric], ".3f") for metric in EQUAL_METRICS]
             lines.append(f"| {shown} | {' | '.join(cells)} |")
         gaps = _differences(told.loc[row])
-        cells = [_with_interval(gaps.loc[metric], "+.3f") for metric in EQUAL_METRICS]
+        cells = [interval_text(gaps.loc[metric], "+.3f") for metric in EQUAL_METRICS]
         lines.append(f"| difference | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -159,8 +160,8 @@ def findings() -> str:
     lines = ["| this | instead of | accuracy, points | QWK | KL1 recall, points |", "| --- | --- | --- | --- | --- |"]
     for this, instead, table, row in shown:
         gaps = _differences(table[table["row"] == row].set_index("metric"))
-        texts = [_with_interval(gaps.loc["accuracy"] * 100, "+.1f"), _with_interval(gaps.loc["qwk"], "+.3f")]
-        texts += [_with_interval(gaps.loc["kl1_recall"] * 100, "+.1f")]
+        texts = [interval_text(gaps.loc["accuracy"] * 100, "+.1f"), interval_text(gaps.loc["qwk"], "+.3f")]
+        texts += [interval_text(gaps.loc["kl1_recall"] * 100, "+.1f")]
         lines.append(f"| {this} | {instead} | {' | '.join(texts)} |")
     return "\n".join(lines)
 
@@ -202,11 +203,6 @@ def _with_deviation(row: pd.Series) -> str:
 def _differences(table: pd.DataFrame) -> pd.DataFrame:
     """The differences in a table of `compare_rows`, under the names that values have there."""
     return table[["difference", "difference_low", "difference_high"]].set_axis(["value", "low", "high"], axis=1)
-
-
-def _with_interval(row: pd.Series, form: str) -> str:
-    value, low, high = (format(row[name], form) for name in ("value", "low", "high"))
-    return f"{value} ({low} to {high})"
 
 
 if __name__ == "__main__":

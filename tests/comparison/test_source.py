@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from koa_kit.cli import app
 from koa_kit.comparison import source as comparison_source
 from koa_kit.comparison.presets import PRESETS, SIDES, Preset
-from koa_kit.comparison.source import published_grid, reproduced
+from koa_kit.comparison.source import published_grid, reproduction_table
 from koa_kit.data import load_cohort
 from koa_kit.data.splits import set_aside
 from koa_kit.error_analysis import probabilities
@@ -137,7 +137,7 @@ def test_rows_of_the_base_stand_before_the_own_ones_with_the_same_seeds(trained)
     base, _ = trained
     twice = replace(base, val={row: tables | {1: tables[0]} for row, tables in base.val.items()})
     twice = replace(twice, development=twice.val, cells=pd.concat([base.cells, base.cells.assign(seed=1)]))
-    asked = Preset("Another.", "phantom", QUICK, {"own": {}}, seeds=1, base="small", beside=("plain",))
+    asked = Preset("Another.", "phantom", QUICK, {"own": {}}, seeds=1, base="small", base_arms=("plain",))
     own = replace(base, val={"own": base.val["flip-pooling"]}, preset=asked, cells=base.cells.head(1).assign(row="own"))
     own = replace(own, development=own.val)
     found = own.beside(twice)
@@ -149,7 +149,7 @@ def test_rows_of_the_base_stand_before_the_own_ones_with_the_same_seeds(trained)
 
 def test_a_row_that_is_rounded_stands_there_twice_with_the_same_probabilities(trained):
     base, _ = trained
-    asked = Preset("Another.", "phantom", QUICK, {}, base="small", beside=("plain",), rounded=("plain",))
+    asked = Preset("Another.", "phantom", QUICK, {}, base="small", base_arms=("plain",), rounded=True)
     found = replace(base, preset=asked).beside(base).val
     assert list(found)[:2] == ["plain", "plain + rounding"]
     told, rounded = found["plain"][0], found["plain + rounding"][0]
@@ -161,18 +161,18 @@ def test_a_row_that_is_rounded_stands_there_twice_with_the_same_probabilities(tr
 
 def test_a_row_trained_again_is_told_beside_the_published_interval(kit, trained):
     cells = pd.read_csv(kit / "cells.csv")
-    again = replace(SMALL, rows={"plain": SIDES["plain"]}, base="sides-cpu")
+    again = replace(SMALL, arms={"plain": SIDES["plain"]}, base="sides-cpu")
     table = cells[cells["cell"] == "plain/seed-0"]
-    found = reproduced(table, again)
+    found = reproduction_table(table, again)
     assert list(found["metric"]) == ["accuracy", "qwk", "kl1_recall"]
     assert found["inside"].all()
-    assert np.allclose(found["value"], found["published"])
-    far = reproduced(table.assign(accuracy=0.0), again).set_index("metric")
+    assert np.allclose(found["new"], found["value"])
+    far = reproduction_table(table.assign(accuracy=0.0), again).set_index("metric")
     assert far["inside"].to_dict() == {"accuracy": False, "qwk": True, "kl1_recall": True}
 
 
 def test_the_command_says_whether_a_row_came_back_into_its_interval(kit, tmp_path, monkeypatch):
-    monkeypatch.setitem(PRESETS, "again", replace(SMALL, rows={"plain": SIDES["plain"]}, base="sides-cpu"))
+    monkeypatch.setitem(PRESETS, "again", replace(SMALL, arms={"plain": SIDES["plain"]}, base="sides-cpu"))
     done = CliRunner().invoke(app, ["ablate", "--preset", "again", "--runs", str(tmp_path / "runs")])
     assert done.exit_code == 0, done.output
     told = [line for line in done.output.splitlines() if line.startswith("plain, ")]
@@ -183,11 +183,11 @@ def test_the_command_says_whether_a_row_came_back_into_its_interval(kit, tmp_pat
 @pytest.mark.parametrize("change", [{"status": "failed"}, {"cohort_fingerprint": "other"}])
 def test_a_failed_cell_or_one_of_other_knees_says_nothing_of_the_published_row(kit, change):
     table = pd.read_csv(kit / "cells.csv").assign(**change)
-    assert reproduced(table, replace(SMALL, base="sides-cpu")).empty
+    assert reproduction_table(table, replace(SMALL, base="sides-cpu")).empty
 
 
 def test_without_a_published_base_there_is_nothing_to_tell(kit):
     (kit / "predictions.parquet").unlink()
     table = pd.read_csv(kit / "cells.csv")
-    assert reproduced(table, replace(SMALL, base="sides-cpu")).empty
-    assert reproduced(table, SMALL).empty
+    assert reproduction_table(table, replace(SMALL, base="sides-cpu")).empty
+    assert reproduction_table(table, SMALL).empty
