@@ -64,7 +64,7 @@ def ablate(
 
     from koa_kit.comparison.grid import run_grid
     from koa_kit.comparison.published import publish_trials, unpublished
-    from koa_kit.comparison.tables import summary
+    from koa_kit.comparison.tables import summary, summary_texts
     from koa_kit.data import load_cohort
 
     trials, chosen = _trials(name, preset, scale, change, method, arm, seeds)
@@ -84,27 +84,16 @@ def ablate(
         if publish and row["status"] != "failed":
             publish_trials(trials, pd.DataFrame([row]), folder, publish, cohort)
 
-    table = run_grid(
-        trials,
-        folder,
-        dataset=dataset,
-        data_dir=data_dir,
-        backend=backend,
-        jobs=jobs,
-        threads=threads,
-        scheduler=scheduler,
-        device=device,
-        on_trial=ended,
-    )
+    where = {"backend": backend, "jobs": jobs, "threads": threads, "scheduler": scheduler, "device": device}
+    table = run_grid(trials, folder, dataset=dataset, data_dir=data_dir, on_trial=ended, **where)
     means = summary(table)
     if as_json:
         parts = {"cells": table, "summary": means}
-        typer.echo(
-            json.dumps({key: json.loads(part.to_json(orient="records")) for key, part in parts.items()}, indent=2)
-        )
+        records = {key: json.loads(part.to_json(orient="records")) for key, part in parts.items()}
+        typer.echo(json.dumps(records, indent=2))
     else:
         typer.echo("\nOn val, mean ± standard deviation over seeds:")
-        typer.echo(_readable(means).to_string(index=False))
+        typer.echo(summary_texts(means).to_string(index=False))
         typer.echo(f"Kept in {folder / 'cells.csv'}")
         if chosen:
             _print_reproduction(table, chosen)
@@ -135,13 +124,11 @@ def _trials(name, preset, scale, change, method, arm, seeds):
 
 
 def _print_reproduction(table, chosen) -> None:
-    """Where a preset trains published arms again: the new scores with the intervals that were stated."""
     from koa_kit.comparison.source import reproduction_table
     from koa_kit.comparison.tables import interval_text
 
     for row in reproduction_table(table, chosen).to_dict("records"):
-        where = "inside" if row["inside"] else "outside"
-        metric = row["metric"].replace("_", " ")
+        metric, where = row["metric"].replace("_", " "), "inside" if row["inside"] else "outside"
         typer.echo(f"{row['arm']}, {metric}: {row['new']:.3f}; published {interval_text(row)}: {where}")
 
 
@@ -153,15 +140,3 @@ def _line(row: dict, width: int) -> str:
         f"accuracy {row['accuracy']:.1%}  QWK {row['qwk']:.3f}  KL1 recall {row['kl1_recall']:.2f}  "
         f"best epoch {row['best_epoch']:.0f}  {row['seconds']:.1f} s"
     )
-
-
-def _readable(means):
-    """Summary with one text column per metric, such as "0.712 ± 0.013"."""
-    from koa_kit.comparison.tables import MAIN_METRICS
-
-    texts = means[["method", "seeds", "failed"]].copy()
-    for metric in MAIN_METRICS:
-        value, spread = means[metric].map("{:.3f}".format), means[f"{metric}_sd"].map(" ± {:.3f}".format)
-        spread = spread.where(means[f"{metric}_sd"].notna(), "")
-        texts[metric.replace("_", " ")] = (value + spread).where(means[metric].notna(), "-")
-    return texts

@@ -36,42 +36,23 @@ def require_usable(backend: str, jobs: int | None, threads: int | None, schedule
     if scheduler and backend == "loky":
         raise KoaError("A scheduler goes with a cluster.", where=scheduler, remedy="Add --backend dask.")
     if backend == "dask" and find_spec("distributed") is None:
-        raise KoaError(
-            "The backend dask needs the package distributed.", remedy="pip install distributed, on every machine."
-        )
+        raise KoaError("Dask needs the package distributed.", remedy="pip install distributed, on every machine.")
 
 
 def trial_outcomes(
-    task: Callable[..., tuple[str, dict]],
-    trials: Sequence[Trial],
-    folder: Path,
-    *,
-    backend: str = "loky",
-    jobs: int | None = None,
-    threads: int | None = None,
-    scheduler: str | None = None,
+    task: Callable, trials: Sequence[Trial], folder: Path, *, backend: str, jobs=None, threads=None, scheduler=None
 ) -> Outcomes:
     """Names of trials and what became of them, as they end: what `task` returns, or the error that prevented it.
 
     A killed process takes along the trials that ran, or on a cluster waited, beside it. Each of the first ones left is
-    therefore repeated alone, which shows whose fault it was; the others go on together.
-
-    Parameters
-    ----------
-    task
-        Called as ``task(trial, threads=threads)`` in a process of the backend; it must raise nothing.
-    trials
-        Begun in this order.
-    folder
-        Of the grid: the workers of a cluster must see it.
-    backend, jobs, threads, scheduler
-        As in `run_grid`.
+    therefore repeated alone, which shows whose fault it was; the others go on together. `task` is called as
+    ``task(trial, threads=threads)`` in a process of the backend and must raise nothing; the rest is as in `run_grid`.
     """
     jobs = jobs or 1
     with ExitStack() as stack:
         client = stack.enter_context(_dask_client(scheduler, jobs, folder)) if backend == "dask" else None
-        share = max(1, joblib.cpu_count(only_physical_cores=True) // jobs)
-        share = int(os.environ.get("OMP_NUM_THREADS") or share)
+        cores = joblib.cpu_count(only_physical_cores=True)
+        share = int(os.environ.get("OMP_NUM_THREADS") or max(1, cores // jobs))
         if scheduler:
             jobs, share = len(client.nthreads()), min(client.nthreads().values())
         call = partial(task, threads=threads or share)
@@ -82,7 +63,8 @@ def trial_outcomes(
                 del left[name]
                 yield name, outcome
             for name in list(left)[:jobs]:
-                yield from list(run([left.pop(name)])) or [(name, _killed())]
+                killed = KoaError("The process was killed, perhaps for lack of memory.", remedy="Run fewer at a time.")
+                yield from list(run([left.pop(name)])) or [(name, killed)]
 
 
 def _in_processes(jobs: int, call: Callable, trials: Sequence[Trial]) -> Outcomes:
@@ -120,18 +102,12 @@ def _dask_client(scheduler: str | None, jobs: int, folder: Path) -> Iterator[Cli
         stack.callback(logger.setLevel, logger.level)
         logger.setLevel(logging.CRITICAL)
         stack.enter_context(dask.config.set({"distributed.scheduler.allowed-failures": 0}))
+        # no limit of memory: dask would pause and restart a worker where loky lets it train
+        started = {"n_workers": jobs, "threads_per_worker": 1, "memory_limit": 0, "dashboard_address": ":0"}
+        options = {} if scheduler else started | {"silence_logs": logging.CRITICAL}
         try:
-            if not scheduler:
-                # no limit of memory: dask would pause and restart a worker where loky lets it train
-                cluster = distributed.LocalCluster(
-                    n_workers=jobs,
-                    threads_per_worker=1,
-                    memory_limit=0,
-                    dashboard_address=":0",
-                    silence_logs=logging.CRITICAL,
-                )
-                scheduler = stack.enter_context(cluster).scheduler_address
-            client = stack.enter_context(distributed.Client(scheduler, timeout=10, set_as_default=False))
+            client = distributed.Client(scheduler, timeout=10, set_as_default=False, **options)
+            stack.enter_context(client)
             client.wait_for_workers(1, timeout=30)
         except (OSError, ValueError, TimeoutError) as error:
             raise KoaError(
@@ -148,7 +124,3 @@ def _dask_client(scheduler: str | None, jobs: int, folder: Path) -> Iterator[Cli
                 remedy="Put it on a disk that all machines share under one path.",
             )
         yield client
-
-
-def _killed() -> KoaError:
-    return KoaError("The process was killed, perhaps for lack of memory.", remedy="Run fewer trials at a time.")

@@ -28,16 +28,8 @@ def method_grid(
 ) -> list[Trial]:
     """Trials of all variations x methods x seeds, in this order.
 
-    Parameters
-    ----------
-    config
-        Choices that all trials share.
-    methods
-        Of `METHODS`.
-    seeds
-        Each makes another run of the same choices.
-    variations
-        Named sets of changed choices, such as ``{"w=0.1": {"consistency": 0.1}}``; omitted, `config` as it is.
+    They share the choices of `config`, but for `variations`, which are named sets of changed ones, such as
+    ``{"w=0.1": {"consistency": 0.1}}``.
 
     Raises
     ------
@@ -113,19 +105,17 @@ def run_grid(
     if str(dataset) not in load_manifest().names:
         dataset = Path(dataset).expanduser().absolute()
     folder.mkdir(parents=True, exist_ok=True)
-    knees = {"cohort": cohort.name, "cohort_fingerprint": cohort.fingerprint}
-    knees |= {f"knees_{split}": cohort.splits.get(split, 0) for split in ("train", "val")}
-    task = partial(
-        run_trial, folder=folder, dataset=str(dataset), data_dir=data, cohort=cohort.fingerprint, device=device
-    )
-    facts: dict[str, dict] = {}
+    facts = {"cohort": cohort.name, "cohort_fingerprint": cohort.fingerprint}
+    facts |= {f"knees_{split}": cohort.splits.get(split, 0) for split in ("train", "val")}
+    knees = {"dataset": str(dataset), "data_dir": data, "cohort": cohort.fingerprint}
+    task = partial(run_trial, folder=folder, device=device, **knees)
     where = {"backend": backend, "jobs": jobs, "threads": threads, "scheduler": scheduler}
+    ended: dict[str, dict] = {}
     with closing(trial_outcomes(task, trials, folder, **where)) as outcomes:
         for name, outcome in outcomes:
-            if isinstance(outcome, Exception):
-                outcome = failure_facts(outcome, folder / name)
-            facts[name] = knees | outcome
-            table = as_table([trial_row(trial, facts[trial.name]) for trial in trials if trial.name in facts])
+            failed = isinstance(outcome, Exception)
+            ended[name] = facts | (failure_facts(outcome, folder / name) if failed else outcome)
+            table = as_table([trial_row(trial, ended[trial.name]) for trial in trials if trial.name in ended])
             with replacing(folder / TABLE) as path:
                 table.to_csv(path, index=False)
             if on_trial:
@@ -139,11 +129,11 @@ def _require_nothing_lost(trials: Sequence[Trial], folder: Path) -> None:
         if not (there / "metrics.json").is_file():
             continue
         found, asked = asdict(TrainConfig.read(there / "config.yaml")), asdict(trial.config)
-        if differing := [
-            f"{name}: {found[name]!r} there, {asked[name]!r} asked" for name in asked if asked[name] != found[name]
-        ]:
+        differing = [name for name in asked if asked[name] != found[name]]
+        if differing:
+            said = "; ".join(f"{name}: {found[name]!r} there, {asked[name]!r} asked" for name in differing)
             raise KoaError(
-                f"A finished trial of this name has other choices ({'; '.join(differing)}).",
+                f"A finished trial of this name has other choices ({said}).",
                 where=there,
                 remedy="Give the grid another name, or remove that folder.",
             )

@@ -51,14 +51,10 @@ class Preset:
 
     Attributes
     ----------
-    about
-        What it asks, in one sentence.
-    dataset
-        The knees it is meant for.
-    config
-        What all arms share.
-    arms
-        Name of an arm to its changed choices.
+    about, dataset
+        What it asks, in one sentence, and the knees it is meant for.
+    config, arms
+        What all arms share, and the name of each to its changed choices.
     seeds
         Runs per arm.
     baseline
@@ -83,12 +79,7 @@ class Preset:
     def trials(self, changes: list[str] | None = None, seeds: int | None = None) -> list[Trial]:
         """Trials of all seeds x arms, every arm once before any arm twice.
 
-        Parameters
-        ----------
-        changes
-            Choices other than the preset's, as ``NAME=VALUE``; an arm's own choices stand above them.
-        seeds
-            Runs per arm; omitted, as many as the preset says.
+        `changes` are choices other than the preset's, as ``NAME=VALUE``; an arm's own choices stand above them.
         """
         shared = self.config.with_text(changes or [])
         return [
@@ -157,13 +148,7 @@ PRESETS = {
 
 
 def preset(name: str) -> Preset:
-    """The preset of that name.
-
-    Raises
-    ------
-    KoaError
-        If there is none, naming those there are.
-    """
+    """The preset of that name, or a `KoaError` naming those there are."""
     if name not in PRESETS:
         raise KoaError(f"There is no preset {name!r}.", remedy=f"Choose from {', '.join(PRESETS)}.")
     return PRESETS[name]

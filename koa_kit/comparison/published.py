@@ -33,12 +33,8 @@ def publish_trials(
 
     Parameters
     ----------
-    trials
-        Of the grid.
-    table
-        From `run_grid`.
-    folder
-        Where their run folders lie.
+    trials, table, folder
+        Of the grid, as `run_grid` was given them and gave it back.
     target
         Folder of the published table.
     cohort

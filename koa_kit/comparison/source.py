@@ -52,16 +52,11 @@ class GridSource:
     cohort: Cohort | None = None
 
     def beside(self, base: GridSource) -> GridSource:
-        """This grid with the arms of `base` that its preset names before its own, and the seeds that it has itself.
+        """This grid with the arms that its preset names of `base` before its own, for the seeds that it has itself.
 
         A loss that knows the order of the grades competes with the same order in the rule that picks the grade, which
         costs nothing. So where the preset says so, an arm of the base stands there again with its expected grade
         rounded.
-
-        Parameters
-        ----------
-        base
-            Grid of the preset that `preset.base` names, of the same knees.
         """
         chosen, seeds = self.preset.base_arms, set(self.cells["seed"])
         trials = base.cells[base.cells["row"].isin(chosen) & base.cells["seed"].isin(seeds)]
@@ -122,17 +117,10 @@ def published_folder(name: str, whole: bool = True) -> Path | None:
 def published_grid(name: str, *, whole: bool = True) -> GridSource:
     """Grid of real knees that came with the kit, without the arms of the preset it builds on.
 
-    Parameters
-    ----------
-    name
-        Of its preset and of its folder below ``results/``.
-    whole
-        Refuse a grid of which an arm was never trained.
-
     Raises
     ------
     KoaError
-        If it did not come with the kit, or is not whole.
+        If it did not come with the kit, or an arm of it was never trained and it is to be `whole`.
     """
     if folder := published_folder(name, whole):
         return grid_source(folder, "published results of {cells} cells on {knees}", preset_of(name))
@@ -144,14 +132,7 @@ def published_grid(name: str, *, whole: bool = True) -> GridSource:
 
 
 def reproduction_table(trials: pd.DataFrame, preset: Preset) -> pd.DataFrame:
-    """Scores of arms trained anew, with the intervals that the published grid of the preset's base states for them.
-
-    Parameters
-    ----------
-    trials
-        From `run_grid`, on the published knees; failed trials are left out.
-    preset
-        One that trains arms of its base once more.
+    """Scores of arms that `run_grid` trained anew, with the intervals that the published grid of the base states.
 
     Returns
     -------

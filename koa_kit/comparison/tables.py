@@ -90,6 +90,16 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(parts).reset_index()
 
 
+def summary_texts(means: pd.DataFrame) -> pd.DataFrame:
+    """A `summary` to read, with one text column per metric, such as "0.712 ± 0.013"."""
+    texts = means[["method", "seeds", "failed"]].copy()
+    for metric in MAIN_METRICS:
+        value, spread = means[metric], means[f"{metric}_sd"]
+        spread = spread.map(" ± {:.3f}".format).where(spread.notna(), "")
+        texts[metric.replace("_", " ")] = (value.map("{:.3f}".format) + spread).where(value.notna(), "-")
+    return texts
+
+
 def interval_text(row: Mapping, form: str = ".3f") -> str:
     """``value``, ``low`` and ``high`` of a row as a text such as "0.684 (0.657 to 0.714)"."""
     value, low, high = (format(row[name], form) for name in ("value", "low", "high"))

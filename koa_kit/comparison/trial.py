@@ -28,14 +28,8 @@ _ONE_TRIAL_PER_PROCESS = Lock()
 class Trial:
     """One run of a grid.
 
-    Attributes
-    ----------
-    name
-        Its folder below that of the grid, such as "symmetry/seed-1".
-    config
-        Its choices.
-    variation
-        Name of the set of changed choices it belongs to; empty where there is none.
+    Its `name` is its folder below that of the grid, such as "symmetry/seed-1", `config` its choices, and `variation`
+    the name of the set of changed choices it belongs to; empty where there is none.
     """
 
     name: str
@@ -63,18 +57,8 @@ def run_trial(
 ) -> tuple[str, dict]:
     """Name of a trial and the facts that training or finding it brought; nothing is raised.
 
-    Parameters
-    ----------
-    trial, folder
-        Trained into ``folder/<name>``.
-    dataset, data_dir
-        As in `load_cohort`.
-    cohort
-        Fingerprint that the knees must have.
-    device
-        As in `fit`.
-    threads
-        Of torch, in this process, while it trains.
+    It is trained in this process with so many `threads` of torch, into ``folder/<name>``, on the knees of `dataset`,
+    which must have the fingerprint `cohort`.
     """
     from koa_kit.training.loop import fit_or_load
 

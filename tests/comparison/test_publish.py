@@ -1,4 +1,4 @@
-"""A published grid: every knee's answer of every cell, growing cell by cell, read back without a model."""
+"""A published grid: every knee's answer of every trial, growing trial by trial, read back without a model."""
 
 from dataclasses import asdict
 
@@ -17,13 +17,13 @@ from koa_kit.errors import KoaError
 from koa_kit.training import TrainConfig
 
 QUICK = TrainConfig(image_size=32, epochs=1, batch_size=16, development=0.3)
-ROWS = {"plain": {}, "image-only": {"head": "linear"}}
-SMALL = Preset("A test.", "phantom", QUICK, ROWS, seeds=2)
+ARMS = {"plain": {}, "image-only": {"head": "linear"}}
+SMALL = Preset("A test.", "phantom", QUICK, ARMS, seeds=2)
 
 
 @pytest.fixture(scope="module")
 def published(dataset, tmp_path_factory, session_cache):
-    """Cells, folder of the runs and published folder of a small grid."""
+    """Trials, folder of the runs and published folder of a small grid."""
     folder, target = tmp_path_factory.mktemp("runs"), tmp_path_factory.mktemp("results")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KOA_CACHE_DIR", str(session_cache))
@@ -35,10 +35,9 @@ def published(dataset, tmp_path_factory, session_cache):
     return trials, folder, target
 
 
-def test_every_row_is_met_once_before_any_row_twice():
-    assert [trial.name for trial in SMALL.trials()] == [
-        *("plain/seed-0", "image-only/seed-0", "plain/seed-1", "image-only/seed-1")
-    ]
+def test_every_arm_is_trained_once_before_any_arm_twice():
+    names = [trial.name for trial in SMALL.trials()]
+    assert names == ["plain/seed-0", "image-only/seed-0", "plain/seed-1", "image-only/seed-1"]
     assert [trial.arm for trial in SMALL.trials(seeds=1)] == ["plain", "image-only"]
     assert {trial.config.epochs for trial in SMALL.trials(["epochs=4"])} == {4}
 
@@ -47,14 +46,14 @@ def test_every_row_is_met_once_before_any_row_twice():
 def test_published_predictions_are_those_of_the_runs(published, split):
     _, folder, target = published
     stem = "" if split == "val" else f"{split}-"
-    rows = read_arms(target, split)
-    assert {row: set(seeds) for row, seeds in rows.items()} == {"plain": {0, 1}, "image-only": {0, 1}}
-    for row, seeds in rows.items():
-        for seed, told in seeds.items():
-            own = pd.read_parquet(folder / row / f"seed-{seed}" / f"{stem}predictions.parquet")
-            assert (told["pred"].to_numpy() == own["pred"].to_numpy()).all()
-            np.testing.assert_allclose(told["p1_flip"], own["p1_flip"], atol=1e-6)
-            assert (told["knee_id"].to_numpy() == own["knee_id"].to_numpy()).all()
+    arms = read_arms(target, split)
+    assert {arm: set(seeds) for arm, seeds in arms.items()} == {"plain": {0, 1}, "image-only": {0, 1}}
+    for arm, seeds in arms.items():
+        for seed, table in seeds.items():
+            own = pd.read_parquet(folder / arm / f"seed-{seed}" / f"{stem}predictions.parquet")
+            assert (table["pred"].to_numpy() == own["pred"].to_numpy()).all()
+            np.testing.assert_allclose(table["p1_flip"], own["p1_flip"], atol=1e-6)
+            assert (table["knee_id"].to_numpy() == own["knee_id"].to_numpy()).all()
 
 
 def test_the_published_table_tells_choices_scores_cost_and_steadiness(published):
@@ -67,13 +66,13 @@ def test_the_published_table_tells_choices_scores_cost_and_steadiness(published)
 
 
 def test_flip_averaging_stands_beside_its_row_and_never_disagrees_with_its_mirror_image(published):
-    rows = read_arms(published[2], flip_averaging=("plain",))
-    assert list(rows) == ["image-only", "plain", "plain + flip averaging"]
-    averaged = rows["plain + flip averaging"][0]
+    arms = read_arms(published[2], flip_averaging=("plain",))
+    assert list(arms) == ["image-only", "plain", "plain + flip averaging"]
+    averaged = arms["plain + flip averaging"][0]
     assert (averaged["pred"] == averaged["pred_flip"]).all()
 
 
-def test_only_cells_with_other_choices_or_seeds_are_left_to_train(published):
+def test_only_trials_with_other_choices_or_seeds_are_left_to_train(published):
     trials, _, target = published
     assert unpublished(trials, target) == []
     assert [trial.name for trial in unpublished(SMALL.trials(seeds=3), target)] == ["plain/seed-2", "image-only/seed-2"]
@@ -91,15 +90,14 @@ def test_a_table_from_before_a_choice_existed_holds_that_choice_at_its_default(p
     assert unpublished(mixed, tmp_path) == mixed
 
 
-def test_a_grid_of_other_knees_is_not_mixed_in(published):
+def test_a_grid_of_other_knees_is_not_mixed_in(published, dataset):
     trials, folder, target = published
     table = pd.read_csv(folder / "cells.csv").assign(cohort_fingerprint="another")
-    cohort = load_cohort("phantom")
     with pytest.raises(KoaError, match="other knees"):
-        publish_trials(trials[:1], table, folder, target, cohort)
+        publish_trials(trials[:1], table, folder, target, load_cohort(dataset))
 
 
-def test_a_split_or_folder_with_nothing_published_is_told(published, tmp_path):
+def test_a_split_or_folder_with_nothing_published_is_refused(published, tmp_path):
     with pytest.raises(KoaError, match="val"):
         read_arms(published[2], "test")
     with pytest.raises(KoaError, match="koa ablate"):
@@ -107,7 +105,7 @@ def test_a_split_or_folder_with_nothing_published_is_told(published, tmp_path):
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_every_preset_names_distinct_cells_and_sets_patients_aside(name):
+def test_every_preset_names_distinct_trials_and_sets_patients_aside(name):
     trials = preset(name).trials()
     assert len({trial.name for trial in trials}) == len(trials)
     assert len({trial.config for trial in trials}) == len(trials)
@@ -115,7 +113,7 @@ def test_every_preset_names_distinct_cells_and_sets_patients_aside(name):
 
 
 @pytest.mark.parametrize("name", [name for name in PRESETS if PRESETS[name].base])
-def test_a_preset_beside_another_shares_its_choices_so_that_rows_may_be_compared(name):
+def test_a_preset_that_builds_on_another_shares_its_choices_so_that_arms_may_be_compared(name):
     own, base = preset(name), preset(preset(name).base)
     assert own.config == base.config
     assert own.dataset == base.dataset
@@ -127,17 +125,17 @@ def test_a_preset_beside_another_shares_its_choices_so_that_rows_may_be_compared
 
 
 @pytest.mark.parametrize("name", ["ordinal-cpu", "miniature-ordinal"])
-def test_ordinal_rows_differ_from_their_baseline_in_the_loss_alone(name):
+def test_ordinal_arms_differ_from_their_baseline_in_the_loss_alone(name):
     own = preset(name)
     plain = asdict(own.config.with_changes(**SIDES[own.baseline]))
-    changed = {row: asdict(own.config.with_changes(**choices)) for row, choices in own.arms.items()}
-    for row, choices in changed.items():
-        differs = {key for key in plain if choices[key] != plain[key]}
-        assert differs, row
+    for arm, choices in own.arms.items():
+        changed = asdict(own.config.with_changes(**choices))
+        differs = {key for key in plain if changed[key] != plain[key]}
+        assert differs, arm
         assert differs <= {"loss", "distance_power", "soft_width", "grade_weights"}
 
 
-def test_the_command_trains_a_row_of_a_preset_and_publishes_it(dataset, tmp_path, monkeypatch):
+def test_the_command_trains_an_arm_of_a_preset_and_publishes_it(dataset, tmp_path, monkeypatch):
     monkeypatch.setitem(PRESETS, "small", SMALL)
     call = ["ablate", "--preset", "small", "--row", "plain", "--seeds", "1", "--dataset", str(dataset)]
     call += ["--runs", str(tmp_path / "runs"), "--publish", str(tmp_path / "results")]
@@ -150,19 +148,7 @@ def test_the_command_trains_a_row_of_a_preset_and_publishes_it(dataset, tmp_path
 
 
 @pytest.mark.parametrize(
-    "call",
-    [
-        ["ablate"],
-        ["ablate", "x", "--row", "plain"],
-        ["ablate", "--preset", "none"],
-        ["ablate", "--preset", "miniature", "--row", "x"],
-        ["ablate", "--preset", "miniature", "--method", "plain"],
-    ],
+    "call", ["", "x --arm plain", "--preset none", "--preset miniature --arm x", "--preset miniature --method plain"]
 )
 def test_a_grid_that_is_not_clear_is_refused(call):
-    assert isinstance(CliRunner().invoke(app, call).exception, KoaError)
-
-
-def test_a_cell_is_compared_by_its_name_without_the_seed():
-    assert Trial("w=0.1/plain/seed-2", QUICK).arm == "w=0.1/plain"
-    assert Trial("alone", QUICK).arm == "alone"
+    assert isinstance(CliRunner().invoke(app, ["ablate", *call.split()]).exception, KoaError)
