@@ -71,12 +71,11 @@ def run_grid(
 
     Parameters
     ----------
-    trials
-        From `method_grid` or `Preset.trials`, or one's own.
-    folder
-        Of the grid. Workers on other machines must see it, and the data, under the same path.
-    dataset, data_dir
-        As in `load_cohort`. Every worker opens the knees itself, memory-mapped.
+    trials, folder
+        From `method_grid` or `Preset.trials`, or one's own; and where to train them. Workers on other machines must see
+        the folder, and the data, under the same path.
+    dataset, data_dir, device
+        As in `load_cohort` and `fit`. Every worker opens the knees itself, memory-mapped.
     backend
         One of `BACKENDS`: "loky", processes of this machine, or "dask".
     jobs
@@ -86,8 +85,6 @@ def run_grid(
         Dask cluster's workers have. Results depend on it in the last digits.
     scheduler
         Address of a Dask scheduler; omitted, a cluster is started on this machine and closed at the end.
-    device
-        As in `fit`. All trials of one machine share the device they are given.
     on_trial
         Called with the row of each trial as it ends.
 

@@ -11,13 +11,12 @@ from koa_kit.cohort import Cohort
 from koa_kit.comparison.tables import CHOICES, TABLE, as_table, read_table, trial_row
 from koa_kit.comparison.trial import Trial
 from koa_kit.data.splits import DEVELOPMENT, set_aside
-from koa_kit.error_analysis.predictions import IDENTITY, VIEWS, check_predictions, flip_averaged, predictions_table
+from koa_kit.error_analysis.predictions import IDENTITY, VIEWS, check_predictions, predictions_table
 from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES
 from koa_kit.paths import replacing
 
 PREDICTIONS = "predictions.parquet"
-FLIP_AVERAGED = " + flip averaging"
 SIMILARITIES = [f"s{grade}{view}" for view in VIEWS for grade in GRADES]
 # stored once each, which makes the file ten times smaller
 _TEXTS = ("cell", "row", "knee_id", "patient", "side", "split", "file")
@@ -99,9 +98,7 @@ def unpublished(trials: list[Trial], target: str | Path) -> list[Trial]:
     return [trial for trial in trials if not same[trial.name]]
 
 
-def read_arms(
-    folder: str | Path, split: str = "val", *, flip_averaging: tuple[str, ...] = ()
-) -> dict[str, dict[int, pd.DataFrame]]:
+def read_arms(folder: str | Path, split: str = "val") -> dict[str, dict[int, pd.DataFrame]]:
     """Arm of a published grid to seed to predictions table of one split.
 
     Parameters
@@ -110,8 +107,6 @@ def read_arms(
         With ``predictions.parquet``, as `koa ablate --publish` writes it.
     split
         "val" or "development".
-    flip_averaging
-        Arms after which the same models are shown once more with both views averaged, which costs no training.
 
     Raises
     ------
@@ -125,20 +120,13 @@ def read_arms(
         )
     table = pd.read_parquet(path)
     table = table.astype({name: str for name in _TEXTS if name in table})
-    if split not in set(table["split"]):
-        known = ", ".join(sorted(set(table["split"])))
-        raise KoaError(f"Nothing is published of a split {split!r}.", where=path, remedy=f"Choose from {known}.")
+    known = sorted(table["split"].unique())
+    if split not in known:
+        raise KoaError(
+            f"Nothing is published of a split {split!r}.", where=path, remedy=f"Choose from {', '.join(known)}."
+        )
     arms: dict[str, dict[int, pd.DataFrame]] = {}
     for (arm, seed), kept in table[table["split"] == split].groupby(["row", "seed"]):
         logits = kept[SIMILARITIES].to_numpy().reshape(-1, len(VIEWS), len(GRADES))
         arms.setdefault(arm, {})[int(seed)] = check_predictions(predictions_table(kept[list(IDENTITY)], logits))
-    if odd := set(flip_averaging) - set(arms):
-        raise KoaError(
-            f"There is no arm {min(odd)!r} to average.", where=path, remedy=f"Choose from {', '.join(arms)}."
-        )
-    shown = {}
-    for arm, seeds in arms.items():
-        shown[arm] = seeds
-        if arm in flip_averaging:
-            shown[arm + FLIP_AVERAGED] = {seed: flip_averaged(predictions) for seed, predictions in seeds.items()}
-    return shown
+    return arms

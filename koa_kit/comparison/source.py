@@ -10,18 +10,20 @@ import pandas as pd
 from koa_kit.cohort import Cohort
 from koa_kit.comparison.presets import Preset
 from koa_kit.comparison.presets import preset as preset_of
-from koa_kit.comparison.published import FLIP_AVERAGED, PREDICTIONS, read_arms
+from koa_kit.comparison.published import PREDICTIONS, read_arms
 from koa_kit.comparison.tables import TABLE, arms_of, read_table
 from koa_kit.data.splits import DEVELOPMENT
 from koa_kit.error_analysis.ceiling import CEILING_METRICS, consensus_posterior
 from koa_kit.error_analysis.decisions.decide import decided
 from koa_kit.error_analysis.decisions.rules import EXPECTED
+from koa_kit.error_analysis.predictions import flip_averaged
 from koa_kit.error_analysis.statistics.seeds import ROW_METRICS, seed_intervals
 from koa_kit.errors import KoaError
 from koa_kit.paths import resource
 from koa_kit.phantom.readers.ceiling import ceiling
 
 REAL_KNEES = "oai-kl224"
+FLIP_AVERAGED = " + flip averaging"
 ROUNDED = " + rounding"
 Arms = dict[str, dict[int, pd.DataFrame]]
 
@@ -90,17 +92,18 @@ def grid_source(folder: Path, source: str, preset: Preset, cohort: Cohort | None
     trials = read_table(folder)
     trials.insert(0, "row", arms_of(trials))
     source = source.format(cells=len(trials), knees=trials["cohort"].iloc[0])
-    averaged = ("plain",) if "plain" in preset.arms else ()
-    val, development = (
-        _in_order(read_arms(folder, split, flip_averaging=averaged), preset) for split in ("val", DEVELOPMENT)
-    )
+    val, development = (_as_shown(read_arms(folder, split), preset) for split in ("val", DEVELOPMENT))
     return GridSource(source, val, development, trials, preset, cohort)
 
 
-def _in_order(arms: Arms, preset: Preset) -> Arms:
-    """Arms as the preset names them, others behind; flip averaging right after its arm."""
-    place = {arm: number for number, arm in enumerate(preset.arms)}
-    return {arm: arms[arm] for arm in sorted(arms, key=lambda arm: place.get(arm.removesuffix(FLIP_AVERAGED), 99))}
+def _as_shown(arms: Arms, preset: Preset) -> Arms:
+    """Arms as the preset names them, others behind; the same models with both views averaged right after "plain"."""
+    place, shown = {arm: number for number, arm in enumerate(preset.arms)}, {}
+    for arm in sorted(arms, key=lambda arm: place.get(arm, len(place))):
+        shown[arm] = arms[arm]
+        if arm == "plain":
+            shown[arm + FLIP_AVERAGED] = {seed: flip_averaged(table) for seed, table in arms[arm].items()}
+    return shown
 
 
 def published_folder(name: str, whole: bool = True) -> Path | None:

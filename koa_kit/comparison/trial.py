@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import traceback
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from threading import Lock
@@ -60,10 +60,14 @@ def run_trial(
     It is trained in this process with so many `threads` of torch, into ``folder/<name>``, on the knees of `dataset`,
     which must have the fingerprint `cohort`.
     """
+    import torch
+
     from koa_kit.training.loop import fit_or_load
 
     target = folder / trial.name
-    with _ONE_TRIAL_PER_PROCESS, _torch_threads(threads):
+    with _ONE_TRIAL_PER_PROCESS, ExitStack() as stack:
+        stack.callback(torch.set_num_threads, torch.get_num_threads())
+        torch.set_num_threads(threads)
         try:
             knees = load_cohort(dataset, data_dir=data_dir)
             if knees.fingerprint != cohort:
@@ -87,18 +91,6 @@ def failure_facts(error: Exception, target: Path) -> dict:
     with suppress(OSError, KoaError), replacing(target / FAILURE) as path:
         path.write_text(f"{message}\n\n{''.join(traceback.format_exception(error))}", encoding="utf-8")
     return {"status": "failed", "message": " ".join(message.split())}
-
-
-@contextmanager
-def _torch_threads(number: int):
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _finished_at(target: Path) -> int | None:

@@ -65,13 +65,6 @@ def test_the_published_table_tells_choices_scores_cost_and_steadiness(published)
     assert table[["accuracy", "development"]].notna().all().all()
 
 
-def test_flip_averaging_stands_beside_its_row_and_never_disagrees_with_its_mirror_image(published):
-    arms = read_arms(published[2], flip_averaging=("plain",))
-    assert list(arms) == ["image-only", "plain", "plain + flip averaging"]
-    averaged = arms["plain + flip averaging"][0]
-    assert (averaged["pred"] == averaged["pred_flip"]).all()
-
-
 def test_only_trials_with_other_choices_or_seeds_are_left_to_train(published):
     trials, _, target = published
     assert unpublished(trials, target) == []

@@ -1,6 +1,5 @@
 """The arms of a comparison come from the published table of real knees or a grid of phantoms: one record for both."""
 
-import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +15,7 @@ from koa_kit.data import load_cohort
 from koa_kit.data.splits import set_aside
 from koa_kit.error_analysis import probabilities
 from koa_kit.errors import KoaError
+from koa_kit.paths import resource
 from koa_kit.series.grid import grid_for_lesson
 from koa_kit.series.session import Lesson
 from koa_kit.training import TrainConfig
@@ -60,6 +60,8 @@ def test_arms_trained_on_the_spot_come_in_the_order_of_the_preset_with_flip_aver
     assert grid.source.startswith("2 cells trained here just now on phantom knees")
     assert list(grid.cells["row"]) == ["flip-pooling", "plain"]
     assert grid.cells["seconds"].gt(0).all()
+    averaged = grid.val["plain + flip averaging"][0]
+    assert (averaged["pred"] == averaged["pred_flip"]).all()
 
 
 def test_both_splits_hold_patients_of_their_own(trained):
@@ -115,7 +117,7 @@ def test_without_a_whole_published_grid_of_the_knees_asked_for_phantoms_are_trai
         table[table["cell"].str.startswith("plain/")].to_csv(kit / "cells.csv", index=False)
         assert list(published_grid("sides-cpu", whole=False).val) == SHOWN
     if results == "missing":
-        shutil.rmtree(kit)
+        monkeypatch.setattr(comparison_source, "resource", lambda name: resource(f"no-{name}"))
     if results != "whole":
         with pytest.raises(KoaError, match="No whole grid"):
             published_grid("sides-cpu")
