@@ -177,9 +177,11 @@ def test_a_cluster_of_one_worker_trains_there_and_not_here(cluster, tmp_path):
         ({"jobs": 0}, "jobs must be 1 or more"),
         ({"backend": "ray"}, "no backend 'ray'"),
         ({"scheduler": "tcp://127.0.0.1:9"}, "goes with a cluster"),
+        ({"backend": "dask"}, "pip install distributed"),
     ],
 )
-def test_an_unusable_backend_is_refused_before_training(options, said, dataset, tmp_path):
+def test_an_unusable_backend_is_refused_before_training(options, said, dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(backends, "find_spec", lambda name: None)  # no package is installed
     with pytest.raises(KoaError, match=said):
         run_grid(method_grid(QUICK, seeds=[0]), tmp_path / "grid", dataset=dataset, **options)
     assert not (tmp_path / "grid").exists()
@@ -188,12 +190,6 @@ def test_an_unusable_backend_is_refused_before_training(options, said, dataset, 
 def test_a_cluster_that_cannot_be_reached_is_refused(dataset, tmp_path):
     with pytest.raises(KoaError, match="Dask cluster cannot be used"):
         run_grid(GRID, tmp_path, dataset=dataset, backend="dask", scheduler="nonsense://head:8786")
-
-
-def test_a_missing_package_is_named_with_the_line_that_installs_it(dataset, tmp_path, monkeypatch):
-    monkeypatch.setattr(backends, "find_spec", lambda name: None)
-    with pytest.raises(KoaError, match="pip install distributed"):
-        run_grid(method_grid(QUICK, seeds=[0]), tmp_path, dataset=dataset, backend="dask")
 
 
 def test_the_summary_is_mean_and_spread_over_seeds(finished):
@@ -218,13 +214,13 @@ def test_the_command_prints_every_trial_and_ends_with_1_if_one_failed(finished, 
     broken = [*common, "--set", "towers=no-such-towers", "--seeds", "1", "--json"]
     result = CliRunner().invoke(app, ["broken", "--runs", str(tmp_path), *broken])
     assert result.exit_code == 1
-    told = json.loads(result.output)
-    assert told["cells"][0]["status"] == "failed"
-    assert told["summary"][0]["failed"] == 1
+    printed = json.loads(result.output)
+    assert printed["cells"][0]["status"] == "failed"
+    assert printed["summary"][0]["failed"] == 1
     assert os.listdir(tmp_path / "broken" / "plain" / "seed-0") == ["failure.txt"]
 
 
-def test_a_grid_with_other_choices_does_not_train_over_finished_cells(finished, dataset):
+def test_a_grid_with_other_choices_does_not_train_over_finished_trials(finished, dataset):
     folder, _ = finished
     before = written(folder)
     with pytest.raises(KoaError, match=r"epochs: 2 there, 3 asked(.|\n)*another name"):

@@ -42,14 +42,14 @@ def trained(tmp_path_factory, session_cache):
 
 @pytest.fixture
 def kit(trained, tmp_path, monkeypatch):
-    """A kit with that grid in its results, said to be of real knees; its predictions are in another order of rows."""
+    """A kit with that grid in its results, said to be of real knees; its predictions are in another order of arms."""
     home = tmp_path / "results" / "sides-cpu"
     home.mkdir(parents=True)
     source = trained[1] / "published" / "small"
     pd.read_csv(source / "cells.csv").assign(cohort="oai-kl224").to_csv(home / "cells.csv", index=False)
     pd.read_parquet(source / "predictions.parquet").to_parquet(home / "predictions.parquet")
     monkeypatch.setattr(comparison_source, "resource", lambda name: tmp_path / name)
-    # so that two rows are the whole comparison
+    # so that two arms are the whole comparison
     monkeypatch.setitem(PRESETS, "sides-cpu", SMALL)
     return home
 
@@ -67,13 +67,12 @@ def test_arms_trained_on_the_spot_come_in_the_order_of_the_preset_with_flip_aver
 def test_both_splits_hold_patients_of_their_own(trained):
     grid, _ = trained
     cohort = set_aside(load_cohort("phantom"), 0.2)
-    for split, rows in (("val", grid.val), ("development", grid.development)):
-        shown = rows["plain"][0]
-        assert set(shown["knee_id"]) == set(cohort.split(split).table["knee_id"])
+    for split, arms in (("val", grid.val), ("development", grid.development)):
+        assert set(arms["plain"][0]["knee_id"]) == set(cohort.split(split).table["knee_id"])
     assert not set(grid.val["plain"][0]["patient"]) & set(grid.development["plain"][0]["patient"])
 
 
-def test_of_phantoms_the_ceiling_is_known(trained):
+def test_the_ceiling_is_known_for_phantoms(trained):
     ceiling = trained[0].ceiling()
     assert 0.7 < ceiling["accuracy"] < 0.95
     assert ceiling["kl1_recall"] < ceiling["accuracy"]
