@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from koa_kit import paths
 from koa_kit.comparison.source import GridSource, published_grid
+from koa_kit.comparison.tables import interval_text
 from koa_kit.error_analysis.decisions.decide import decided
 from koa_kit.error_analysis.decisions.rules import DECISIONS, compare_rules
 from koa_kit.error_analysis.metrics import METRIC_LABELS
@@ -41,39 +42,32 @@ CHECKED = ("accuracy", "qwk", "kl1_recall", "ece")
 
 
 def model_table(name: str = DEFAULT) -> str:
-    """Markdown table of a packaged model beside published ones; its own rows are computed from its predictions."""
-    lines = ["| model | knees | accuracy % | QWK | MAE | KL1 recall |", "| --- | --- | --- | --- | --- | --- |"]
+    """Markdown table of a packaged model beside published ones; its own lines are computed from its predictions."""
+    lines = []
     for knees, predictions in _packaged(name).items():
-        found = intervals(predictions, metrics=("accuracy", "qwk", "mae", "kl1_recall")).set_index("metric")
-        texts = [_with_interval(found.loc["accuracy"] * 100, ".1f")]
-        texts += [_with_interval(found.loc[metric], ".3f") for metric in ("qwk", "mae", "kl1_recall")]
-        lines.append(f"| `{name}` | {knees}, {len(predictions):,} | {' | '.join(texts)} |")
-    lines += [f"| {row[0]} | official test, 1,656 | {' | '.join(row[1:])} |" for row in PUBLISHED]
-    return "\n".join(lines)
+        scores = intervals(predictions, metrics=("accuracy", "qwk", "mae", "kl1_recall")).set_index("metric")
+        texts = [interval_text(scores.loc["accuracy"] * 100, ".1f"), *_texts(scores, ("qwk", "mae", "kl1_recall"))]
+        lines.append([f"`{name}`", f"{knees}, {len(predictions):,}", *texts])
+    lines += [[model, "official test, 1,656", *scores] for model, *scores in PUBLISHED]
+    return _markdown(["model", "knees", "accuracy %", "QWK", "MAE", "KL1 recall"], lines)
 
 
-def rules(name: str = DEFAULT) -> str:
+def rule_scores(name: str = DEFAULT) -> str:
     """Markdown table of a packaged model's answers under each rule."""
     return rules_table(_packaged(name))
 
 
-def beside(trial: str, name: str = DEFAULT) -> str:
-    """Markdown table of what a trial in ``results`` scores, and its differences from a packaged model, by rule."""
-    metrics = ("accuracy", "qwk", "kl1_recall", "ece")
-    heads = [METRIC_LABELS[metric] for metric in metrics]
-    lines = [f"| knees | rule | | {' | '.join(heads)} |", "| --- | --- | --- |" + " --- |" * len(metrics)]
-    other = _both_splits(paths.resource("results") / trial)
+def model_difference(other: str, name: str = DEFAULT) -> str:
+    """Markdown table of what a model in ``results`` scores, and its differences from a packaged one, by rule."""
+    lines, others = [], _both_splits(paths.resource("results") / other)
     for knees, predictions in _packaged(name).items():
         for rule in ("most likely", "median"):
-            tables = {name: predictions, trial: other[knees]}
-            rows = {row: {0: decided(table, DECISIONS[rule])} for row, table in tables.items()}
-            told = compare_rows(rows, metrics=metrics)
-            told = told[told["row"] == trial].set_index("metric")
-            against = f"less `{name}`"
-            for what, shown, form in ((f"`{trial}`", told, ".3f"), (against, _differences(told), "+.3f")):
-                texts = [_with_interval(shown.loc[metric], form) for metric in metrics]
-                lines.append(f"| {knees} | {rule} | {what} | {' | '.join(texts)} |")
-    return "\n".join(lines)
+            tables = {name: predictions, other: others[knees]}
+            arms = {model: {0: decided(table, DECISIONS[rule])} for model, table in tables.items()}
+            scores = _of(compare_rows(arms, metrics=CHECKED), other)
+            lines.append([knees, rule, f"`{other}`", *_texts(scores, CHECKED)])
+            lines.append([knees, rule, f"less `{name}`", *_texts(_differences(scores), CHECKED, "+.3f")])
+    return _markdown(["knees", "rule", "", *(METRIC_LABELS[metric] for metric in CHECKED)], lines)
 
 
 def _packaged(name: str) -> dict[str, pd.DataFrame]:
@@ -87,28 +81,28 @@ def _both_splits(folder: Path) -> dict[str, pd.DataFrame]:
 
 
 def _grid(name: str) -> GridSource:
-    """A published grid as far as it was trained, with the rows of another that stand beside it."""
+    """A published grid as far as it was trained, with the arms of the one it builds on."""
     grid = published_grid(name, whole=False)
-    return grid.beside(published_grid(grid.preset.base)) if grid.preset.beside else grid
+    return grid.beside(published_grid(grid.preset.base)) if grid.preset.base_arms else grid
 
 
-def grid_table(name: str, split: str) -> str:
-    """Markdown table of a published grid: mean over trainings ± their standard deviation, one line a row of it."""
+def grid_scores(name: str, split: str) -> str:
+    """Markdown table of a published grid: mean over trainings ± their standard deviation, one line per arm."""
     grid, on_val = _grid(name), split == "val"
-    rows, metrics = (grid.val, SHOWN) if on_val else (grid.development, CHECKED)
-    table = compare_rows(rows, baseline=grid.preset.baseline, metrics=metrics, draws=2)
+    arms, metrics = (grid.val, SHOWN) if on_val else (grid.development, CHECKED)
+    table = compare_rows(arms, baseline=grid.preset.baseline, metrics=metrics, draws=2)
     cost = grid.cells.groupby("row")[["augmentation_variance", "seconds"]].median()
     heads = ["row", "trainings", *(metric.replace("_", " ") for metric in metrics)]
     heads += ["augmentation variance", "seconds"] * on_val
-    lines = [f"| {' | '.join(heads)} |", f"| --- |{' ---: |' * (len(heads) - 1)}"]
-    for row, seeds in rows.items():
-        found = table[table["row"] == row].set_index("metric")
-        texts = [_with_deviation(found.loc[metric]) for metric in metrics]
+    lines = []
+    for arm, seeds in arms.items():
+        scores = _of(table, arm)
+        texts = [_with_deviation(scores.loc[metric]) for metric in metrics]
         if on_val:
-            steady, seconds = cost.loc[row] if row in cost.index else (float("nan"), 0)
-            texts += ["–" if steady != steady else f"{steady:.3f}", f"{seconds:.0f}"]
-        lines.append(f"| {row} | {len(seeds)} | {' | '.join(texts)} |")
-    return "\n".join(lines)
+            variance, seconds = cost.loc[arm] if arm in cost.index else (float("nan"), 0)
+            texts += ["–" if pd.isna(variance) else f"{variance:.3f}", f"{seconds:.0f}"]
+        lines.append([arm, str(len(seeds)), *texts])
+    return _markdown(heads, lines, ruler="---:")
 
 
 def grid_words(name: str, split: str) -> str:
@@ -120,21 +114,15 @@ def grid_words(name: str, split: str) -> str:
     return "\n\n".join("\n".join([said[0], "", *(f"- {sentence}" for sentence in said[1:])]) for said in parts)
 
 
-def equal_recall(name: str, *rows: str) -> str:
-    """Markdown table of rows beside the grid's baseline at their KL1 recall: biases from val, scores of development."""
-    grid = _grid(name)
-    lines = ["| row | " + " | ".join(METRIC_LABELS[metric] for metric in EQUAL_METRICS) + " |"]
-    lines += ["| --- |" + " --- |" * len(EQUAL_METRICS)]
-    for row in rows:
-        told = compare_at_recall(row, grid.preset.baseline, chosen_on=grid.val, judged_on=grid.development)
-        told = told.set_index(["row", "metric"])
-        for shown in (row, grid.preset.baseline + MOVED):
-            cells = [_with_interval(told.loc[shown, metric], ".3f") for metric in EQUAL_METRICS]
-            lines.append(f"| {shown} | {' | '.join(cells)} |")
-        gaps = _differences(told.loc[row])
-        cells = [_with_interval(gaps.loc[metric], "+.3f") for metric in EQUAL_METRICS]
-        lines.append(f"| difference | {' | '.join(cells)} |")
-    return "\n".join(lines)
+def equal_recall(name: str, *arms: str) -> str:
+    """Markdown table of arms beside the grid's baseline at their KL1 recall: biases from val, scores of development."""
+    grid, lines = _grid(name), []
+    for arm in arms:
+        table = compare_at_recall(arm, grid.preset.baseline, chosen_on=grid.val, judged_on=grid.development)
+        for shown in (arm, grid.preset.baseline + MOVED):
+            lines.append([shown, *_texts(_of(table, shown), EQUAL_METRICS)])
+        lines.append(["difference", *_texts(_differences(_of(table, arm)), EQUAL_METRICS, "+.3f")])
+    return _markdown(["row", *(METRIC_LABELS[metric] for metric in EQUAL_METRICS)], lines)
 
 
 def findings() -> str:
@@ -156,20 +144,19 @@ def findings() -> str:
         ("the median grade of the same answers", "the likeliest", rules, "median"),
         ("their mean, rounded", "the likeliest", rules, "expected, rounded"),
     ]
-    lines = ["| this | instead of | accuracy, points | QWK | KL1 recall, points |", "| --- | --- | --- | --- | --- |"]
-    for this, instead, table, row in shown:
-        gaps = _differences(table[table["row"] == row].set_index("metric"))
-        texts = [_with_interval(gaps.loc["accuracy"] * 100, "+.1f"), _with_interval(gaps.loc["qwk"], "+.3f")]
-        texts += [_with_interval(gaps.loc["kl1_recall"] * 100, "+.1f")]
-        lines.append(f"| {this} | {instead} | {' | '.join(texts)} |")
-    return "\n".join(lines)
+    lines = []
+    for this, instead, table, arm in shown:
+        gaps = _differences(_of(table, arm))
+        points = {metric: interval_text(gaps.loc[metric] * 100, "+.1f") for metric in ("accuracy", "kl1_recall")}
+        lines.append([this, instead, points["accuracy"], *_texts(gaps, ["qwk"], "+.3f"), points["kl1_recall"]])
+    return _markdown(["this", "instead of", "accuracy, points", "QWK", "KL1 recall, points"], lines)
 
 
 WRITERS: dict[str, Callable[..., str]] = {
     "model": model_table,
-    "rules": rules,
-    "beside": beside,
-    "grid": grid_table,
+    "rules": rule_scores,
+    "beside": model_difference,
+    "grid": grid_scores,
     "words": grid_words,
     "equal-recall": equal_recall,
     "findings": findings,
@@ -194,19 +181,28 @@ def filled(text: str) -> str:
     return re.sub(r"<!-- table: (?P<what>[^>]*?) -->.*?<!-- end -->", write, text, flags=re.DOTALL)
 
 
+def _markdown(heads: Sequence[str], lines: Sequence[Sequence[str]], ruler: str = "---") -> str:
+    head = "|".join(f" {text} " if text else " " for text in heads)
+    rulers = " | ".join(["---"] + [ruler] * (len(heads) - 1))
+    return "\n".join([f"|{head}|", f"| {rulers} |", *(f"| {' | '.join(texts)} |" for texts in lines)])
+
+
+def _of(table: pd.DataFrame, arm: str) -> pd.DataFrame:
+    return table[table["row"] == arm].set_index("metric")
+
+
+def _texts(scores: pd.DataFrame, metrics: Sequence[str], form: str = ".3f") -> list[str]:
+    return [interval_text(scores.loc[metric], form) for metric in metrics]
+
+
 def _with_deviation(row: pd.Series) -> str:
-    spread = "" if row["seed_sd"] != row["seed_sd"] else f" ± {row['seed_sd']:.3f}"
+    spread = "" if pd.isna(row["seed_sd"]) else f" ± {row['seed_sd']:.3f}"
     return f"{row['value']:.3f}{spread}"
 
 
 def _differences(table: pd.DataFrame) -> pd.DataFrame:
     """The differences in a table of `compare_rows`, under the names that values have there."""
     return table[["difference", "difference_low", "difference_high"]].set_axis(["value", "low", "high"], axis=1)
-
-
-def _with_interval(row: pd.Series, form: str) -> str:
-    value, low, high = (format(row[name], form) for name in ("value", "low", "high"))
-    return f"{value} ({low} to {high})"
 
 
 if __name__ == "__main__":

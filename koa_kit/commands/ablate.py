@@ -13,7 +13,7 @@ from koa_kit.errors import KoaError
 
 def ablate(
     name: Annotated[
-        str | None, typer.Argument(help="Name of the folder of the grid; default the preset's. One run folder a cell.")
+        str | None, typer.Argument(help="Folder of the grid below the runs; default the preset's name.")
     ] = None,
     preset: Annotated[str | None, typer.Option(help="A grid by name, such as sides-cpu or headline-cpu.")] = None,
     dataset: Annotated[
@@ -24,134 +24,112 @@ def ablate(
         list[str] | None, typer.Option("--set", help="Another choice as NAME=VALUE, for example --set epochs=12.")
     ] = None,
     method: Annotated[list[str] | None, typer.Option(help="A method; repeat for several. Default: all.")] = None,
-    row: Annotated[list[str] | None, typer.Option(help="Only this row of the preset; repeat for several.")] = None,
+    arm: Annotated[
+        list[str] | None, typer.Option("--arm", "--row", help="Only this arm of the preset; repeat for several.")
+    ] = None,
     seeds: Annotated[
-        int | None, typer.Option(min=1, help="Runs a row, with seeds 0, 1, 2, …; default the preset's, else 3.")
+        int | None, typer.Option(min=1, help="Runs per arm, with seeds 0, 1, 2, …; default the preset's, else 3.")
     ] = None,
     publish: Annotated[
-        Path | None,
-        typer.Option(help="Folder for the table and all predictions; its cells are not repeated."),
+        Path | None, typer.Option(help="Folder for the table and all predictions; its trials are not repeated.")
     ] = None,
-    backend: Annotated[str, typer.Option(help="loky (processes of this machine), dask or ray.")] = "loky",
-    jobs: Annotated[int | None, typer.Option(help="Cells at a time; default 1, or what the Ray cluster has.")] = None,
-    threads: Annotated[int | None, typer.Option(help="Threads a cell; default the cores divided by the jobs.")] = None,
+    backend: Annotated[str, typer.Option(help="loky (processes of this machine) or dask.")] = "loky",
+    jobs: Annotated[int | None, typer.Option(help="Trials at a time; default 1.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads per trial; default the cores over the jobs.")] = None,
     scheduler: Annotated[
-        str | None, typer.Option(help="Address of a Dask scheduler or Ray cluster; default one on this machine.")
+        str | None, typer.Option(help="Address of a Dask scheduler; default one started here.")
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, …; default a GPU if there is one.")] = None,
     data_dir: Annotated[
-        Path | None, typer.Option(help="Folder with one subfolder a data set; default KOA_DATA_DIR.")
+        Path | None, typer.Option(help="Folder with one subfolder per data set; default KOA_DATA_DIR.")
     ] = None,
     runs: Annotated[Path, typer.Option(help="Folder of run folders.")] = Path("runs"),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a script.")] = False,
 ) -> None:
     """Train every method with every seed, write runs/NAME/METHOD/seed-N and the table runs/NAME/cells.csv.
 
-    Call it again to go on: finished cells are not repeated, one that was stopped goes on, one that failed is tried
-    again. A failed cell does not stop the rest; its failure.txt says why, and the command ends with code 1.
+    Call it again to go on: finished trials are not repeated, one that was stopped goes on, one that failed is tried
+    again. A failed trial does not stop the rest; its failure.txt says why, and the command ends with code 1.
 
     On a cluster all machines must see the runs folder and the data under the same path, and have koa_kit installed.
-    With several GPUs, start one Dask worker a GPU: CUDA_VISIBLE_DEVICES=0 dask worker ADDRESS --nthreads 1.
+    With several GPUs, start one Dask worker per GPU: CUDA_VISIBLE_DEVICES=0 dask worker ADDRESS --nthreads 1.
 
-    With --preset the rows, what they share and the number of seeds have been chosen; --set changes what they share.
-    With --publish each finished cell goes into a table with the predictions of all knees, without weights or pixels.
+    With --preset the arms, what they share and the number of seeds have been chosen; --set changes what they share.
+    With --publish each finished trial goes into a table with the predictions of all knees, without weights or pixels.
 
     Example: koa ablate losses --dataset oai-kl224 --scale laptop --method plain --method symmetry --jobs 2
     Example: koa ablate --preset headline-cpu
     """
+    import pandas as pd
+
     from koa_kit.comparison.grid import run_grid
-    from koa_kit.comparison.tables import summary
+    from koa_kit.comparison.published import publish_trials, unpublished
+    from koa_kit.comparison.tables import summary, summary_texts
+    from koa_kit.data import load_cohort
 
-    cells, name, dataset = _cells(name, preset, dataset, scale, change, method, row, seeds)
+    trials, chosen = _trials(name, preset, scale, change, method, arm, seeds)
+    folder, dataset = runs / (name or preset), dataset or (chosen.dataset if chosen else "phantom")
     if publish:
-        from koa_kit.comparison.publish import unpublished
-
-        wanted = len(cells)
-        cells = unpublished(cells, publish)
-        typer.echo(f"{wanted - len(cells)} of {wanted} cells are published in {publish} already", err=True)
-        if not cells:
+        wanted = len(trials)
+        trials = unpublished(trials, publish)
+        typer.echo(f"{wanted - len(trials)} of {wanted} trials are published in {publish} already", err=True)
+        if not trials:
             return
-    ended = _publisher(cells, runs / name, publish, dataset, data_dir)
-    width = max(len(cell.name) for cell in cells)
-    table = run_grid(
-        cells,
-        runs / name,
-        dataset=dataset,
-        data_dir=data_dir,
-        backend=backend,
-        jobs=jobs,
-        threads=threads,
-        scheduler=scheduler,
-        device=device,
-        on_cell=lambda row: (as_json or typer.echo(_line(row, width)), ended(row)),
-    )
+        cohort = load_cohort(dataset, data_dir=data_dir)
+    width = max(len(trial.name) for trial in trials)
+
+    def ended(row: dict) -> None:
+        if not as_json:
+            typer.echo(_line(row, width))
+        if publish and row["status"] != "failed":
+            publish_trials(trials, pd.DataFrame([row]), folder, publish, cohort)
+
+    where = {"backend": backend, "jobs": jobs, "threads": threads, "scheduler": scheduler, "device": device}
+    table = run_grid(trials, folder, dataset=dataset, data_dir=data_dir, on_trial=ended, **where)
     means = summary(table)
     if as_json:
         parts = {"cells": table, "summary": means}
-        told = {key: json.loads(part.to_json(orient="records")) for key, part in parts.items()}
-        typer.echo(json.dumps(told, indent=2))
+        records = {key: json.loads(part.to_json(orient="records")) for key, part in parts.items()}
+        typer.echo(json.dumps(records, indent=2))
     else:
         typer.echo("\nOn val, mean ± standard deviation over seeds:")
-        typer.echo(_readable(means).to_string(index=False))
-        typer.echo(f"Kept in {runs / name / 'cells.csv'}")
-        if preset:
-            _tell_reproduced(table, preset)
+        typer.echo(summary_texts(means).to_string(index=False))
+        typer.echo(f"Kept in {folder / 'cells.csv'}")
+        if chosen:
+            _print_reproduction(table, chosen)
     if (table["status"] == "failed").any():
         raise typer.Exit(1)
 
 
-def _cells(name, preset, dataset, scale, change, method, row, seeds):
-    """Cells of the grid that was asked for, the name of its folder and its data set."""
-    from koa_kit.comparison.grid import grid
+def _trials(name, preset, scale, change, method, arm, seeds):
+    """Trials of the grid that was asked for, and its preset if it has one."""
+    from koa_kit.comparison.grid import method_grid
     from koa_kit.comparison.presets import preset as preset_of
     from koa_kit.training.config import METHODS, TrainConfig
 
     if preset is None:
-        if name is None or row:
+        if name is None or arm:
             raise KoaError(
-                "The grid has no name." if name is None else "Rows have names only in a preset.",
+                "The grid has no name." if name is None else "Arms have names only in a preset.",
                 remedy="Give one, as in koa ablate losses, or a preset, as in koa ablate --preset sides-cpu.",
             )
         config = TrainConfig.for_scale(scale).with_text(change or [])
-        return grid(config, method or tuple(METHODS), range(seeds or 3)), name, dataset or "phantom"
+        return method_grid(config, method or tuple(METHODS), range(seeds or 3)), None
     if method:
-        raise KoaError("A preset names its own methods.", where=f"--method {method[0]}", remedy="Choose rows: --row.")
+        raise KoaError("A preset names its own methods.", where=f"--method {method[0]}", remedy="Choose arms: --arm.")
     chosen = preset_of(preset)
-    if unknown := sorted(set(row or ()) - set(chosen.rows)):
-        raise KoaError(f"There is no row {unknown[0]!r}.", remedy=f"Choose from {', '.join(chosen.rows)}.")
-    cells = [cell for cell in chosen.cells(change, seeds) if not row or cell.row in row]
-    return cells, name or preset, dataset or chosen.dataset
+    if unknown := sorted(set(arm or ()) - set(chosen.arms)):
+        raise KoaError(f"There is no arm {unknown[0]!r}.", remedy=f"Choose from {', '.join(chosen.arms)}.")
+    return [trial for trial in chosen.trials(change, seeds) if not arm or trial.arm in arm], chosen
 
 
-def _publisher(cells, folder, target, dataset, data_dir):
-    """Function that publishes a cell as it ends, or does nothing."""
-    if target is None:
-        return lambda row: None
-    import pandas as pd
+def _print_reproduction(table, chosen) -> None:
+    from koa_kit.comparison.source import reproduction_table
+    from koa_kit.comparison.tables import interval_text
 
-    from koa_kit.comparison.publish import publish
-    from koa_kit.data import load_cohort
-
-    cohort = load_cohort(dataset, data_dir=data_dir)
-
-    def ended(row: dict) -> None:
-        if row["status"] != "failed":
-            publish([cell for cell in cells if cell.name == row["cell"]], pd.DataFrame([row]), folder, target, cohort)
-
-    return ended
-
-
-def _tell_reproduced(table, preset: str) -> None:
-    """Where a preset trains published rows again: the new scores beside the intervals that were stated."""
-    from koa_kit.comparison.presets import preset as preset_of
-    from koa_kit.comparison.source import reproduced
-
-    for told in reproduced(table, preset_of(preset)).itertuples():
-        where = "inside" if told.inside else "outside"
-        typer.echo(
-            f"{told.row}, {told.metric.replace('_', ' ')}: {told.value:.3f}; published {told.published:.3f} "
-            f"({told.low:.3f} to {told.high:.3f}): {where}"
-        )
+    for row in reproduction_table(table, chosen).to_dict("records"):
+        metric, where = row["metric"].replace("_", " "), "inside" if row["inside"] else "outside"
+        typer.echo(f"{row['arm']}, {metric}: {row['new']:.3f}; published {interval_text(row)}: {where}")
 
 
 def _line(row: dict, width: int) -> str:
@@ -162,16 +140,3 @@ def _line(row: dict, width: int) -> str:
         f"accuracy {row['accuracy']:.1%}  QWK {row['qwk']:.3f}  KL1 recall {row['kl1_recall']:.2f}  "
         f"best epoch {row['best_epoch']:.0f}  {row['seconds']:.1f} s"
     )
-
-
-def _readable(means):
-    """Summary with one text column a metric, such as "0.712 ± 0.013"."""
-    from koa_kit.comparison.tables import MAIN_METRICS
-
-    told = means[["method", "seeds", "failed"]].copy()
-    for metric in MAIN_METRICS:
-        pairs = zip(means[metric], means[f"{metric}_sd"], strict=True)
-        told[metric.replace("_", " ")] = [
-            "-" if mean != mean else f"{mean:.3f}" if sd != sd else f"{mean:.3f} ± {sd:.3f}" for mean, sd in pairs
-        ]
-    return told

@@ -1,6 +1,6 @@
 """The same knees and budget under many choices: grids of trainings, published and read again."""
 
-from koa_kit.comparison.grid import grid, run_grid
-from koa_kit.comparison.published import read_rows
+from koa_kit.comparison.grid import method_grid, run_grid
+from koa_kit.comparison.published import read_arms
 
-__all__ = ["grid", "read_rows", "run_grid"]
+__all__ = ["method_grid", "read_arms", "run_grid"]

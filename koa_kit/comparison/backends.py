@@ -1,93 +1,97 @@
-"""Where the cells of a grid are trained: in processes of this machine, on a Dask cluster, on a Ray cluster."""
+"""Where the trials of a grid are trained: in processes of this machine, or on a Dask cluster."""
 
 from __future__ import annotations
 
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
-from uuid import uuid4
+
+import joblib
 
 from koa_kit.errors import KoaError
 
 if TYPE_CHECKING:
-    from koa_kit.comparison.trial import Cell
+    from distributed import Client
+
+    from koa_kit.comparison.trial import Trial
+
+BACKENDS = ("loky", "dask")
+Outcomes = Iterator[tuple[str, dict | Exception]]
 
 
-def _on_this_machine(
-    task: Callable, cells: list[Cell], *, jobs: int | None, threads: int | None, **_
-) -> Iterator[tuple[str, dict | Exception]]:
-    """Names of cells and what became of them, as they end, from processes of joblib; one job is this process.
+def require_usable(backend: str, jobs: int | None, threads: int | None, scheduler: str | None) -> None:
+    """Raise `KoaError` if there is no such backend, its package is missing, or the numbers make no sense."""
+    if backend not in BACKENDS:
+        raise KoaError(f"There is no backend {backend!r}.", remedy=f"Choose from {', '.join(BACKENDS)}.")
+    for name, value in (("jobs", jobs), ("threads", threads)):
+        if value is not None and value < 1:
+            raise KoaError(f"{name} must be 1 or more.", where=f"{name}={value}")
+    if scheduler and backend == "loky":
+        raise KoaError("A scheduler goes with a cluster.", where=scheduler, remedy="Add --backend dask.")
+    if backend == "dask" and find_spec("distributed") is None:
+        raise KoaError("Dask needs the package distributed.", remedy="pip install distributed, on every machine.")
 
-    A killed process takes the others along. Cells begin in order, so those that ran are the first ones left: each of
-    them is repeated in a process of its own, which tells who did it.
+
+def trial_outcomes(
+    task: Callable, trials: Sequence[Trial], folder: Path, *, backend: str, jobs=None, threads=None, scheduler=None
+) -> Outcomes:
+    """Names of trials and what became of them, as they end: what `task` returns, or the error that prevented it.
+
+    A killed process takes along the trials that ran, or on a cluster waited, beside it. Each of the first ones left is
+    therefore repeated alone, which shows whose fault it was; the others go on together. `task` is called as
+    ``task(trial, threads=threads)`` in a process of the backend and must raise nothing; the rest is as in `run_grid`.
     """
-    import joblib
-
     jobs = jobs or 1
-    threads = threads or _share_of_cores(jobs)
-    left = {cell.name: cell for cell in cells}
-
-    def run(chosen: list[Cell]) -> Iterator[tuple[str, dict]]:
-        pool = joblib.Parallel(jobs, backend="loky", batch_size=1, pre_dispatch="all", return_as="generator_unordered")
-        return pool(joblib.delayed(task)(cell, threads=threads) for cell in chosen)
-
-    while left:
-        try:
+    with ExitStack() as stack:
+        client = stack.enter_context(_dask_client(scheduler, jobs, folder)) if backend == "dask" else None
+        cores = joblib.cpu_count(only_physical_cores=True)
+        share = int(os.environ.get("OMP_NUM_THREADS") or max(1, cores // jobs))
+        if scheduler:
+            jobs, share = len(client.nthreads()), min(client.nthreads().values())
+        call = partial(task, threads=threads or share)
+        run = partial(_on_dask, client, call) if client else partial(_in_processes, jobs, call)
+        left = {trial.name: trial for trial in trials}
+        while left:
             for name, outcome in run(list(left.values())):
                 del left[name]
                 yield name, outcome
-        except BrokenProcessPool:
-            for name, cell in list(left.items())[:jobs]:
-                del left[name]
-                try:
-                    yield from run([cell])
-                except BrokenProcessPool:
-                    yield name, _killed()
+            for name in list(left)[:jobs]:
+                killed = KoaError("The process was killed, perhaps for lack of memory.", remedy="Run fewer at a time.")
+                yield from list(run([left.pop(name)])) or [(name, killed)]
 
 
-def _on_dask(
-    task: Callable,
-    cells: list[Cell],
-    *,
-    folder: Path,
-    jobs: int | None,
-    threads: int | None,
-    scheduler: str | None,
-    **_,
-) -> Iterator[tuple[str, dict | Exception]]:
-    """The same from a Dask cluster, by its own client: joblib's backend waits for ever when a worker is killed."""
+def _in_processes(jobs: int, call: Callable, trials: Sequence[Trial]) -> Outcomes:
+    """Outcomes from processes of this machine, until one is killed; one job is this process."""
+    pool = joblib.Parallel(jobs, backend="loky", batch_size=1, pre_dispatch="all", return_as="generator_unordered")
+    with suppress(BrokenProcessPool):
+        yield from pool(joblib.delayed(call)(trial) for trial in trials)
+
+
+def _on_dask(client: Client, call: Callable, trials: Sequence[Trial]) -> Outcomes:
+    """Outcomes from a Dask cluster, but of those whose worker was killed.
+
+    Not by ``joblib.parallel_config(backend="dask")``: that waits for ever once a worker is killed, and trains in this
+    process where the cluster has one worker.
+    """
     import distributed
 
-    with _dask_client(scheduler, jobs or 1, folder) as client:
-        if threads is None:
-            threads = min(client.nthreads().values()) if scheduler else _share_of_cores(jobs or 1)
-
-        def submit(cell: Cell) -> distributed.Future:
-            return client.submit(task, cell, threads=threads, key=f"{cell.name}-{uuid4()}")
-
-        running, killed = {submit(cell): cell for cell in cells}, []
-        for future in distributed.as_completed(running, loop=client.loop):
-            cell = running.pop(future)
-            if future.status == "finished":
-                yield future.result()
-            elif isinstance(error := future.exception(), distributed.KilledWorker):
-                killed.append(cell)
-            else:
-                yield cell.name, error
-        # a cell that only waited on the same worker counts as killed too, so each now has the cluster to itself
-        for cell in killed:
-            error = (future := submit(cell)).exception()
-            yield (cell.name, _killed()) if error else future.result()
+    # not pure: the same trial repeated must be trained, not looked up
+    running = {client.submit(call, trial, pure=False): trial.name for trial in trials}
+    for future in distributed.as_completed(running, loop=client.loop):
+        error = future.exception()
+        if not isinstance(error, distributed.KilledWorker):
+            yield (running[future], error) if error else future.result()
 
 
 @contextmanager
-def _dask_client(scheduler: str | None, jobs: int, folder: Path) -> Iterator:
+def _dask_client(scheduler: str | None, jobs: int, folder: Path) -> Iterator[Client]:
     """Client of a Dask cluster whose workers see `folder`: the one named, or one of `jobs` processes here."""
     import dask
     import distributed
@@ -99,15 +103,11 @@ def _dask_client(scheduler: str | None, jobs: int, folder: Path) -> Iterator:
         logger.setLevel(logging.CRITICAL)
         stack.enter_context(dask.config.set({"distributed.scheduler.allowed-failures": 0}))
         # no limit of memory: dask would pause and restart a worker where loky lets it train
-        cluster = {
-            "threads_per_worker": 1,
-            "memory_limit": 0,
-            "dashboard_address": ":0",
-            "silence_logs": logging.CRITICAL,
-        }
-        address = scheduler or stack.enter_context(distributed.LocalCluster(n_workers=jobs, **cluster))
+        started = {"n_workers": jobs, "threads_per_worker": 1, "memory_limit": 0, "dashboard_address": ":0"}
+        options = {} if scheduler else started | {"silence_logs": logging.CRITICAL}
         try:
-            client = stack.enter_context(distributed.Client(address, timeout=10, set_as_default=False))
+            client = distributed.Client(scheduler, timeout=10, set_as_default=False, **options)
+            stack.enter_context(client)
             client.wait_for_workers(1, timeout=30)
         except (OSError, ValueError, TimeoutError) as error:
             raise KoaError(
@@ -124,74 +124,3 @@ def _dask_client(scheduler: str | None, jobs: int, folder: Path) -> Iterator:
                 remedy="Put it on a disk that all machines share under one path.",
             )
         yield client
-
-
-def _on_ray(
-    task: Callable,
-    cells: list[Cell],
-    *,
-    jobs: int | None,
-    threads: int | None,
-    scheduler: str | None,
-    device: str | None,
-    **_,
-) -> Iterator[tuple[str, dict | Exception]]:
-    """The same from a Ray cluster, which is joined, or started on this machine; one GPU a cell for device "cuda"."""
-    import ray
-
-    with ExitStack() as stack:
-        if not ray.is_initialized():
-            try:
-                ray.init(address=scheduler)
-            except (ConnectionError, ValueError) as error:
-                raise KoaError(f"The Ray cluster cannot be reached: {error}", where=scheduler) from error
-            stack.callback(ray.shutdown)
-        gpus = 1 if (device or "").startswith("cuda") else 0
-        remote = ray.remote(num_cpus=threads or 1, num_gpus=gpus, max_retries=0)(_call).remote
-        waiting, running = list(cells), {}
-        while waiting or running:
-            while waiting and len(running) < (jobs or len(cells)):
-                cell = waiting.pop(0)
-                running[remote(task, cell, threads or 1)] = cell
-            (ended,), _ = ray.wait(list(running), num_returns=1)
-            cell = running.pop(ended)
-            try:
-                yield ray.get(ended)
-            except ray.exceptions.RayError as error:
-                yield cell.name, error
-
-
-def _call(task: Callable, cell: Cell, threads: int) -> tuple[str, dict]:
-    return task(cell, threads=threads)
-
-
-BACKENDS = {"loky": _on_this_machine, "dask": _on_dask, "ray": _on_ray}
-"""By name: functions that yield names of cells and what became of them, as they end."""
-_PACKAGES = {"dask": "distributed", "ray": "ray"}
-
-
-def require_usable(backend: str, jobs: int | None, threads: int | None, scheduler: str | None) -> None:
-    """Raise `KoaError` if there is no such backend, its package is missing, or the numbers make no sense."""
-    if backend not in BACKENDS:
-        raise KoaError(f"There is no backend {backend!r}.", remedy=f"Choose from {', '.join(BACKENDS)}.")
-    for name, value in (("jobs", jobs), ("threads", threads)):
-        if value is not None and value < 1:
-            raise KoaError(f"{name} must be 1 or more.", where=f"{name}={value}")
-    if scheduler and backend == "loky":
-        raise KoaError("A scheduler goes with a cluster.", where=scheduler, remedy="Add --backend dask or ray.")
-    package = _PACKAGES.get(backend)
-    if package and find_spec(package) is None:
-        raise KoaError(
-            f"The backend {backend} needs the package {package}.", remedy=f"pip install {package}, on every machine."
-        )
-
-
-def _share_of_cores(jobs: int) -> int:
-    """Threads of torch for one of so many processes: as the user set them, else an equal share of the cores."""
-    import joblib
-
-    return int(os.environ.get("OMP_NUM_THREADS") or max(1, joblib.cpu_count(only_physical_cores=True) // jobs))
-
-
-def _killed() -> KoaError:
-    return KoaError("The process was killed, perhaps for lack of memory.", remedy="Run fewer cells at a time.")

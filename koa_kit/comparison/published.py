@@ -1,46 +1,104 @@
-"""The published predictions of a grid: one file for all cells, read back as one predictions table a row and seed."""
+"""A published grid: what every trial said of every knee, without weights and without pixels, written and read back."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from koa_kit.error_analysis.predictions import IDENTITY, VIEWS, check_predictions, flip_averaged, predictions_table
+from koa_kit.cohort import Cohort
+from koa_kit.comparison.tables import CHOICES, TABLE, as_table, read_table, trial_row
+from koa_kit.comparison.trial import Trial
+from koa_kit.data.splits import DEVELOPMENT, set_aside
+from koa_kit.error_analysis.predictions import IDENTITY, VIEWS, check_predictions, predictions_table
 from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES
+from koa_kit.paths import replacing
 
 PREDICTIONS = "predictions.parquet"
-SIMILARITIES = tuple(f"s{grade}{view}" for view in VIEWS for grade in GRADES)
-LABELS = ("cell", "row", "seed")
+SIMILARITIES = [f"s{grade}{view}" for view in VIEWS for grade in GRADES]
+# stored once each, which makes the file ten times smaller
 _TEXTS = ("cell", "row", "knee_id", "patient", "side", "split", "file")
-FLIP_AVERAGED = " + flip averaging"
 
 
-def compact(predictions: pd.DataFrame, *, cell: str, row: str, seed: int) -> pd.DataFrame:
-    """What is kept of a predictions table: whose it is, its knees, and the similarities that all else follows from."""
-    kept = predictions[[*IDENTITY, *SIMILARITIES]].astype(dict.fromkeys(SIMILARITIES, np.float32))
-    return kept.assign(cell=cell, row=row, seed=seed)[[*LABELS, *IDENTITY, *SIMILARITIES]]
+def publish_trials(
+    trials: list[Trial], table: pd.DataFrame, folder: str | Path, target: str | Path, cohort: Cohort
+) -> None:
+    """Put the finished trials of a grid into `target`: ``cells.csv`` and ``predictions.parquet``.
+
+    Trials that are there already and not among these stay, so that a grid may grow over days and machines; one that is
+    there is replaced.
+
+    Parameters
+    ----------
+    trials, table, folder
+        Of the grid, as `run_grid` was given them and gave it back.
+    target
+        Folder of the published table.
+    cohort
+        The knees they were trained on, to measure how steady each model is.
+
+    Raises
+    ------
+    KoaError
+        If no trial is finished, or the published table is of other knees.
+    """
+    from koa_kit.training.run import load_run
+    from koa_kit.training.stability import augmentation_stability
+
+    ended = table[table["status"] != "failed"]
+    stability, predictions = {}, []
+    for trial in (trial for trial in trials if trial.name in set(ended["cell"])):
+        run, config = load_run(Path(folder) / trial.name, device="cpu"), trial.config
+        val = set_aside(cohort, config.development).split("val")
+        stability[trial.name] = augmentation_stability(run.model, val)
+        answers = [run.predictions]
+        if config.development:
+            answers.append(pd.read_parquet(run.folder / f"{DEVELOPMENT}-predictions.parquet"))
+        kept = pd.concat(answers)[[*IDENTITY, *SIMILARITIES]].astype(dict.fromkeys(SIMILARITIES, np.float32))
+        for place, (name, value) in enumerate((("cell", trial.name), ("row", trial.arm), ("seed", config.seed))):
+            kept.insert(place, name, value)
+        predictions.append(kept)
+    if not stability:
+        raise KoaError("No trial of the grid is finished: there is nothing to publish.", where=folder)
+    rows = as_table(ended.join(pd.DataFrame.from_dict(stability, orient="index"), on="cell", how="inner"))
+    _merge(Path(target), rows, pd.concat(predictions))
 
 
-def cell_tables(predictions: pd.DataFrame) -> pd.DataFrame:
-    """The same with repeated texts stored once, which makes the file ten times smaller."""
-    return predictions.astype(dict.fromkeys(_TEXTS, str)).astype(dict.fromkeys(_TEXTS, "category"))
+def _merge(target: Path, rows: pd.DataFrame, predictions: pd.DataFrame) -> None:
+    if (target / TABLE).is_file():
+        earlier = read_table(target)
+        if set(earlier["cohort_fingerprint"]) != set(rows["cohort_fingerprint"]):
+            raise KoaError(
+                "The published table is of other knees.", where=target, remedy="Publish into another folder."
+            )
+        earlier = earlier[~earlier["cell"].isin(rows["cell"])]
+        if len(earlier):
+            rows = pd.concat([earlier, rows])
+            there = pd.read_parquet(target / PREDICTIONS)
+            predictions = pd.concat([there[there["cell"].astype(str).isin(earlier["cell"])], predictions])
+    predictions = predictions.astype(dict.fromkeys(_TEXTS, str)).astype(dict.fromkeys(_TEXTS, "category"))
+    with replacing(target / PREDICTIONS) as path:
+        predictions.to_parquet(path, index=False, compression="zstd")
+    with replacing(target / TABLE) as path:
+        rows.sort_values("cell", kind="stable").to_csv(path, index=False)
 
 
-def whole(kept: pd.DataFrame) -> pd.DataFrame:
-    """Predictions table from what `compact` kept."""
-    texts = {name: str for name in _TEXTS if name in IDENTITY}
-    logits = kept[list(SIMILARITIES)].to_numpy().reshape(-1, len(VIEWS), len(GRADES))
-    return check_predictions(predictions_table(kept[list(IDENTITY)].astype(texts), logits))
+def unpublished(trials: list[Trial], target: str | Path) -> list[Trial]:
+    """Those of the trials that `target` does not hold with exactly these choices."""
+    if not (Path(target) / TABLE).is_file():
+        return trials
+    there, asked = (
+        table.set_index("cell")[list(CHOICES)]
+        for table in (read_table(target), as_table([trial_row(trial, {}) for trial in trials]))
+    )
+    same = there.reindex(asked.index).eq(asked).all(axis=1)
+    return [trial for trial in trials if not same[trial.name]]
 
 
-def read_rows(
-    folder: str | os.PathLike, split: str = "val", *, flip_averaging: tuple[str, ...] = ()
-) -> dict[str, dict[int, pd.DataFrame]]:
-    """Row of a published grid to seed to predictions table of one split.
+def read_arms(folder: str | Path, split: str = "val") -> dict[str, dict[int, pd.DataFrame]]:
+    """Arm of a published grid to seed to predictions table of one split.
 
     Parameters
     ----------
@@ -48,8 +106,6 @@ def read_rows(
         With ``predictions.parquet``, as `koa ablate --publish` writes it.
     split
         "val" or "development".
-    flip_averaging
-        Rows after which the same models are shown once more with both views averaged, which costs no training.
 
     Raises
     ------
@@ -62,20 +118,14 @@ def read_rows(
             "No grid is published here.", where=path, remedy="Write one: koa ablate NAME --publish FOLDER, see --help."
         )
     table = pd.read_parquet(path)
-    if split not in set(table["split"].astype(str)):
-        known = ", ".join(sorted(set(table["split"].astype(str))))
-        raise KoaError(f"Nothing is published of a split {split!r}.", where=path, remedy=f"Choose from {known}.")
-    table = table[table["split"].astype(str) == split]
-    rows: dict[str, dict[int, pd.DataFrame]] = {}
-    for (row, seed), kept in table.groupby(["row", "seed"], sort=True, observed=True):
-        rows.setdefault(str(row), {})[int(seed)] = whole(kept)
-    if odd := set(flip_averaging) - set(rows):
+    table = table.astype({name: str for name in _TEXTS if name in table})
+    known = sorted(table["split"].unique())
+    if split not in known:
         raise KoaError(
-            f"There is no row {min(odd)!r} to average.", where=path, remedy=f"Choose from {', '.join(rows)}."
+            f"Nothing is published of a split {split!r}.", where=path, remedy=f"Choose from {', '.join(known)}."
         )
-    shown = {}
-    for row, seeds in rows.items():
-        shown[row] = seeds
-        if row in flip_averaging:
-            shown[row + FLIP_AVERAGED] = {seed: flip_averaged(table) for seed, table in seeds.items()}
-    return shown
+    arms: dict[str, dict[int, pd.DataFrame]] = {}
+    for (arm, seed), kept in table[table["split"] == split].groupby(["row", "seed"]):
+        logits = kept[SIMILARITIES].to_numpy().reshape(-1, len(VIEWS), len(GRADES))
+        arms.setdefault(arm, {})[int(seed)] = check_predictions(predictions_table(kept[list(IDENTITY)], logits))
+    return arms

@@ -1,4 +1,4 @@
-"""Where a comparison of rows comes from: the published table of real knees, or a small grid trained on the spot."""
+"""Where a comparison of arms comes from: the published table of real knees, or a small grid trained on the spot."""
 
 from __future__ import annotations
 
@@ -10,79 +10,76 @@ import pandas as pd
 from koa_kit.cohort import Cohort
 from koa_kit.comparison.presets import Preset
 from koa_kit.comparison.presets import preset as preset_of
-from koa_kit.comparison.published import FLIP_AVERAGED, PREDICTIONS, read_rows
-from koa_kit.comparison.tables import TABLE
+from koa_kit.comparison.published import PREDICTIONS, read_arms
+from koa_kit.comparison.tables import TABLE, arms_of, read_table
 from koa_kit.data.splits import DEVELOPMENT
 from koa_kit.error_analysis.ceiling import CEILING_METRICS, consensus_posterior
 from koa_kit.error_analysis.decisions.decide import decided
 from koa_kit.error_analysis.decisions.rules import EXPECTED
+from koa_kit.error_analysis.predictions import flip_averaged
 from koa_kit.error_analysis.statistics.seeds import ROW_METRICS, seed_intervals
 from koa_kit.errors import KoaError
 from koa_kit.paths import resource
 from koa_kit.phantom.readers.ceiling import ceiling
 
 REAL_KNEES = "oai-kl224"
+FLIP_AVERAGED = " + flip averaging"
 ROUNDED = " + rounding"
-Rows = dict[str, dict[int, pd.DataFrame]]
+Arms = dict[str, dict[int, pd.DataFrame]]
 
 
 @dataclass(frozen=True)
 class GridSource:
-    """Rows of a grid, ready to be compared, and where they come from.
+    """Arms of a grid, ready to be compared, and where they come from.
 
     Attributes
     ----------
     source
-        One sentence: which cells, on which knees.
+        One sentence: which trainings, on which knees.
     val, development
-        Row to seed to predictions of the val patients, and of the train patients set aside.
+        Arm to seed to predictions of the val patients, and of the train patients set aside.
     cells
-        One line a training: ``row``, then ``cells.csv`` as published.
+        One line per training: its arm as ``row``, then ``cells.csv`` as published.
     preset
-        What was asked, with the name of the row that others are compared with.
+        What was asked, with the name of the arm that others are compared with.
     cohort
         The knees where they were drawn here; ``None`` where only the table was read.
     """
 
     source: str
-    val: Rows
-    development: Rows
+    val: Arms
+    development: Arms
     cells: pd.DataFrame
     preset: Preset
     cohort: Cohort | None = None
 
     def beside(self, base: GridSource) -> GridSource:
-        """This grid with the rows of `base` that its preset names before its own, and the seeds that it has itself.
+        """This grid with the arms that its preset names of `base` before its own, for the seeds that it has itself.
 
-        A loss that knows the order of the grades has a free rival: the same order in the rule that picks the grade.
-        So a row that the preset rounds stands there twice, the second time with its expected grade rounded.
-
-        Parameters
-        ----------
-        base
-            Grid of the preset that `preset.base` names, of the same knees.
+        A loss that knows the order of the grades competes with the same order in the rule that picks the grade, which
+        costs nothing. So where the preset says so, an arm of the base stands there again with its expected grade
+        rounded.
         """
-        chosen = self.preset.beside
-        cells = base.cells[base.cells["row"].isin(chosen)]
-        seeds = set(self.cells["seed"])
+        chosen, seeds = self.preset.base_arms, set(self.cells["seed"])
+        trials = base.cells[base.cells["row"].isin(chosen) & base.cells["seed"].isin(seeds)]
 
-        def rows(own: Rows, theirs: Rows) -> Rows:
+        def with_base_arms(own: Arms, theirs: Arms) -> Arms:
             shown = {}
-            for row in chosen:
-                shown[row] = {s: theirs[row][s] for s in theirs[row] if s in seeds}
-                if row in self.preset.rounded:
-                    shown[row + ROUNDED] = {s: decided(table, EXPECTED) for s, table in shown[row].items()}
+            for arm in chosen:
+                shown[arm] = {seed: table for seed, table in theirs[arm].items() if seed in seeds}
+                if self.preset.rounded:
+                    shown[arm + ROUNDED] = {seed: decided(table, EXPECTED) for seed, table in shown[arm].items()}
             return shown | own
 
         return replace(
             self,
-            val=rows(self.val, base.val),
-            development=rows(self.development, base.development),
-            cells=pd.concat([cells[cells["seed"].isin(seeds)], self.cells], ignore_index=True),
+            val=with_base_arms(self.val, base.val),
+            development=with_base_arms(self.development, base.development),
+            cells=pd.concat([trials, self.cells], ignore_index=True),
         )
 
     def ceiling(self) -> dict[str, float]:
-        """Best expected accuracy, QWK and KL1 recall on the val knees; empty where nobody knows the readers."""
+        """Best expected accuracy, QWK and KL1 recall on the val knees; empty where the readers are unknown."""
         if self.cohort is None:
             return {}
         knees = next(iter(next(iter(self.val.values())).values()))
@@ -90,20 +87,43 @@ class GridSource:
         return {name: getattr(best, name) for name in CEILING_METRICS}
 
 
-def published_grid(name: str, *, whole: bool = True) -> GridSource:
-    """Grid of real knees that came with the kit, without the rows of another that its preset sets beside it.
+def grid_source(folder: Path, source: str, preset: Preset, cohort: Cohort | None = None) -> GridSource:
+    """`GridSource` of a published folder; `source` is a sentence with the fields ``cells`` (a number) and ``knees``."""
+    trials = read_table(folder)
+    trials.insert(0, "row", arms_of(trials))
+    source = source.format(cells=len(trials), knees=trials["cohort"].iloc[0])
+    val, development = (_as_shown(read_arms(folder, split), preset) for split in ("val", DEVELOPMENT))
+    return GridSource(source, val, development, trials, preset, cohort)
 
-    Parameters
-    ----------
-    name
-        Of its preset and of its folder below ``results/``.
-    whole
-        Refuse a grid of which a row was never trained.
+
+def _as_shown(arms: Arms, preset: Preset) -> Arms:
+    """Arms as the preset names them, others behind; the same models with both views averaged right after "plain"."""
+    place, shown = {arm: number for number, arm in enumerate(preset.arms)}, {}
+    for arm in sorted(arms, key=lambda arm: place.get(arm, len(place))):
+        shown[arm] = arms[arm]
+        if arm == "plain":
+            shown[arm + FLIP_AVERAGED] = {seed: flip_averaged(table) for seed, table in arms[arm].items()}
+    return shown
+
+
+def published_folder(name: str, whole: bool = True) -> Path | None:
+    """Folder of a grid that came with the kit, if it did and, where `whole`, every arm of its preset was trained."""
+    try:
+        folder = resource("results") / name
+    except KoaError:
+        return None
+    if not all((folder / file).is_file() for file in (TABLE, PREDICTIONS)):
+        return None
+    return folder if not whole or set(preset_of(name).arms) <= set(arms_of(read_table(folder))) else None
+
+
+def published_grid(name: str, *, whole: bool = True) -> GridSource:
+    """Grid of real knees that came with the kit, without the arms of the preset it builds on.
 
     Raises
     ------
     KoaError
-        If it did not come with the kit, or is not whole.
+        If it did not come with the kit, or an arm of it was never trained and it is to be `whole`.
     """
     if folder := published_folder(name, whole):
         return grid_source(folder, "published results of {cells} cells on {knees}", preset_of(name))
@@ -114,63 +134,25 @@ def published_grid(name: str, *, whole: bool = True) -> GridSource:
     )
 
 
-def reproduced(cells: pd.DataFrame, preset: Preset) -> pd.DataFrame:
-    """Cells trained anew beside the interval that the published grid of the preset's base states for their row.
-
-    Parameters
-    ----------
-    cells
-        From `run_grid`, on the published knees; failed cells are left out.
-    preset
-        One that trains rows of its base once more.
+def reproduction_table(trials: pd.DataFrame, preset: Preset) -> pd.DataFrame:
+    """Scores of arms that `run_grid` trained anew, with the intervals that the published grid of the base states.
 
     Returns
     -------
     DataFrame
-        One row a row and metric of val: ``row``, ``metric``, ``value`` (mean over the new trainings), ``published``,
-        ``low`` and ``high`` (its 95 % interval over patients and seeds), ``inside``. Empty where no base with these
-        rows is published, or it is of other knees.
+        One row per arm and metric of val: ``arm``, ``metric``, ``new`` (mean over the new trainings), ``value`` (the
+        published one), ``low`` and ``high`` (its 95 % interval over patients and seeds), ``inside``. Empty where no
+        base with these arms is published, or it is of other knees.
     """
-    found = []
+    tables = [pd.DataFrame(columns=["arm", "metric", "new", "value", "low", "high", "inside"])]
     if preset.base and published_folder(preset.base):
         base = published_grid(preset.base)
-        known = base.cells["cohort_fingerprint"].unique()
-        cells = cells[cells["status"].ne("failed") & cells["cohort_fingerprint"].isin(known)]
-        for row, own in cells.groupby(cells["cell"].str.rsplit("/", n=1).str[0]):
-            if row not in base.val:
-                continue
-            for told in seed_intervals(base.val[row], metrics=ROW_METRICS).itertuples():
-                value = float(own[told.metric].mean())
-                inside = told.low <= value <= told.high
-                found.append((row, told.metric, value, told.value, told.low, told.high, inside))
-    return pd.DataFrame(found, columns=["row", "metric", "value", "published", "low", "high", "inside"])
-
-
-def published_folder(name: str, whole: bool = True) -> Path | None:
-    """Folder of a grid that came with the kit, if it did and, where `whole`, every row of its preset was trained."""
-    try:
-        folder = resource("results") / name
-    except KoaError:
-        return None
-    if not all((folder / file).is_file() for file in (TABLE, PREDICTIONS)):
-        return None
-    trained = pd.read_csv(folder / TABLE, usecols=["cell"])["cell"].str.rsplit("/", n=1).str[0]
-    return folder if not whole or set(preset_of(name).rows) <= set(trained) else None
-
-
-def grid_source(folder: Path, source: str, preset: Preset, cohort: Cohort | None = None) -> GridSource:
-    """`GridSource` of a folder with published cells; `source` is a sentence with the fields ``cells`` and ``knees``."""
-    cells = pd.read_csv(folder / TABLE)
-    cells.insert(0, "row", cells["cell"].str.rsplit("/", n=1).str[0])
-    source = source.format(cells=len(cells), knees=cells["cohort"].iloc[0])
-    averaged = tuple(row for row in ("plain",) if row in preset.rows)
-    val, development = (
-        _in_order(read_rows(folder, split, flip_averaging=averaged), preset) for split in ("val", DEVELOPMENT)
-    )
-    return GridSource(source, val, development, cells, preset, cohort)
-
-
-def _in_order(rows: Rows, preset: Preset) -> Rows:
-    """Rows as the preset names them, others behind; flip averaging right after its row."""
-    place = {row: number for number, row in enumerate(preset.rows)}
-    return {row: rows[row] for row in sorted(rows, key=lambda row: place.get(row.removesuffix(FLIP_AVERAGED), 99))}
+        same_knees = trials["cohort_fingerprint"].isin(base.cells["cohort_fingerprint"])
+        trials = trials[trials["status"].ne("failed") & same_knees]
+        for arm, own in trials.groupby(arms_of(trials)):
+            if arm in base.val:
+                table = seed_intervals(base.val[arm], metrics=ROW_METRICS)
+                new = table["metric"].map(own[list(ROW_METRICS)].mean())
+                table = table.assign(arm=arm, new=new, inside=new.between(table["low"], table["high"]))
+                tables.append(table[tables[0].columns])
+    return pd.concat(tables[1:] or tables, ignore_index=True)

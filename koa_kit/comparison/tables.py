@@ -1,83 +1,108 @@
-"""The table of a grid: one row a cell, with its choices, its knees and its scores, and what it comes to over seeds."""
+"""The table of a grid, ``cells.csv``: one row per trial, with its choices, its knees and its scores."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import fields
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from koa_kit.comparison.trial import Trial
 from koa_kit.error_analysis.metrics import METRICS
 from koa_kit.errors import KoaError
-from koa_kit.training.config import TrainConfig
-
-if TYPE_CHECKING:
-    from koa_kit.comparison.trial import Cell
+from koa_kit.training.config import RENAMED, RENAMED_OPTIONS, TrainConfig
 
 TABLE = "cells.csv"
 MAIN_METRICS = ("accuracy", "balanced_accuracy", "qwk", "mae", "kl1_recall", "flip_disagreement")
+CHOICES = asdict(TrainConfig())
+"""Name of each choice to its default, which is what a run of a version before that choice existed did."""
+
 COLUMNS = (
     *("cell", "variation", "method", "seed", "status", "seconds", "epochs_run", "best_epoch"),
     *("cohort", "cohort_fingerprint", "knees_train", "knees_val"),
     *METRICS,
     "message",
-    *(entry.name for entry in fields(TrainConfig) if entry.name not in ("method", "seed")),
+    *(name for name in CHOICES if name not in ("method", "seed")),
     *("koa_kit", "torch"),
 )
-"""Columns of the table of a grid: what a cell is, how it ended, on which knees, its scores, all its choices."""
-_NUMBERS = {"seed", "seconds", "epochs_run", "best_epoch", "knees_train", "knees_val", *METRICS} | {
-    entry.name for entry in fields(TrainConfig) if entry.type in ("int", "float")
+"""Columns of the table of a grid: which trial, how it ended, on which knees, its scores, all its choices."""
+
+STABILITY = ("augmentation_variance", "augmentation_disagreement")
+"""Further columns of a published table."""
+
+_NUMBERS = {"seconds", "epochs_run", "best_epoch", "knees_train", "knees_val", *METRICS, *STABILITY} | {
+    name for name, default in CHOICES.items() if type(default) in (int, float)
 }
 
 
-def grid_table(folder: str | Path) -> pd.DataFrame:
-    """Table that `run_grid` keeps in the folder of a grid: the cells of its latest call that have ended."""
-    path = Path(folder) / TABLE
-    if not path.is_file():
-        raise KoaError("There is no grid here.", where=folder, remedy="Run it first: koa ablate --help.")
-    empty_numbers = {name: [""] for name in _NUMBERS}
-    return as_table(with_later_choices(pd.read_csv(path, keep_default_na=False, na_values=empty_numbers)))
+def trial_row(trial: Trial, facts: dict) -> dict:
+    """Row of one trial: its name and choices, and the `facts` that training it brought."""
+    choices = {name: _text(value) for name, value in asdict(trial.config).items()}
+    return {"cell": trial.name, "variation": trial.variation} | choices | facts
 
 
-def with_later_choices(table: pd.DataFrame) -> pd.DataFrame:
-    """A table that an earlier version wrote: choices it did not know yet are at their defaults, as they were then."""
-    later = {entry.name: entry.default for entry in fields(TrainConfig) if entry.name not in table}
-    return table.assign(**{name: "" if value is None else value for name, value in later.items()})
-
-
-def summary(table: pd.DataFrame) -> pd.DataFrame:
-    """Mean and standard deviation over seeds (``<metric>_sd``, n - 1) of `MAIN_METRICS`, one row a variation x method.
-
-    ``seeds`` counts the cells that have scores, ``failed`` the others; one seed has no standard deviation (nan).
-    """
-    groups = table.groupby(["variation", "method"], sort=False)
-    parts = {
-        "seeds": groups["status"].agg(lambda status: int((status != "failed").sum())),
-        "failed": groups["status"].agg(lambda status: int((status == "failed").sum())),
-    }
-    for metric in MAIN_METRICS:
-        parts[metric], parts[f"{metric}_sd"] = groups[metric].mean(), groups[metric].std(ddof=1)
-    return pd.DataFrame(parts).reset_index()
-
-
-def cell_row(cell: Cell, facts: dict) -> dict:
-    """Row of one cell: its name and choices, and the `facts` that training it brought."""
-    told = {"cell": cell.name, "variation": cell.variation, "message": ""}
-    for entry in fields(TrainConfig):
-        value = getattr(cell.config, entry.name)
-        # prompts of one's own and weights of grades are several values: written as JSON
-        told[entry.name] = "" if value is None else json.dumps(value) if isinstance(value, tuple) else value
-    return told | facts
+def _text(value: object) -> object:
+    # prompts of one's own and weights of grades are several values: written as JSON
+    return "" if value is None else json.dumps(value) if isinstance(value, tuple) else value
 
 
 def as_table(rows: list[dict] | pd.DataFrame) -> pd.DataFrame:
-    """Rows with exactly `COLUMNS`, numbers as numbers and texts as texts, empty where there is none."""
-    table = pd.DataFrame(rows).reindex(columns=list(COLUMNS))
-    for name in COLUMNS:
+    """Rows with exactly `COLUMNS`, and those of `STABILITY` they have: numbers, and texts that are empty for none."""
+    table = pd.DataFrame(rows)
+    table = table.reindex(columns=[*COLUMNS, *(name for name in STABILITY if name in table)])
+    for name in table:
         if name in _NUMBERS:
             table[name] = pd.to_numeric(table[name])
         else:
             table[name] = table[name].astype(object).where(table[name].notna(), "").astype(str)
     return table
+
+
+def read_table(folder: str | Path) -> pd.DataFrame:
+    """Table in the folder of a grid, or of a published one, with the columns that `as_table` gives.
+
+    Choices that the version which wrote it did not know are at their defaults; those it named otherwise are renamed.
+    """
+    path = Path(folder) / TABLE
+    if not path.is_file():
+        raise KoaError("There is no grid here.", where=folder, remedy="Run it first: koa ablate --help.")
+    empty = {name: [""] for name in _NUMBERS}
+    table = pd.read_csv(path, keep_default_na=False, na_values=empty).rename(columns=RENAMED)
+    if "normalize" in table:
+        table["normalize"] = table["normalize"].replace(RENAMED_OPTIONS)
+    return as_table(table.assign(**{name: _text(value) for name, value in CHOICES.items() if name not in table}))
+
+
+def arms_of(table: pd.DataFrame) -> pd.Series:
+    """What each trial of a table is compared as: its name without the seed."""
+    return table["cell"].str.rsplit("/", n=1).str[0]
+
+
+def summary(table: pd.DataFrame) -> pd.DataFrame:
+    """Mean and standard deviation over seeds (``<metric>_sd``, n - 1) of `MAIN_METRICS`, per variation x method.
+
+    ``seeds`` counts the trials that have scores, ``failed`` the others; one seed has no standard deviation (nan).
+    """
+    groups = table.assign(failed=table["status"] == "failed").groupby(["variation", "method"], sort=False)
+    parts = {"seeds": groups.size() - groups["failed"].sum(), "failed": groups["failed"].sum()}
+    for metric in MAIN_METRICS:
+        parts[metric], parts[f"{metric}_sd"] = groups[metric].mean(), groups[metric].std(ddof=1)
+    return pd.DataFrame(parts).reset_index()
+
+
+def summary_texts(means: pd.DataFrame) -> pd.DataFrame:
+    """A `summary` to read, with one text column per metric, such as "0.712 ± 0.013"."""
+    texts = means[["method", "seeds", "failed"]].copy()
+    for metric in MAIN_METRICS:
+        value, spread = means[metric], means[f"{metric}_sd"]
+        spread = spread.map(" ± {:.3f}".format).where(spread.notna(), "")
+        texts[metric.replace("_", " ")] = (value.map("{:.3f}".format) + spread).where(value.notna(), "-")
+    return texts
+
+
+def interval_text(row: Mapping, form: str = ".3f") -> str:
+    """``value``, ``low`` and ``high`` of a row as a text such as "0.684 (0.657 to 0.714)"."""
+    value, low, high = (format(row[name], form) for name in ("value", "low", "high"))
+    return f"{value} ({low} to {high})"

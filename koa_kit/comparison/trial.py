@@ -1,27 +1,35 @@
-"""One training of a grid."""
+"""One training of a grid: its name and choices, and training it wherever it is sent."""
 
 from __future__ import annotations
 
+import json
 import re
+import traceback
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
+from threading import Lock
 
+import numpy as np
+import pandas as pd
+
+from koa_kit.data import load_cohort
+from koa_kit.error_analysis.metrics import METRICS
 from koa_kit.errors import KoaError
+from koa_kit.paths import replacing
 from koa_kit.training.config import TrainConfig
+
+FAILURE = "failure.txt"
+# torch seeds and thread counts belong to a process: a Dask worker with several threads runs one trial after the other
+_ONE_TRIAL_PER_PROCESS = Lock()
 
 
 @dataclass(frozen=True)
-class Cell:
+class Trial:
     """One run of a grid.
 
-    Attributes
-    ----------
-    name
-        Its folder below that of the grid, such as "symmetry/seed-1".
-    config
-        Its choices.
-    variation
-        Name of the set of changed choices it belongs to; empty where there is none.
+    Its `name` is its folder below that of the grid, such as "symmetry/seed-1", `config` its choices, and `variation`
+    the name of the set of changed choices it belongs to; empty where there is none.
     """
 
     name: str
@@ -29,16 +37,77 @@ class Cell:
     variation: str = ""
 
     @property
-    def row(self) -> str:
+    def arm(self) -> str:
         """What it is compared as: its name without the seed."""
-        *row, last = PurePosixPath(self.name).parts
-        return "/".join(row) or last
+        *arm, last = PurePosixPath(self.name).parts
+        return "/".join(arm) or last
 
     def __post_init__(self):
         parts = PurePosixPath(self.name).parts
         if not parts or not all(re.fullmatch(r"[\w=+,-][\w.=+,-]*", part) for part in parts):
             raise KoaError(
-                "A cell's name must be fit for a folder.",
+                "A trial's name must be fit for a folder.",
                 where=repr(self.name),
                 remedy="Use letters, digits and . = + , - _ and no blank.",
             )
+
+
+def run_trial(
+    trial: Trial, *, folder: Path, dataset: str, data_dir: Path, cohort: str, device: str | None, threads: int
+) -> tuple[str, dict]:
+    """Name of a trial and the facts that training or finding it brought; nothing is raised.
+
+    It is trained in this process with so many `threads` of torch, into ``folder/<name>``, on the knees of `dataset`,
+    which must have the fingerprint `cohort`.
+    """
+    import torch
+
+    from koa_kit.training.loop import fit_or_load
+
+    target = folder / trial.name
+    with _ONE_TRIAL_PER_PROCESS, ExitStack() as stack:
+        stack.callback(torch.set_num_threads, torch.get_num_threads())
+        torch.set_num_threads(threads)
+        try:
+            knees = load_cohort(dataset, data_dir=data_dir)
+            if knees.fingerprint != cohort:
+                raise KoaError(
+                    "This worker sees other knees than the process that started the grid.",
+                    where=f"{dataset}: {knees.fingerprint}, not {cohort}",
+                    remedy="Give all machines the same data folder with --data-dir.",
+                )
+            before = _finished_at(target)
+            fit_or_load(knees, trial.config, target, device=device)
+            (target / FAILURE).unlink(missing_ok=True)
+            return trial.name, {"status": "found" if before == _finished_at(target) else "finished"} | _scores(target)
+        except Exception as error:
+            return trial.name, failure_facts(error, target)
+
+
+def failure_facts(error: Exception, target: Path) -> dict:
+    """Status and message of a failed trial, after its traceback has been written into its folder."""
+    message = str(error) if isinstance(error, KoaError) else f"{type(error).__name__}: {error}"
+    # a full disk may be why the trial failed; the table then still has the message
+    with suppress(OSError, KoaError), replacing(target / FAILURE) as path:
+        path.write_text(f"{message}\n\n{''.join(traceback.format_exception(error))}", encoding="utf-8")
+    return {"status": "failed", "message": " ".join(message.split())}
+
+
+def _finished_at(target: Path) -> int | None:
+    """When the run was finished, which changes when it is trained anew."""
+    path = target / "metrics.json"
+    return path.stat().st_mtime_ns if path.exists() else None
+
+
+def _scores(target: Path) -> dict:
+    from koa_kit.model import read_record
+
+    record, history = read_record(target), pd.read_csv(target / "history.csv")
+    scores = json.loads((target / "metrics.json").read_text(encoding="utf-8"))
+    return {
+        "seconds": round(float(history["seconds"].sum()), 3),
+        "epochs_run": len(history),
+        "best_epoch": record["epoch"],
+        **{name: np.nan if scores[name] is None else scores[name] for name in METRICS},
+        **{name: record["versions"][name] for name in ("koa_kit", "torch")},
+    }

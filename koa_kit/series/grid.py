@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from koa_kit.comparison.grid import run_grid
 from koa_kit.comparison.presets import preset as preset_of
-from koa_kit.comparison.publish import publish
-from koa_kit.comparison.published import PREDICTIONS
+from koa_kit.comparison.published import PREDICTIONS, publish_trials
 from koa_kit.comparison.source import REAL_KNEES, GridSource, grid_source, published_folder, published_grid
 from koa_kit.comparison.tables import TABLE
 from koa_kit.data import load_cohort
@@ -39,7 +38,7 @@ def grid_for_lesson(
         return published_grid(published)
     cohort = lesson.cohort(seed=0) if lesson.dataset == "phantom" else load_cohort("phantom")
     asked = preset_of(preset)
-    cells = asked.cells(seeds=seeds)
+    cells = asked.trials(seeds=seeds)
     runs, target = lesson.out_dir / "runs" / preset, lesson.out_dir / "published" / preset
     table = run_grid(cells, runs, dataset="phantom", device="cpu")
     failed = table[table["status"] == "failed"]
@@ -47,7 +46,7 @@ def grid_for_lesson(
         raise KoaError(f"{len(failed)} cells failed: {failed['message'].iloc[0]}", where=runs / failed["cell"].iloc[0])
     for name in (TABLE, PREDICTIONS):  # a published table only grows, and this one is to hold these cells alone
         (target / name).unlink(missing_ok=True)
-    publish(cells, table, runs, target, cohort)
+    publish_trials(cells, table, runs, target, cohort)
     why = "" if lesson.dataset == "phantom" else f", since nothing of {lesson.dataset} is published for this scale"
     return grid_source(
         target, "{cells} cells trained here just now on {knees} knees, which are made up" + why, asked, cohort

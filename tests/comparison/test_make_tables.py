@@ -20,8 +20,8 @@ def test_a_page_is_what_its_tables_say(page, tables):
 
 
 def test_a_finding_is_the_difference_of_the_mean_scores_of_the_development_patients():
-    rows = published_grid("sides-cpu").development
-    mean = {row: np.mean([ea.metrics(table)["accuracy"] for table in rows[row].values()]) for row in rows}
+    arms = published_grid("sides-cpu").development
+    mean = {arm: np.mean([ea.metrics(table)["accuracy"] for table in arms[arm].values()]) for arm in arms}
     this, instead, points, *_ = findings().splitlines()[2].strip("| ").split(" | ")
     assert (this, instead) == ("Symmetry Loss", "a random flip")
     assert points.startswith(f"{100 * (mean['symmetry'] - mean['random-flip']):+.1f} (")

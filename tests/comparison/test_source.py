@@ -1,4 +1,4 @@
-"""A lesson's rows come from the published table of real knees, or are trained on phantoms: one record for both."""
+"""The arms of a comparison come from the published table of real knees or a grid of phantoms: one record for both."""
 
 from dataclasses import replace
 
@@ -10,18 +10,19 @@ from typer.testing import CliRunner
 from koa_kit.cli import app
 from koa_kit.comparison import source as comparison_source
 from koa_kit.comparison.presets import PRESETS, SIDES, Preset
-from koa_kit.comparison.source import published_grid, reproduced
+from koa_kit.comparison.source import published_grid, reproduction_table
 from koa_kit.data import load_cohort
 from koa_kit.data.splits import set_aside
 from koa_kit.error_analysis import probabilities
 from koa_kit.errors import KoaError
+from koa_kit.paths import resource
 from koa_kit.series.grid import grid_for_lesson
 from koa_kit.series.session import Lesson
 from koa_kit.training import TrainConfig
 
 QUICK = TrainConfig(image_size=32, epochs=1, batch_size=32, development=0.2)
-ROWS = ["plain", "flip-pooling"]
-SMALL = Preset("A test.", "phantom", QUICK, {row: SIDES[row] for row in ROWS}, seeds=1)
+SMALL = Preset("A test.", "phantom", QUICK, {arm: SIDES[arm] for arm in ("plain", "flip-pooling")}, seeds=1)
+AGAIN = replace(SMALL, arms={"plain": SIDES["plain"]}, base="sides-cpu")
 SHOWN = ["plain", "plain + flip averaging", "flip-pooling"]
 
 
@@ -41,36 +42,37 @@ def trained(tmp_path_factory, session_cache):
 
 @pytest.fixture
 def kit(trained, tmp_path, monkeypatch):
-    """A kit with that grid in its results, said to be of real knees; its predictions are in another order of rows."""
+    """A kit with that grid in its results, said to be of real knees; its predictions are in another order of arms."""
     home = tmp_path / "results" / "sides-cpu"
     home.mkdir(parents=True)
     source = trained[1] / "published" / "small"
     pd.read_csv(source / "cells.csv").assign(cohort="oai-kl224").to_csv(home / "cells.csv", index=False)
     pd.read_parquet(source / "predictions.parquet").to_parquet(home / "predictions.parquet")
     monkeypatch.setattr(comparison_source, "resource", lambda name: tmp_path / name)
-    # so that two rows are the whole comparison
+    # so that two arms are the whole comparison
     monkeypatch.setitem(PRESETS, "sides-cpu", SMALL)
     return home
 
 
-def test_rows_trained_on_the_spot_come_in_the_order_of_the_table_with_flip_averaging_beside_plain(trained):
+def test_arms_trained_on_the_spot_come_in_the_order_of_the_preset_with_flip_averaging_beside_plain(trained):
     grid, _ = trained
     assert list(grid.val) == list(grid.development) == SHOWN
     assert grid.source.startswith("2 cells trained here just now on phantom knees")
     assert list(grid.cells["row"]) == ["flip-pooling", "plain"]
     assert grid.cells["seconds"].gt(0).all()
+    averaged = grid.val["plain + flip averaging"][0]
+    assert (averaged["pred"] == averaged["pred_flip"]).all()
 
 
 def test_both_splits_hold_patients_of_their_own(trained):
     grid, _ = trained
     cohort = set_aside(load_cohort("phantom"), 0.2)
-    for split, rows in (("val", grid.val), ("development", grid.development)):
-        told = rows["plain"][0]
-        assert set(told["knee_id"]) == set(cohort.split(split).table["knee_id"])
+    for split, arms in (("val", grid.val), ("development", grid.development)):
+        assert set(arms["plain"][0]["knee_id"]) == set(cohort.split(split).table["knee_id"])
     assert not set(grid.val["plain"][0]["patient"]) & set(grid.development["plain"][0]["patient"])
 
 
-def test_of_phantoms_the_ceiling_is_known(trained):
+def test_the_ceiling_is_known_for_phantoms(trained):
     ceiling = trained[0].ceiling()
     assert 0.7 < ceiling["accuracy"] < 0.95
     assert ceiling["kl1_recall"] < ceiling["accuracy"]
@@ -96,48 +98,46 @@ def test_published_results_of_real_knees_are_read_without_the_knees(kit, trained
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(("dataset", "scale"), [("phantom", "laptop"), ("oai-kl224", "smoke")])
-def test_phantoms_and_smoke_scale_never_show_the_published_table(kit, tmp_path, monkeypatch, dataset, scale):
+@pytest.mark.parametrize(
+    ("dataset", "scale", "results"),
+    [
+        ("phantom", "laptop", "whole"),
+        ("oai-kl224", "smoke", "whole"),
+        ("oai-kl224", "laptop", "lacks an arm"),
+        ("oai-kl224", "laptop", "missing"),
+    ],
+)
+def test_without_a_whole_published_grid_of_the_knees_asked_for_phantoms_are_trained(
+    kit, tmp_path, monkeypatch, dataset, scale, results
+):
     monkeypatch.setitem(PRESETS, "small", SMALL)
-    grid = grid_for_lesson(lesson_of(tmp_path / "out", dataset, scale), preset="small")
+    if results == "lacks an arm":
+        table = pd.read_csv(kit / "cells.csv")
+        table[table["cell"].str.startswith("plain/")].to_csv(kit / "cells.csv", index=False)
+        assert list(published_grid("sides-cpu", whole=False).val) == SHOWN
+    if results == "missing":
+        monkeypatch.setattr(comparison_source, "resource", lambda name: resource(f"no-{name}"))
+    if results != "whole":
+        with pytest.raises(KoaError, match="No whole grid"):
+            published_grid("sides-cpu")
+    grid = grid_for_lesson(lesson_of(tmp_path / "out", dataset, scale), preset="small", seeds=2)
     assert "trained here just now on phantom knees" in grid.source
     assert ("nothing of oai-kl224 is published" in grid.source) == (dataset != "phantom")
-
-
-def test_a_grid_that_lacks_a_row_is_not_shown_as_the_comparison(kit, tmp_path, monkeypatch):
-    monkeypatch.setitem(PRESETS, "small", SMALL)
-    table = pd.read_csv(kit / "cells.csv")
-    table[table["cell"].str.startswith("plain/")].to_csv(kit / "cells.csv", index=False)
-    grid = grid_for_lesson(lesson_of(tmp_path / "out", "oai-kl224", "laptop"), preset="small")
-    assert "trained here just now" in grid.source
-    with pytest.raises(KoaError, match="No whole grid"):
-        published_grid("sides-cpu")
-    assert list(published_grid("sides-cpu", whole=False).val) == SHOWN
-
-
-def test_a_kit_without_results_trains_instead(tmp_path, monkeypatch):
-    def absent(name):
-        raise KoaError("The kit's own results is missing.")
-
-    monkeypatch.setattr(comparison_source, "resource", absent)
-    monkeypatch.setitem(PRESETS, "small", SMALL)
-    grid = grid_for_lesson(lesson_of(tmp_path, "oai-kl224", "laptop"), preset="small", seeds=2)
-    assert "trained here" in grid.source
     assert set(grid.val["plain"]) == {0, 1}
 
 
-def test_a_grid_with_a_failed_cell_is_told(tmp_path, monkeypatch):
+def test_a_grid_with_a_failed_trial_is_refused(tmp_path, monkeypatch):
     broken = Preset("A test.", "phantom", QUICK, {"plain": {"towers": "no-such-tower"}}, seeds=1)
     monkeypatch.setitem(PRESETS, "small", broken)
     with pytest.raises(KoaError, match="no-such-tower"):
         grid_for_lesson(lesson_of(tmp_path), preset="small")
 
 
-def test_rows_of_the_base_stand_before_the_own_ones_with_the_same_seeds(trained):
+def test_arms_of_the_base_stand_before_the_own_ones_with_the_same_seeds(trained):
     base, _ = trained
     twice = replace(base, val={row: tables | {1: tables[0]} for row, tables in base.val.items()})
     twice = replace(twice, development=twice.val, cells=pd.concat([base.cells, base.cells.assign(seed=1)]))
-    asked = Preset("Another.", "phantom", QUICK, {"own": {}}, seeds=1, base="small", beside=("plain",))
+    asked = Preset("Another.", "phantom", QUICK, {"own": {}}, seeds=1, base="small", base_arms=("plain",))
     own = replace(base, val={"own": base.val["flip-pooling"]}, preset=asked, cells=base.cells.head(1).assign(row="own"))
     own = replace(own, development=own.val)
     found = own.beside(twice)
@@ -147,47 +147,41 @@ def test_rows_of_the_base_stand_before_the_own_ones_with_the_same_seeds(trained)
     assert list(own.val) == ["own"]
 
 
-def test_a_row_that_is_rounded_stands_there_twice_with_the_same_probabilities(trained):
+def test_an_arm_that_is_rounded_stands_there_twice_with_the_same_probabilities(trained):
     base, _ = trained
-    asked = Preset("Another.", "phantom", QUICK, {}, base="small", beside=("plain",), rounded=("plain",))
+    asked = Preset("Another.", "phantom", QUICK, {}, base="small", base_arms=("plain",), rounded=True)
     found = replace(base, preset=asked).beside(base).val
     assert list(found)[:2] == ["plain", "plain + rounding"]
-    told, rounded = found["plain"][0], found["plain + rounding"][0]
-    p = probabilities(told)
+    shown, rounded = found["plain"][0], found["plain + rounding"][0]
+    p = probabilities(shown)
     np.testing.assert_allclose(probabilities(rounded), p, atol=1e-6)  # similarities are kept as float32
     assert (rounded["pred"] == np.rint(p @ np.arange(5))).all()
-    assert (rounded["pred"] != told["pred"]).any()
+    assert (rounded["pred"] != shown["pred"]).any()
 
 
-def test_a_row_trained_again_is_told_beside_the_published_interval(kit, trained):
-    cells = pd.read_csv(kit / "cells.csv")
-    again = replace(SMALL, rows={"plain": SIDES["plain"]}, base="sides-cpu")
-    table = cells[cells["cell"] == "plain/seed-0"]
-    found = reproduced(table, again)
+def test_an_arm_trained_again_is_compared_with_its_published_interval(kit):
+    table = pd.read_csv(kit / "cells.csv").set_index("cell", drop=False).loc[["plain/seed-0"]]
+    found = reproduction_table(table, AGAIN)
     assert list(found["metric"]) == ["accuracy", "qwk", "kl1_recall"]
     assert found["inside"].all()
-    assert np.allclose(found["value"], found["published"])
-    far = reproduced(table.assign(accuracy=0.0), again).set_index("metric")
+    assert np.allclose(found["new"], found["value"])
+    far = reproduction_table(table.assign(accuracy=0.0), AGAIN).set_index("metric")
     assert far["inside"].to_dict() == {"accuracy": False, "qwk": True, "kl1_recall": True}
 
 
-def test_the_command_says_whether_a_row_came_back_into_its_interval(kit, tmp_path, monkeypatch):
-    monkeypatch.setitem(PRESETS, "again", replace(SMALL, rows={"plain": SIDES["plain"]}, base="sides-cpu"))
+def test_a_failed_trial_other_knees_or_an_unpublished_base_say_nothing_of_the_published_arm(kit):
+    table = pd.read_csv(kit / "cells.csv")
+    for change in ({"status": "failed"}, {"cohort_fingerprint": "other"}):
+        assert reproduction_table(table.assign(**change), AGAIN).empty
+    assert reproduction_table(table, SMALL).empty
+    (kit / "predictions.parquet").unlink()
+    assert reproduction_table(table, AGAIN).empty
+
+
+def test_the_command_says_whether_an_arm_came_back_into_its_interval(kit, tmp_path, monkeypatch):
+    monkeypatch.setitem(PRESETS, "again", AGAIN)
     done = CliRunner().invoke(app, ["ablate", "--preset", "again", "--runs", str(tmp_path / "runs")])
     assert done.exit_code == 0, done.output
-    told = [line for line in done.output.splitlines() if line.startswith("plain, ")]
-    assert [line.split(":")[0] for line in told] == ["plain, accuracy", "plain, qwk", "plain, kl1 recall"]
-    assert all(line.endswith(": inside") for line in told)
-
-
-@pytest.mark.parametrize("change", [{"status": "failed"}, {"cohort_fingerprint": "other"}])
-def test_a_failed_cell_or_one_of_other_knees_says_nothing_of_the_published_row(kit, change):
-    table = pd.read_csv(kit / "cells.csv").assign(**change)
-    assert reproduced(table, replace(SMALL, base="sides-cpu")).empty
-
-
-def test_without_a_published_base_there_is_nothing_to_tell(kit):
-    (kit / "predictions.parquet").unlink()
-    table = pd.read_csv(kit / "cells.csv")
-    assert reproduced(table, replace(SMALL, base="sides-cpu")).empty
-    assert reproduced(table, SMALL).empty
+    lines = [line for line in done.output.splitlines() if line.startswith("plain, ")]
+    assert [line.split(":")[0] for line in lines] == ["plain, accuracy", "plain, qwk", "plain, kl1 recall"]
+    assert all(line.endswith(": inside") for line in lines)
