@@ -8,42 +8,36 @@ from typing import Annotated
 
 import typer
 
+from koa_kit.commands.options import AsJson, Change, DataDir, Device, Runs, print_json
 from koa_kit.errors import KoaError
 
 
 def ablate(
-    name: Annotated[
-        str | None, typer.Argument(help="Name of the folder of the grid; default the preset's. One run folder a cell.")
-    ] = None,
+    name: Annotated[str | None, typer.Argument(help="Name of the grid's folder; default the preset's.")] = None,
     preset: Annotated[str | None, typer.Option(help="A grid by name, such as sides-cpu or headline-cpu.")] = None,
     dataset: Annotated[
         str | None, typer.Option(help="phantom, oai-kl224 or a folder; default the preset's, else phantom.")
     ] = None,
-    scale: Annotated[str, typer.Option(help="Start from the choices of smoke, laptop or full.")] = "smoke",
-    change: Annotated[
-        list[str] | None, typer.Option("--set", help="Another choice as NAME=VALUE, for example --set epochs=12.")
-    ] = None,
+    scale: Annotated[str, typer.Option(help="Start from the options of smoke, laptop or full.")] = "smoke",
+    change: Change = None,
     method: Annotated[list[str] | None, typer.Option(help="A method; repeat for several. Default: all.")] = None,
     row: Annotated[list[str] | None, typer.Option(help="Only this row of the preset; repeat for several.")] = None,
     seeds: Annotated[
-        int | None, typer.Option(min=1, help="Runs a row, with seeds 0, 1, 2, …; default the preset's, else 3.")
+        int | None, typer.Option(min=1, help="Runs per row, with seeds 0, 1, 2, …; default the preset's, else 3.")
     ] = None,
     publish: Annotated[
-        Path | None,
-        typer.Option(help="Folder for the table and all predictions; its cells are not repeated."),
+        Path | None, typer.Option(help="Folder for the table and all predictions; its cells are not repeated.")
     ] = None,
     backend: Annotated[str, typer.Option(help="loky (processes of this machine), dask or ray.")] = "loky",
     jobs: Annotated[int | None, typer.Option(help="Cells at a time; default 1, or what the Ray cluster has.")] = None,
-    threads: Annotated[int | None, typer.Option(help="Threads a cell; default the cores divided by the jobs.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads per cell; default cores divided by jobs.")] = None,
     scheduler: Annotated[
         str | None, typer.Option(help="Address of a Dask scheduler or Ray cluster; default one on this machine.")
     ] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, …; default a GPU if there is one.")] = None,
-    data_dir: Annotated[
-        Path | None, typer.Option(help="Folder with one subfolder a data set; default KOA_DATA_DIR.")
-    ] = None,
-    runs: Annotated[Path, typer.Option(help="Folder of run folders.")] = Path("runs"),
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a script.")] = False,
+    device: Device = None,
+    data_dir: DataDir = None,
+    runs: Runs = Path("runs"),
+    as_json: AsJson = False,
 ) -> None:
     """Train every method with every seed, write runs/NAME/METHOD/seed-N and the table runs/NAME/cells.csv.
 
@@ -51,7 +45,7 @@ def ablate(
     again. A failed cell does not stop the rest; its failure.txt says why, and the command ends with code 1.
 
     On a cluster all machines must see the runs folder and the data under the same path, and have koa_kit installed.
-    With several GPUs, start one Dask worker a GPU: CUDA_VISIBLE_DEVICES=0 dask worker ADDRESS --nthreads 1.
+    With several GPUs, start one Dask worker per GPU: CUDA_VISIBLE_DEVICES=0 dask worker ADDRESS --nthreads 1.
 
     With --preset the rows, what they share and the number of seeds have been chosen; --set changes what they share.
     With --publish each finished cell goes into a table with the predictions of all knees, without weights or pixels.
@@ -71,31 +65,26 @@ def ablate(
         typer.echo(f"{wanted - len(cells)} of {wanted} cells are published in {publish} already", err=True)
         if not cells:
             return
-    ended = _publisher(cells, runs / name, publish, dataset, data_dir)
+    publish_cell = _publisher(cells, runs / name, publish, dataset, data_dir)
     width = max(len(cell.name) for cell in cells)
-    table = run_grid(
-        cells,
-        runs / name,
-        dataset=dataset,
-        data_dir=data_dir,
-        backend=backend,
-        jobs=jobs,
-        threads=threads,
-        scheduler=scheduler,
-        device=device,
-        on_cell=lambda row: (as_json or typer.echo(_line(row, width)), ended(row)),
-    )
+
+    def on_cell(row: dict) -> None:
+        if not as_json:
+            typer.echo(_line(row, width))
+        publish_cell(row)
+
+    options = {"backend": backend, "jobs": jobs, "threads": threads, "scheduler": scheduler, "device": device}
+    table = run_grid(cells, runs / name, dataset=dataset, data_dir=data_dir, on_cell=on_cell, **options)
     means = summary(table)
     if as_json:
         parts = {"cells": table, "summary": means}
-        told = {key: json.loads(part.to_json(orient="records")) for key, part in parts.items()}
-        typer.echo(json.dumps(told, indent=2))
+        print_json({key: json.loads(part.to_json(orient="records")) for key, part in parts.items()})
     else:
         typer.echo("\nOn val, mean ± standard deviation over seeds:")
         typer.echo(_readable(means).to_string(index=False))
         typer.echo(f"Kept in {runs / name / 'cells.csv'}")
         if preset:
-            _tell_reproduced(table, preset)
+            _print_reproduced(table, preset)
     if (table["status"] == "failed").any():
         raise typer.Exit(1)
 
@@ -124,7 +113,7 @@ def _cells(name, preset, dataset, scale, change, method, row, seeds):
 
 
 def _publisher(cells, folder, target, dataset, data_dir):
-    """Function that publishes a cell as it ends, or does nothing."""
+    """Function that publishes a finished cell, or does nothing without a `target`."""
     if target is None:
         return lambda row: None
     import pandas as pd
@@ -134,23 +123,22 @@ def _publisher(cells, folder, target, dataset, data_dir):
 
     cohort = load_cohort(dataset, data_dir=data_dir)
 
-    def ended(row: dict) -> None:
+    def publish_cell(row: dict) -> None:
         if row["status"] != "failed":
             publish([cell for cell in cells if cell.name == row["cell"]], pd.DataFrame([row]), folder, target, cohort)
 
-    return ended
+    return publish_cell
 
 
-def _tell_reproduced(table, preset: str) -> None:
-    """Where a preset trains published rows again: the new scores beside the intervals that were stated."""
+def _print_reproduced(table, preset: str) -> None:
+    """Print the scores of published rows that a preset trained again, with the published intervals."""
     from koa_kit.comparison.presets import preset as preset_of
     from koa_kit.comparison.source import reproduced
 
-    for told in reproduced(table, preset_of(preset)).itertuples():
-        where = "inside" if told.inside else "outside"
+    for score in reproduced(table, preset_of(preset)).itertuples():
         typer.echo(
-            f"{told.row}, {told.metric.replace('_', ' ')}: {told.value:.3f}; published {told.published:.3f} "
-            f"({told.low:.3f} to {told.high:.3f}): {where}"
+            f"{score.row}, {score.metric.replace('_', ' ')}: {score.value:.3f}; published {score.published:.3f} "
+            f"({score.low:.3f} to {score.high:.3f}): {'inside' if score.inside else 'outside'}"
         )
 
 
@@ -165,13 +153,13 @@ def _line(row: dict, width: int) -> str:
 
 
 def _readable(means):
-    """Summary with one text column a metric, such as "0.712 ± 0.013"."""
+    """Summary with one text column per metric, such as "0.712 ± 0.013"."""
     from koa_kit.comparison.tables import MAIN_METRICS
 
-    told = means[["method", "seeds", "failed"]].copy()
+    texts = means[["method", "seeds", "failed"]].copy()
     for metric in MAIN_METRICS:
         pairs = zip(means[metric], means[f"{metric}_sd"], strict=True)
-        told[metric.replace("_", " ")] = [
+        texts[metric.replace("_", " ")] = [
             "-" if mean != mean else f"{mean:.3f}" if sd != sd else f"{mean:.3f} ± {sd:.3f}" for mean, sd in pairs
         ]
-    return told
+    return texts
