@@ -6,6 +6,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
+# metadata that editors and papermill write into notebooks, besides what nbstripout removes on its own
+STRIPPED := metadata.papermill metadata.vscode metadata.toc $(addprefix metadata.language_info.,codemirror_mode \
+	file_extension mimetype nbconvert_exporter pygments_lexer version) \
+	$(addprefix cell.metadata.,papermill jupyter editable slideshow trusted vscode)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
@@ -32,6 +36,7 @@ lint: $(STAMP)
 format: $(STAMP)
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+	@$(BIN)/python -m nbstripout --keep-id --extra-keys '$(STRIPPED)' notebooks/*.ipynb
 	@$(BIN)/python -m koa_kit.series.contract notebooks/*.ipynb
 
 pins: $(STAMP)

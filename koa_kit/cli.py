@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +10,8 @@ import typer
 
 from koa_kit.commands.ablate import ablate
 from koa_kit.commands.data import app as data_app
-from koa_kit.commands.explore import explore
+from koa_kit.commands.doctor import doctor
+from koa_kit.commands.options import DataDir
 from koa_kit.commands.train import evaluate, train
 from koa_kit.errors import KoaError
 
@@ -23,31 +23,31 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(data_app, name="data")
-for command in (train, evaluate, ablate, explore):
+for command in (train, evaluate, ablate, doctor):
     app.command()(command)
-
-DataDir = Annotated[Path | None, typer.Option(help="Folder with one subfolder a data set; default KOA_DATA_DIR.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
 
 
 @app.command()
-def doctor(as_json: AsJson = False) -> None:
-    """Say for each requirement that it is met, or what to do.
+def explore(
+    run: Annotated[
+        str | None, typer.Argument(help="Run folder or predictions.parquet; default the model that comes with the kit.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="val, or development where patients were set aside.")] = "val",
+    data_dir: DataDir = None,
+    log: Annotated[Path | None, typer.Option(help="File of readers' verdicts; default beside the run.")] = None,
+    beside: Annotated[Path | None, typer.Option(help="Another run of the same knees to compare with.")] = None,
+    port: int = 8866,
+    browser: Annotated[bool, typer.Option(help="Open a browser.")] = True,
+) -> None:
+    """Open the workbench of a run in a browser, until Ctrl-C.
 
-    Example: koa doctor
+    It needs no radiographs: everything but the pictures works without them.
+
+    Example: koa explore runs/lite0 --log verdicts.jsonl
     """
-    from dataclasses import asdict
+    from koa_kit.workbench.serve import serve
 
-    from koa_kit.commands.doctor import check
-
-    checks = check()
-    if as_json:
-        typer.echo(json.dumps([asdict(line) for line in checks], indent=2))
-    else:
-        for line in checks:
-            typer.echo(str(line))
-    if not all(line.ok for line in checks):
-        raise typer.Exit(1)
+    raise typer.Exit(serve(run, split=split, data_dir=data_dir, log=log, beside=beside, port=port, browser=browser))
 
 
 @app.command()
@@ -78,9 +78,6 @@ def main() -> None:
     except KoaError as error:
         typer.echo(f"Error: {error}", err=True)
         sys.exit(1)
-    except KeyboardInterrupt:
-        typer.echo("Interrupted; what was finished is kept.", err=True)
-        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""Commands of `koa` about training: thin over the library, which loads only when a command runs."""
+"""Commands of `koa`: thin over the library, which loads only when a command runs."""

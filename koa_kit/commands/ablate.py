@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from koa_kit.commands.options import AsJson, Change, DataDir, Device, Runs, print_json
 from koa_kit.errors import KoaError
 
 
@@ -19,10 +20,8 @@ def ablate(
     dataset: Annotated[
         str | None, typer.Option(help="phantom, oai-kl224 or a folder; default the preset's, else phantom.")
     ] = None,
-    scale: Annotated[str, typer.Option(help="Start from the choices of smoke, laptop or full.")] = "smoke",
-    change: Annotated[
-        list[str] | None, typer.Option("--set", help="Another choice as NAME=VALUE, for example --set epochs=12.")
-    ] = None,
+    scale: Annotated[str, typer.Option(help="Start from the options of smoke, laptop or full.")] = "smoke",
+    change: Change = None,
     method: Annotated[list[str] | None, typer.Option(help="A method; repeat for several. Default: all.")] = None,
     arm: Annotated[
         list[str] | None, typer.Option("--arm", "--row", help="Only this arm of the preset; repeat for several.")
@@ -39,12 +38,10 @@ def ablate(
     scheduler: Annotated[
         str | None, typer.Option(help="Address of a Dask scheduler; default one started here.")
     ] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, …; default a GPU if there is one.")] = None,
-    data_dir: Annotated[
-        Path | None, typer.Option(help="Folder with one subfolder per data set; default KOA_DATA_DIR.")
-    ] = None,
-    runs: Annotated[Path, typer.Option(help="Folder of run folders.")] = Path("runs"),
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a script.")] = False,
+    device: Device = None,
+    data_dir: DataDir = None,
+    runs: Runs = Path("runs"),
+    as_json: AsJson = False,
 ) -> None:
     """Train every method with every seed, write runs/NAME/METHOD/seed-N and the table runs/NAME/cells.csv.
 
@@ -90,7 +87,7 @@ def ablate(
     if as_json:
         parts = {"cells": table, "summary": means}
         records = {key: json.loads(part.to_json(orient="records")) for key, part in parts.items()}
-        typer.echo(json.dumps(records, indent=2))
+        print_json(records)
     else:
         typer.echo("\nOn val, mean ± standard deviation over seeds:")
         typer.echo(summary_texts(means).to_string(index=False))

@@ -8,30 +8,34 @@ from typing import Annotated
 
 import typer
 
+from koa_kit.commands.options import AsJson, DataDir, print_json
+from koa_kit.errors import KoaError
+
 app = typer.Typer(no_args_is_help=True, help="What knees do I have, and can I trust them?")
 
 Name = Annotated[str, typer.Argument(help="Data set, as `koa data list` names it.")]
-DataDir = Annotated[Path | None, typer.Option(help="Folder that holds NAME/ (default: KOA_DATA_DIR).")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
 
 
 @app.command("list")
 def list_datasets(data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """List the data sets the kit knows, and which of them are here.
+    """List the data sets that the kit knows, and which of them are here.
 
     Example: koa data list
     """
     from koa_kit.data.manifest import load_manifest
 
-    rows = []
-    for entry in load_manifest().datasets.values():
-        folder = _folder(entry.name, data_dir)
-        here = "drawn on demand" if entry.access == "generated" else str(folder or "not here")
-        rows.append(
-            {"name": entry.name, "access": entry.access, "images": entry.n_images, "here": here, "title": entry.title}
-        )
+    rows = [
+        {
+            "name": entry.name,
+            "access": entry.access,
+            "images": entry.n_images,
+            "here": _here(entry, _folder(entry.name, data_dir)),
+            "title": entry.title,
+        }
+        for entry in load_manifest().datasets.values()
+    ]
     if as_json:
-        _print_json(rows)
+        print_json(rows)
         return
     for row in rows:
         count = f"{row['images']:,} images" if row["images"] else ""
@@ -73,7 +77,7 @@ def verify_dataset(
     frame = result.to_frame()
     if as_json:
         faults = {check.split: {"missing": check.missing, "altered": check.altered} for check in result.splits}
-        _print_json({"ok": result.ok, "splits": frame.reset_index().to_dict("records"), "files": faults})
+        print_json({"ok": result.ok, "splits": frame.reset_index().to_dict("records"), "files": faults})
     else:
         typer.echo(f"{name} in {result.folder}\n{frame.to_string()}")
         for check in result.splits:
@@ -109,7 +113,7 @@ def audit_dataset(
         key: json.loads(frame.reset_index().to_json(orient="records")) for key, frame in result.to_frames().items()
     }
     differs = list(result.differs_from_published)
-    _print_json({"name": name, "fingerprint": result.fingerprint, **tables, "differs_from_published": differs})
+    print_json({"name": name, "fingerprint": result.fingerprint, **tables, "differs_from_published": differs})
 
 
 @app.command("show")
@@ -123,7 +127,7 @@ def show_dataset(name: Name, data_dir: DataDir = None, as_json: AsJson = False) 
     entry = load_manifest()[name]
     folder = _folder(name, data_dir)
     if as_json:
-        _print_json({**entry.model_dump(), "folder": str(folder) if folder else None})
+        print_json({**entry.model_dump(), "folder": str(folder) if folder else None})
         return
     facts = {
         "title": entry.title,
@@ -131,7 +135,7 @@ def show_dataset(name: Name, data_dir: DataDir = None, as_json: AsJson = False) 
         "licence": entry.licence,
         "citation": entry.citation + (f" doi:{entry.doi}" if entry.doi else ""),
         "layout": entry.layout,
-        "here": folder or ("drawn on demand" if entry.access == "generated" else "not here"),
+        "here": _here(entry, folder),
         "notes": entry.notes,
     }
     facts |= {f"source {number}": source for number, source in enumerate(entry.sources, 1)}
@@ -141,15 +145,14 @@ def show_dataset(name: Name, data_dir: DataDir = None, as_json: AsJson = False) 
         typer.echo(f"{key}: {fact}")
 
 
+def _here(entry, folder: Path | None) -> str:
+    return "drawn on demand" if entry.access == "generated" else str(folder or "not here")
+
+
 def _folder(name: str, data_dir: Path | None) -> Path | None:
     from koa_kit.data.locate import find_dataset
-    from koa_kit.errors import KoaError
 
     try:
         return find_dataset(name, data_dir)
     except KoaError:
         return None
-
-
-def _print_json(content: object) -> None:
-    typer.echo(json.dumps(content, indent=2, default=str))

@@ -1,4 +1,4 @@
-"""The environment check: one line a requirement, OK or what to do."""
+"""The environment check: one line per requirement, OK or what to do."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ import platform
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, distribution, metadata, requires, version
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, distribution, metadata, version
 from pathlib import Path
 
+import typer
+
 from koa_kit import paths
+from koa_kit.commands.options import AsJson, print_json
 from koa_kit.errors import KoaError
 
 EXTRAS = ("notebooks", "offline")
@@ -35,41 +38,46 @@ class Check:
         return line if self.ok or not self.remedy else f"{line}\n    to do: {self.remedy}"
 
 
+def doctor(as_json: AsJson = False) -> None:
+    """Say for each requirement that it is met, or what to do.
+
+    Example: koa doctor
+    """
+    checks = check()
+    if as_json:
+        print_json([asdict(each) for each in checks])
+    else:
+        typer.echo("\n".join(map(str, checks)))
+    if not all(each.ok for each in checks):
+        raise typer.Exit(1)
+
+
 def check() -> list[Check]:
-    """One `Check` a requirement: Python, packages, torch, weights, Jupyter's kernel, folders, data sets.
+    """One `Check` per requirement: Python, packages, torch, weights, Jupyter's kernel, folders, data sets.
 
     A data set that is not here is no fault: the phantom knees always are.
     """
-    makers = (check_python, check_packages, check_torch, check_weights, check_kernel, check_cache, check_data)
+    makers = (check_packages, check_torch, check_weights, check_kernel, check_cache, check_data)
     return [line for maker in makers for line in maker()]
 
 
-def check_python() -> Iterator[Check]:
-    """Whether this Python is one the package was made for."""
+def check_packages() -> Iterator[Check]:
+    """Whether this Python and the installed packages are those that koa_kit and its `EXTRAS` ask for."""
+    from packaging.requirements import Requirement
     from packaging.specifiers import SpecifierSet
 
     try:
-        needed = metadata("koa_kit")["Requires-Python"]
+        kit = metadata("koa_kit")
     except PackageNotFoundError:
         yield Check("koa_kit", False, "is not installed in this Python", f"In the clone: {INSTALL}")
         return
-    found = platform.python_version()
-    fits = found in SpecifierSet(needed)
-    yield Check("python", fits, f"{found} ({needed})", "Make a new environment: make PYTHON=python3.12 run")
-
-
-def check_packages(extras: tuple[str, ...] = EXTRAS) -> Iterator[Check]:
-    """Whether each package that koa_kit and these extras ask for is installed, in a version that will do."""
-    from packaging.requirements import Requirement
-
-    try:
-        lines = requires("koa_kit") or []
-    except PackageNotFoundError:
-        return
-    for requirement in map(Requirement, lines):
-        if requirement.marker and not any(requirement.marker.evaluate({"extra": extra}) for extra in ("", *extras)):
-            continue
-        yield check_package(requirement)
+    found, needed = platform.python_version(), kit["Requires-Python"]
+    remedy = "Make a new environment: make PYTHON=python3.12 run"
+    yield Check("python", found in SpecifierSet(needed), f"{found} ({needed})", remedy)
+    for requirement in map(Requirement, kit.get_all("Requires-Dist") or ()):
+        marker = requirement.marker
+        if not marker or any(marker.evaluate({"extra": extra}) for extra in ("", *EXTRAS)):
+            yield check_package(requirement)
 
 
 def check_package(requirement) -> Check:
@@ -100,19 +108,15 @@ def check_torch() -> Iterator[Check]:
 
 
 def published_weights() -> dict[str, tuple[str, str]]:
-    """Package to the file of its weights inside site-packages, and the sha256 the tower registry expects of it."""
+    """By package, the file of its weights inside site-packages and its published sha256."""
     from koa_kit.engine.weights import LITE, MINILM
 
-    return {
-        package: (f"{package.replace('-', '_')}/{file}", sha256) for package, file, sha256 in (*LITE.values(), MINILM)
-    }
+    every = (*LITE.values(), MINILM)
+    return {package: (f"{package.replace('-', '_')}/{file}", sha256) for package, file, sha256 in every}
 
 
 def check_weights(weights: dict[str, tuple[str, str]] | None = None) -> Iterator[Check]:
-    """Whether the pretrained weights out of installed packages are the published ones, by sha256.
-
-    `weights` are those to look at, as `published_weights` gives them, which are taken where it is omitted.
-    """
+    """Whether the pretrained weights in installed packages are the published ones; `weights` as `published_weights`."""
     try:
         weights = published_weights() if weights is None else weights
     except Exception as error:  # the registry needs torch, which may be broken in as many ways as above
@@ -127,10 +131,8 @@ def check_weights(weights: dict[str, tuple[str, str]] | None = None) -> Iterator
         except (PackageNotFoundError, OSError):
             yield Check(name, False, "are missing", again)
             continue
-        if digest == expected:
-            yield Check(name, True, f"sha256 {digest[:12]}…")
-        else:
-            yield Check(name, False, f"{path} has sha256 {digest}, not {expected}", again)
+        found = f"sha256 {digest[:12]}…" if digest == expected else f"{path} has sha256 {digest}, not {expected}"
+        yield Check(name, digest == expected, found, "" if digest == expected else again)
 
 
 def check_kernel() -> Iterator[Check]:
@@ -175,12 +177,10 @@ def check_data() -> Iterator[Check]:
         yield Check("data manifest", False, str(error), error.remedy or "")
         return
     for name in manifest.names:
-        if manifest[name].access == "generated":
-            yield Check(f"data set {name}", True, "is drawn by the kit")
-            continue
-        try:
-            yield Check(f"data set {name}", True, f"in {find_dataset(name)}")
-        except KoaError:
-            yield Check(
-                f"data set {name}", True, f"is not here, and need not be; `koa data show {name}` says how to get it"
-            )
+        found = "is drawn by the kit"
+        if manifest[name].access != "generated":
+            try:
+                found = f"in {find_dataset(name)}"
+            except KoaError:
+                found = f"is not here, and need not be; `koa data show {name}` says how to get it"
+        yield Check(f"data set {name}", True, found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import subprocess
@@ -11,45 +12,40 @@ from typing import Annotated
 
 import typer
 
+from koa_kit.commands.options import AsJson, Change, DataDir, Device, Runs
 from koa_kit.errors import KoaError
 from koa_kit.progress import Bar
-
-DataDir = Annotated[Path | None, typer.Option(help="Folder with one subfolder a data set; default KOA_DATA_DIR.")]
-Runs = Annotated[Path, typer.Option(help="Folder of run folders.")]
-Change = Annotated[
-    list[str] | None, typer.Option("--set", help="Another choice as NAME=VALUE, for example --set epochs=12.")
-]
 
 
 def train(
     name: Annotated[str, typer.Argument(help="Name of the run folder.")],
     dataset: Annotated[str | None, typer.Option(help="phantom, oai-kl224 or a folder; default phantom.")] = None,
-    scale: Annotated[str | None, typer.Option(help="Start from the choices of smoke, laptop or full.")] = None,
+    scale: Annotated[str | None, typer.Option(help="Start from the options of smoke, laptop or full.")] = None,
     change: Change = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a killed run left off.")] = False,
-    save_minutes: Annotated[float, typer.Option(help="Keep the state so often within an epoch.")] = 5.0,
-    processes: Annotated[int, typer.Option(help="Processes that share each batch: one a GPU.")] = 1,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, …; default a GPU if there is one.")] = None,
+    save_minutes: Annotated[float, typer.Option(help="Minutes between saved states within an epoch.")] = 5.0,
+    processes: Annotated[int, typer.Option(help="Processes that share each batch: one per GPU.")] = 1,
+    device: Device = None,
     data_dir: DataDir = None,
     runs: Runs = Path("runs"),
 ) -> None:
     """Train on the train split, keep the epoch with the best QWK on val, write runs/NAME.
 
-    With --resume, the choices and the data set are those the run was begun with; naming others is an error.
+    With --resume, the options and the data set are those the run was begun with; naming others is an error.
 
     Example: koa train lite0 --dataset oai-kl224 --scale laptop --set regime=finetune --set epochs=12
     """
     if processes > 1 and "WORLD_SIZE" not in os.environ:
         raise typer.Exit(_launch(processes, device))
     from koa_kit.data import load_cohort, load_manifest
+    from koa_kit.error_analysis.statistics.intervals import intervals
     from koa_kit.training import TrainConfig, fit
     from koa_kit.training.run import read_identity
 
     folder = runs / name
     begun = resume and (folder / "config.yaml").is_file()
-    config = (
-        TrainConfig.read(folder / "config.yaml") if begun and not scale else TrainConfig.for_scale(scale or "smoke")
-    )
+    kept = begun and not scale
+    config = TrainConfig.read(folder / "config.yaml") if kept else TrainConfig.for_scale(scale or "smoke")
     if begun and not dataset:
         dataset = read_identity(folder).get("cohort")
         if dataset and dataset not in load_manifest():
@@ -64,18 +60,11 @@ def train(
         if (count := int(os.environ.get("WORLD_SIZE", "1"))) > 1:
             typer.echo(f"{count} processes share each batch")
     with Bar("embedding") as bar:
-        finished = fit(
-            cohort,
-            config,
-            folder,
-            device=device,
-            resume=resume,
-            save_minutes=save_minutes,
-            on_epoch=_print_epoch,
-            on_embedding=bar if main else None,
-        )
+        options = {"device": device, "resume": resume, "save_minutes": save_minutes, "on_epoch": _print_epoch}
+        finished = fit(cohort, config, folder, on_embedding=bar if main else None, **options)
     if main:
-        _print_scores(finished.predictions, "val")
+        typer.echo("On val (95 % bootstrap over patients):")
+        typer.echo(intervals(finished.predictions).round(3).to_string(index=False))
         typer.echo(f"Kept in {finished.folder}")
 
 
@@ -85,8 +74,8 @@ def evaluate(
     dataset: Annotated[str | None, typer.Option(help="Default: the data set the run was trained on.")] = None,
     final: Annotated[bool, typer.Option("--final", help="Open the test split; each opening is logged.")] = False,
     data_dir: DataDir = None,
-    device: str | None = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a script.")] = False,
+    device: Device = None,
+    as_json: AsJson = False,
 ) -> None:
     """Score a run on a split, with intervals by bootstrap over patients.
 
@@ -97,14 +86,13 @@ def evaluate(
     from koa_kit.training.evaluation import evaluate_run
 
     with Bar("grading") as bar:
-        table = evaluate_run(
-            folder, split=split, dataset=dataset, final=final, data_dir=data_dir, device=device, progress=bar
-        )
+        options = {"dataset": dataset, "final": final, "data_dir": data_dir, "device": device}
+        table = evaluate_run(folder, split=split, progress=bar, **options)
     typer.echo(table.to_json(orient="records", indent=2) if as_json else table.round(3).to_string(index=False))
 
 
 def _launch(processes: int, device: str | None) -> int:
-    """Start this very command in several processes, with every question of the launcher answered."""
+    """Exit status of this command run in several processes by accelerate's launcher."""
     from koa_kit.engine.processes import choose_device
 
     if choose_device(device) != "cpu":
@@ -115,36 +103,25 @@ def _launch(processes: int, device: str | None) -> int:
                 f"There are {torch.cuda.device_count()} GPUs for {processes} processes.",
                 remedy="Give --processes at most that number, or --device cpu.",
             )
+    with socket.socket() as listener:  # a port that no other run listens on
+        listener.bind(("", 0))
+        port = listener.getsockname()[1]
     # "multi_gpu" is accelerate's name for torch's own launcher, which starts processes on CPUs just as well; its
     # launcher for CPUs wants mpirun
     command = [
         *(sys.executable, "-m", "accelerate.commands.launch", "--num_processes", str(processes), "--num_machines", "1"),
-        *("--multi_gpu", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", _free_port()),
+        *("--multi_gpu", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", str(port)),
         *("--module", "koa_kit.cli", *sys.argv[1:]),
     ]
     return subprocess.run(command, check=False).returncode
 
 
-def _free_port() -> str:
-    """A port of this machine that no other run listens on."""
-    with socket.socket() as listener:
-        listener.bind(("", 0))
-        return str(listener.getsockname()[1])
-
-
 def _print_epoch(row: dict) -> None:
     speed = ""
-    if row["images_per_second"] == row["images_per_second"]:  # not nan: features that are cached have no speed
+    if not math.isnan(row["images_per_second"]):  # cached features have no speed
         speed = f"  {row['images_per_second']:.0f} images/s, {row['peak_fraction']:.1%} of peak"
     typer.echo(
         f"epoch {row['epoch']:3d}  loss {row['loss']:.3f}  val accuracy {row['val_accuracy']:.1%}  "
         f"QWK {row['val_qwk']:.3f}  KL1 recall {row['val_kl1_recall']:.2f}  {row['seconds']:.1f} s, "
         f"{row['data_share']:.1%} on data{speed}"
     )
-
-
-def _print_scores(predictions, split: str) -> None:
-    from koa_kit.error_analysis.statistics.intervals import intervals
-
-    typer.echo(f"On {split} (95 % bootstrap over patients):")
-    typer.echo(intervals(predictions).round(3).to_string(index=False))

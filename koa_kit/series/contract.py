@@ -1,4 +1,4 @@
-"""The notebook contract, as a machine checks it: pure functions from a notebook to what is wrong with it."""
+"""The notebook contract as a machine checks it: findings in executed notebooks, committed ones and their results."""
 
 from __future__ import annotations
 
@@ -12,21 +12,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from koa_kit import paths
-
 PARAMETERS = ("DATASET", "SCALE", "SEED", "DATA_DIR", "OUT_DIR")
 RESULT_KEYS = ("notebook", "dataset", "scale", "seed", "fingerprint", "versions", "claims")
 LARGEST, LONGEST_TEXT = 60_000, 100
 MEDIAN_LINES, CELL_LINES, NOTEBOOK_LINES = 5, 25, 120
 
-HARMLESS_STDERR = (r"running over TCP without encryption", r"frozen modules", r"PYDEVD_DISABLE_FILE_VALIDATION")
+HARMLESS_STDERR = re.compile("running over TCP without encryption|frozen modules|PYDEVD_DISABLE_FILE_VALIDATION")
 """Lines on stderr that Jupyter itself prints; anything else there is a finding."""
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+_REMOTE = re.compile(r"<(?:script|link|img|iframe)\b[^>]*\b(?:src|href)\s*=\s*[\"']?(?:https?:)?//", re.IGNORECASE)
 _FILE_CALLS = {"open", "write_text", "read_text", "write_bytes", "read_bytes", "mkdir", "unlink", "rmtree"}
 _TRAINING_CALLS = {"backward", "zero_grad"}
-_REMOTE = re.compile(r"<(?:script|link|img|iframe)\b[^>]*\b(?:src|href)\s*=\s*[\"']?(?:https?:)?//", re.IGNORECASE)
-_ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @dataclass(frozen=True)
@@ -41,223 +38,166 @@ class Finding:
         return f"{self.notebook}{', ' + self.cell if self.cell else ''}: {self.text}"
 
 
-def tags(cell) -> set[str]:
-    """Tags of a notebook cell."""
-    return set(cell.metadata.get("tags", ()))
-
-
 def check_executed(notebook, name: str) -> list[Finding]:
-    """What an executed notebook shows that a reader must not see, in the order of its cells.
+    """Findings in an executed notebook (nbformat 4, with its widget state), cell by cell; they carry `name`.
 
-    Parameters
-    ----------
-    notebook
-        Executed notebook (nbformat 4), with its widget state.
-    name
-        Name the findings carry.
-
-    Returns
-    -------
-    list of Finding
-        Errors, also those caught by Output widgets, which papermill passes over; stderr other than
-        `HARMLESS_STDERR`; text outputs over 100 lines; anything that would be loaded from the network.
+    Errors, also those caught by Output widgets, which papermill does not see; stderr other than `HARMLESS_STDERR`;
+    text outputs over 100 lines; HTML that would load something from the network.
     """
     widgets = notebook.metadata.get("widgets", {}).get("application/vnd.jupyter.widget-state+json", {}).get("state", {})
-    findings, seen = [], set()
+    waiting, findings = dict(widgets), []
+
+    def look(label: str, outputs) -> None:
+        findings.extend(Finding(name, label, text) for text in _output_faults(outputs))
+
+    def look_inside(label: str, shown) -> None:
+        """Look at the Output widgets `shown` and those inside them: a box refers to them by ``IPY_MODEL_<id>``."""
+        for key in shown:
+            if model := waiting.pop(key, None):
+                state = model.get("state", {})
+                look(label, state.get("outputs") or ())
+                look_inside(label, re.findall(r"IPY_MODEL_(\w+)", json.dumps(state)))
+
     for position, cell in enumerate(notebook.cells, start=1):
-        if cell.cell_type != "code":
-            continue
-        label = f"cell [{cell.execution_count}]" if cell.execution_count else f"cell number {position}"
-        findings += [Finding(name, label, text) for text in _faults(cell.outputs)]
-        for key in _shown_widgets(cell.outputs, widgets) - seen:
-            seen.add(key)
-            findings += [Finding(name, f"{label}, Output widget", text) for text in _widget_faults(widgets[key])]
-    for key in widgets.keys() - seen:
-        findings += [Finding(name, "Output widget", text) for text in _widget_faults(widgets[key])]
+        if cell.cell_type == "code":
+            label = f"cell [{cell.execution_count}]" if cell.execution_count else f"cell number {position}"
+            look(label, cell.outputs)
+            views = (output.get("data", {}).get(WIDGET_VIEW) for output in cell.outputs)
+            look_inside(f"{label}, Output widget", [view["model_id"] for view in views if view])
+    look_inside("Output widget", list(waiting))
     return findings
 
 
-def _widget_faults(model) -> list[str]:
-    return _faults(model.get("state", {}).get("outputs") or ())
-
-
-def _faults(outputs) -> list[str]:
+def _output_faults(outputs) -> Iterator[str]:
     """Findings in one cell's or one Output widget's outputs."""
-    found, lines = [], 0
+    lines = 0
     for output in outputs:
-        kind = output["output_type"]
+        data, kind = output.get("data", {}), output.get("name") or output["output_type"]
         if kind == "error":
-            found.append(_plain(f"{output.get('ename', 'error')}: {output.get('evalue', '')}"))
-        elif kind == "stream" and output["name"] == "stderr":
-            text = "\n".join(line for line in _text(output["text"]).splitlines() if not _harmless(line))
+            yield _one_line(f"{output.get('ename', 'error')}: {output.get('evalue', '')}")
+        elif kind == "stderr":
+            text = "\n".join(line for line in output["text"].splitlines() if not HARMLESS_STDERR.search(line))
             if text.strip():
-                found.append(f"printed on stderr: {_plain(text)}")
-        elif kind == "stream":
-            lines += len(_text(output["text"]).splitlines())
-        else:
-            data = output.get("data", {})
-            if data.keys() <= {"text/plain", WIDGET_VIEW}:
-                lines += len(_text(data.get("text/plain", "")).splitlines())
-            if _REMOTE.search(_text(data.get("text/html", ""))):
-                found.append("shows HTML that loads something from the network")
+                yield f"printed on stderr: {_one_line(text)}"
+        elif kind == "stdout" or data.keys() <= {"text/plain", WIDGET_VIEW}:
+            lines += len((output.get("text") or data.get("text/plain", "")).splitlines())
+        if _REMOTE.search(data.get("text/html", "")):
+            yield "shows HTML that loads something from the network"
     if lines > LONGEST_TEXT:
-        found.append(f"prints {lines} lines of text ({LONGEST_TEXT} at most)")
-    return found
+        yield f"prints {lines} lines of text ({LONGEST_TEXT} at most)"
 
 
-def _text(value) -> str:
-    return value if isinstance(value, str) else "".join(value)
-
-
-def _plain(text: str, length: int = 400) -> str:
-    text = " ".join(_ANSI.sub("", text).split())
+def _one_line(text: str, length: int = 400) -> str:
+    text = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", text).split())
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
-def _harmless(line: str) -> bool:
-    return any(re.search(pattern, line) for pattern in HARMLESS_STDERR)
-
-
-def _shown_widgets(outputs, widgets) -> set[str]:
-    """Ids of the widgets a cell shows, with those inside them: a box refers to its children by ``IPY_MODEL_<id>``."""
-    views = (output.get("data", {}).get(WIDGET_VIEW) for output in outputs)
-    waiting = [view["model_id"] for view in views if view]
-    reached: set[str] = set()
-    while waiting:
-        key = waiting.pop()
-        if key in widgets and key not in reached:
-            reached.add(key)
-            waiting += re.findall(r"IPY_MODEL_(\w+)", json.dumps(widgets[key].get("state", {})))
-    return reached
-
-
 def check_results(path: Path, name: str) -> list[Finding]:
-    """What is wrong with a notebook's ``results.json``: missing, not JSON, a key missing, no claims."""
+    """Finding if a notebook's ``results.json`` is missing, is no JSON, lacks a key or claims nothing; else empty."""
     try:
         results = json.loads(path.read_text(encoding="utf-8"))
+        missing = [key for key in RESULT_KEYS if not isinstance(results, dict) or key not in results]
+        text = f"lacks {', '.join(missing)}" if missing else "" if results["claims"] else "claims nothing"
     except FileNotFoundError:
         return [Finding(name, "", f"wrote no {path.name} into {path.parent.name}/: its last cell must")]
     except (OSError, ValueError) as error:
-        return [Finding(name, "", f"{path.name} cannot be read: {error}")]
-    missing = [key for key in RESULT_KEYS if not isinstance(results, dict) or key not in results]
-    if missing:
-        return [Finding(name, "", f"{path.name} lacks {', '.join(missing)}")]
-    return [] if results["claims"] else [Finding(name, "", f"{path.name} claims nothing")]
+        text = f"cannot be read: {error}"
+    return [Finding(name, "", f"{path.name} {text}")] if text else []
 
 
 def check_committed(path: str | os.PathLike) -> list[Finding]:
     """What keeps a notebook from being committed, empty if nothing does.
 
-    Checked are: no outputs, execution counts or widget state; at most 60 kB; one cell tagged ``parameters`` that sets
-    exactly the five parameters to literals; median code cell of at most 5 lines, none over 25, at most 120 in all
-    (blank lines do not count); no class, no training loop and no file handling in a cell; a last code cell that
-    writes ``results.json``.
+    Checked are: no outputs, execution counts or widget state, no metadata but the kernel, the language and the cells'
+    tags; at most 60 kB; one cell tagged ``parameters`` that sets exactly the five parameters to literals; median code
+    cell of at most 5 lines, none over 25, at most 120 in all (blank lines do not count); no class, no training loop, no
+    file handling and no ``raises-exception`` in a cell; a last code cell that writes ``results.json``.
     """
     import nbformat
 
     path = Path(path)
-    name, size = path.stem, path.stat().st_size
     try:
         notebook = nbformat.read(path, as_version=4)
         nbformat.validate(notebook)
     except Exception as error:  # nbformat raises half a dozen unrelated types for a broken file
-        return [Finding(name, "", f"not a valid notebook: {_plain(str(error))}")]
-    code = [
-        (f"cell number {number}", cell) for number, cell in enumerate(notebook.cells, 1) if cell.cell_type == "code"
+        return [Finding(path.stem, "", f"not a valid notebook: {_one_line(str(error))}")]
+    cells = [(number, cell) for number, cell in enumerate(notebook.cells, 1) if cell.cell_type == "code"]
+    texts = list(_notebook_faults(notebook, [cell for _, cell in cells], path.stat().st_size))
+    findings = [Finding(path.stem, "", text) for text in texts]
+    return findings + [
+        Finding(path.stem, f"cell number {number}", text) for number, cell in cells for text in _cell_faults(cell)
     ]
-    texts = [("", f"{size:,} bytes ({LARGEST:,} at most)")] if size > LARGEST else []
+
+
+def _notebook_faults(notebook, code, size: int) -> Iterator[str]:
+    lines = [_count_lines(cell) for cell in code] or [0]
+    tagged = sum("parameters" in cell.metadata.get("tags", ()) for cell in code)
+    if size > LARGEST:
+        yield f"{size:,} bytes ({LARGEST:,} at most)"
     if "widgets" in notebook.metadata:
-        texts.append(("", "carries widget state"))
+        yield "carries widget state"
     if notebook.metadata.get("kernelspec", {}).get("name") != "python3":
-        texts.append(("", "names no kernel python3"))
-    parameter_cells = [(label, cell) for label, cell in code if "parameters" in tags(cell)]
-    if len(parameter_cells) != 1:
-        texts.append(("", f"has {len(parameter_cells)} cells tagged parameters, not one"))
-    texts += [(label, text) for label, cell in parameter_cells for text in _parameter_faults(cell.source)]
-    lines = [sum(1 for line in cell.source.splitlines() if line.strip()) for _, cell in code]
-    if lines and statistics.median(lines) > MEDIAN_LINES:
-        texts.append(("", f"median code cell of {statistics.median(lines):g} lines ({MEDIAN_LINES} at most)"))
+        yield 'names no kernel python3: choose "Python 3" in Jupyter and save'
+    kept = {"kernelspec", "language_info", "widgets"}
+    if notebook.metadata.keys() - kept or any(cell.metadata.keys() - {"tags"} for cell in notebook.cells):
+        yield "carries metadata other than the kernel, the language and the cells' tags"
+    if tagged != 1:
+        yield f"has {tagged} cells tagged parameters, not one"
+    if (median := statistics.median(lines)) > MEDIAN_LINES:
+        yield f"median code cell of {median:g} lines ({MEDIAN_LINES} at most)"
     if sum(lines) > NOTEBOOK_LINES:
-        texts.append(("", f"{sum(lines)} lines of code ({NOTEBOOK_LINES} at most)"))
-    for (label, cell), count in zip(code, lines, strict=True):
-        if cell.outputs or cell.execution_count is not None:
-            texts.append((label, "committed with outputs or an execution count"))
-        if count > CELL_LINES:
-            texts.append((label, f"{count} lines ({CELL_LINES} at most)"))
-        texts += [(label, text) for text in _code_faults(cell.source)]
-    last = code[-1][1].source if code else ""
-    if not re.search(r"\b(finish|write_results)\(", last):
-        texts.append(("", "its last code cell does not write results.json"))
-    return [Finding(name, label, text) for label, text in texts]
+        yield f"{sum(lines)} lines of code ({NOTEBOOK_LINES} at most)"
+    if not code or not re.search(r"\b(finish|write_results)\(", code[-1].source):
+        yield "its last code cell does not write results.json"
 
 
-def _parameter_faults(source: str) -> Iterator[str]:
+def _count_lines(cell) -> int:
+    return sum(bool(line.strip()) for line in cell.source.splitlines())
+
+
+def _cell_faults(cell) -> Iterator[str]:
+    tags = cell.metadata.get("tags", ())
+    if cell.outputs or cell.execution_count is not None:
+        yield "committed with outputs or an execution count"
+    if (count := _count_lines(cell)) > CELL_LINES:
+        yield f"{count} lines ({CELL_LINES} at most)"
+    if "raises-exception" in tags:
+        yield "is tagged raises-exception: show an expected error with try and except"
     try:
-        statements = ast.parse(source).body
-    except SyntaxError:
+        tree = ast.parse(cell.source)
+    except SyntaxError as error:
+        yield f"is not plain Python: {error.msg}"
         return
+    if "parameters" in tags:
+        yield from _parameter_faults(tree.body)
+    nodes = list(ast.walk(tree))
+    if any(isinstance(node, ast.ClassDef) for node in nodes):
+        yield "defines a class: classes are the library's"
+    if any(_calls(node) & _TRAINING_CALLS for node in nodes if isinstance(node, ast.For | ast.While)):
+        yield "holds a training loop: training is the library's"
+    if files := sorted(_calls(tree) & _FILE_CALLS):
+        yield f"handles files ({', '.join(files)}): that is the library's"
+
+
+def _parameter_faults(statements: list[ast.stmt]) -> Iterator[str]:
     names = []
     for statement in statements:
         target = statement.targets[0] if isinstance(statement, ast.Assign) else getattr(statement, "target", None)
-        value = getattr(statement, "value", None)
-        if not isinstance(target, ast.Name) or not isinstance(value, ast.Constant):
-            yield f"only literals belong in the parameters cell, not `{ast.unparse(statement)}`"
-        else:
+        if isinstance(target, ast.Name) and isinstance(getattr(statement, "value", None), ast.Constant):
             names.append(target.id)
+        else:
+            yield f"only literals belong in the parameters cell, not `{ast.unparse(statement)}`"
     if sorted(names) != sorted(PARAMETERS):
         yield f"sets {', '.join(names) or 'nothing'}, not {', '.join(PARAMETERS)}"
 
 
-def _code_faults(source: str) -> Iterator[str]:
-    try:
-        nodes = list(ast.walk(ast.parse(source)))
-    except SyntaxError as error:
-        yield f"is not plain Python: {error.msg}"
-        return
-    if any(isinstance(node, ast.ClassDef) for node in nodes):
-        yield "defines a class: classes are the library's"
-    loops = [node for node in nodes if isinstance(node, ast.For | ast.While)]
-    if any(_calls(inner) & _TRAINING_CALLS for loop in loops for inner in ast.walk(loop)):
-        yield "holds a training loop: training is the library's"
-    files = sorted({call for node in nodes for call in _calls(node) & _FILE_CALLS})
-    if files:
-        yield f"handles files ({', '.join(files)}): that is the library's"
-
-
-def _calls(node: ast.AST) -> set[str]:
-    if not isinstance(node, ast.Call):
-        return set()
-    return {getattr(node.func, "id", None) or getattr(node.func, "attr", "")}
-
-
-def strip_outputs(path: str | os.PathLike) -> bool:
-    """True if the notebook held outputs, counts or state; they are removed and the rest is left as it was."""
-    import nbformat
-
-    path = Path(path)
-    before = path.read_text(encoding="utf-8")
-    notebook = nbformat.reads(before, as_version=4)
-    notebook.metadata = nbformat.from_dict(
-        {
-            "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-            "language_info": {"name": "python"},
-        }
-    )
-    for cell in notebook.cells:
-        cell.metadata = nbformat.from_dict({key: value for key, value in cell.metadata.items() if key == "tags"})
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
-    after = nbformat.writes(notebook) + "\n"
-    if after == before:
-        return False
-    with paths.replacing(path) as temporary:
-        temporary.write_text(after, encoding="utf-8")
-    return True
+def _calls(tree: ast.AST) -> set[str]:
+    """Names of the functions and methods called anywhere in a piece of code."""
+    calls = (node.func for node in ast.walk(tree) if isinstance(node, ast.Call))
+    return {getattr(function, "id", None) or getattr(function, "attr", "") for function in calls}
 
 
 if __name__ == "__main__":
-    for argument in sys.argv[1:]:
-        strip_outputs(argument)
     faults = [finding for argument in sys.argv[1:] for finding in check_committed(argument)]
     print(*faults, sep="\n", end="\n" if faults else "")
     sys.exit(bool(faults))

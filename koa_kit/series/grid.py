@@ -1,4 +1,4 @@
-"""Where a notebook's comparison comes from: the published table of real knees, or a small grid trained on the spot."""
+"""The grid a notebook compares: the published one of real knees, or a small one trained now."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from koa_kit.series.session import Lesson
 def grid_for_lesson(
     lesson: Lesson, *, published: str = "sides-cpu", preset: str = "miniature", seeds: int | None = None
 ) -> GridSource:
-    """The published grid of real knees where a lesson asks for them, else a small one of phantoms, trained now.
+    """The published grid of real knees where the session asks for them, else a small one of phantom knees.
 
     Parameters
     ----------
     lesson
-        Real knees are read at laptop or full scale with the data set oai-kl224; no data and no training are needed.
+        At laptop or full scale with the data set oai-kl224 the published grid is read: no data, no training.
     published
         Preset of a grid of real knees, and its folder below ``results/``.
     preset
-        Grid to train where nothing is published. Its rows are made for phantoms, so phantoms it is for every data set.
-        The runs are kept in ``OUT_DIR``: a second call reads them.
+        Grid to train where nothing is published, on phantom knees whatever the data set; the runs are kept in
+        ``OUT_DIR``, a second call reads them.
     seeds
-        Trainings a row; omitted, as many as the preset says. Of a published grid all are read.
+        Trainings per row; omitted, as many as the preset says. Of a published grid all are read.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What a lesson examines: a model trained on the spot, or the one that comes with the kit, and knees it never met."""
+"""Predictions of held-out knees: of a model trained now, or of the pretrained one that comes with the kit."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ if TYPE_CHECKING:
     from koa_kit.series.session import Lesson
 
 SPLITS = ("test", DEVELOPMENT, "val")
-"""Where to examine, the strictest first."""
+"""Splits to evaluate on, the strictest first."""
 
 
 @dataclass(frozen=True)
 class Exam:
-    """A model's answers to knees it never met.
+    """A model's predictions of knees of patients it was not trained on.
 
     Attributes
     ----------
     run
-        The model, with its choices and its predictions of val.
+        The model, with its configuration and its predictions of val.
     split
-        Whose knees: "test" of made-up ones, "development" of real ones, whose test split stays sealed.
+        "test" of synthetic knees, "development" of real ones, whose test split stays sealed.
     predictions, embeddings
-        Of these knees, row for row; embeddings float32 ``(N, 2, D)`` of each knee and its mirror image.
+        One row per knee; embeddings float32 ``(N, 2, D)`` of each knee and its mirror image.
     knees
-        Their radiographs; ``None`` where the reader has none and only the tables that came with the kit were read.
+        Their images; ``None`` where the radiographs are not here and only the kit's own tables were read.
     fingerprint
-        Of the cohort the model was trained on.
+        That of the cohort the model was trained on.
     """
 
     run: Run
@@ -54,9 +54,9 @@ class Exam:
     fingerprint: str
 
     def nudged(self, *, most: int = 400, views: int = 4, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray] | None:
-        """Predictions of at most `most` knees and their answers ``(n, views, 5)`` moved and re-exposed a little.
+        """Predictions of at most `most` random knees, and logits ``(n, views, 5)`` of augmented images of them.
 
-        ``None`` without radiographs. The knees are drawn at random; see `augmented_answers`.
+        ``None`` without radiographs; see `augmented_answers`.
         """
         if self.knees is None:
             return None
@@ -67,14 +67,14 @@ class Exam:
 
 
 def exam_for_lesson(lesson: Lesson, method: str = "symmetry_consistency") -> Exam:
-    """The model that comes with the kit where a lesson asks for real knees, else one trained on the lesson's own.
+    """Results of the pretrained model where real knees are asked for, else of one trained on the session's cohort.
 
     Parameters
     ----------
     lesson
         At laptop or full scale with the data set oai-kl224 nothing is trained, and no radiograph is needed.
     method
-        Of the model that is trained otherwise; the run is kept in ``OUT_DIR``, a second call reads it.
+        Method of the model that is trained otherwise; the run is kept in ``OUT_DIR``, a second call reads it.
 
     Raises
     ------
@@ -82,7 +82,7 @@ def exam_for_lesson(lesson: Lesson, method: str = "symmetry_consistency") -> Exa
         If the data set is here and damaged, or must be here to train and is not.
     """
     if lesson.dataset == REAL_KNEES and lesson.scale != "smoke":
-        return _as_it_came(lesson)
+        return _pretrained_results(lesson)
     cohort = lesson.cohort()
     config = TrainConfig.for_scale(lesson.scale, method=method, seed=lesson.seed)
     run = fit_or_load(cohort, config, lesson.out_dir / "runs" / method, device=lesson.device)
@@ -92,8 +92,8 @@ def exam_for_lesson(lesson: Lesson, method: str = "symmetry_consistency") -> Exa
     return Exam(run, split, *run.predict(knees), knees, cohort.fingerprint)
 
 
-def _as_it_came(lesson: Lesson) -> Exam:
-    """The packaged model's own tables; its radiographs if they are here and are the same."""
+def _pretrained_results(lesson: Lesson) -> Exam:
+    """The pretrained model's own tables; the radiographs too if they are here."""
     run = load_pretrained(device=lesson.device)
     fingerprint = read_record(run.folder)["cohort_fingerprint"]
     predictions = read_predictions(run.folder / f"{DEVELOPMENT}-predictions.parquet")

@@ -24,7 +24,7 @@ SHOWN_VERSIONS = ("koa_kit", "torch", "open_clip_torch", "numpy")
 
 @dataclass(frozen=True)
 class Lesson:
-    """What a notebook was asked to do, and where it puts what it found.
+    """Settings of a notebook, and the folder for its results.
 
     Attributes
     ----------
@@ -33,7 +33,7 @@ class Lesson:
     data_dir
         Folder of the data sets; ``None`` for the usual place.
     out_dir
-        Folder that gets one subfolder a notebook.
+        Folder that gets one subfolder per notebook.
     device
         "cpu" or "cuda"; always "cpu" at smoke scale, so that everybody sees the same numbers.
     """
@@ -47,16 +47,12 @@ class Lesson:
     _cohorts: list = field(default_factory=list, init=False, repr=False, compare=False)
 
     def cohort(self, **options) -> Cohort:
-        """Cohort of the lesson's data set, printed with its fingerprint; `options` go to `koa_kit.data.load_cohort`.
-
-        The same knees a second time are not printed again.
-        """
+        """Cohort of the data set; printed with its fingerprint the first time. `options` go to `load_cohort`."""
         from koa_kit.data import load_cohort
 
         cohort = load_cohort(self.dataset, data_dir=self.data_dir, **{"seed": self.seed, **options})
         if cohort.fingerprint not in {earlier.fingerprint for earlier in self._cohorts}:
-            print(cohort)
-            print(f"fingerprint {cohort.fingerprint}")
+            print(f"{cohort}\nfingerprint {cohort.fingerprint}")
         self._cohorts.append(cohort)
         return cohort
 
@@ -65,18 +61,39 @@ class Lesson:
         print(f"• {text}")
 
     def finish(self, notebook: str, **claims) -> None:
-        """Write ``results.json`` for `notebook`: the numbers it claims, and what they depend on."""
-        cohort = self._cohorts[-1] if self._cohorts else None
-        path = write_results(
-            self.out_dir, notebook, claims, cohort=cohort, dataset=self.dataset, scale=self.scale, seed=self.seed
-        )
+        """Write ``out_dir/<notebook>/results.json``: the numbers the notebook claims, and what they depend on.
+
+        Claims are finite numbers, texts, lists or dicts of them; numpy's and pandas' are taken as well. The fingerprint
+        is that of the last cohort, "" if there was none.
+
+        Raises
+        ------
+        KoaError
+            If there is no claim, or one is not finite or not plain data; nothing is written then.
+        """
+        if not claims:
+            raise KoaError(
+                "A notebook must claim something.", where=notebook, remedy="Pass the numbers its text shows."
+            )
+        results = {
+            "notebook": notebook,
+            "dataset": self.dataset,
+            "scale": self.scale,
+            "seed": self.seed,
+            "fingerprint": self._cohorts[-1].fingerprint if self._cohorts else "",
+            "versions": versions(),
+            "claims": {name: _plain(value, f"{notebook}, claim {name}") for name, value in claims.items()},
+        }
+        path = Path(self.out_dir) / notebook / "results.json"
+        with paths.replacing(path) as temporary:
+            temporary.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         print(f"{len(claims)} results kept in {path.parent.name}/{path.name}")
 
 
 def begin(
     dataset: str, scale: str, seed: int, data_dir: str | os.PathLike = "", out_dir: str | os.PathLike = "build/results"
 ) -> Lesson:
-    """`Lesson` of these parameters; seeds are set, the kit's figure style is on, versions and device are printed.
+    """Session with these settings; the seed and the figure style are set, versions and device are printed.
 
     Parameters
     ----------
@@ -85,7 +102,7 @@ def begin(
     scale
         "smoke", "laptop" or "full".
     seed
-        Of every random number the notebook draws.
+        Seed of Python's, numpy's and torch's global random numbers, 0 to 2**32 - 1.
     data_dir
         Folder of the data sets; "" is the usual place.
     out_dir
@@ -96,30 +113,27 @@ def begin(
     KoaError
         If the data set or the scale is unknown or the seed is not a whole number.
     """
+    import numpy as np
+    import pandas as pd
+    import torch
+
     from koa_kit.style import use_style
 
     check_settings(dataset, scale, seed)
     quieten()
-    set_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - libraries that draw from the global state must repeat themselves too
+    torch.manual_seed(seed)
     use_style()
-    show_whole_texts()
-    lesson = Lesson(
-        dataset, scale, seed, Path(data_dir).expanduser() if data_dir else None, Path(out_dir), choose_device(scale)
-    )
+    pd.set_option("display.max_colwidth", None)  # a prompt that ends in dots teaches nothing
+    device = "cuda" if scale != "smoke" and torch.cuda.is_available() else "cpu"
     print(" · ".join(f"{name.removesuffix('_torch')} {found}" for name, found in versions(SHOWN_VERSIONS).items()))
-    print(f"device {lesson.device} · {os.cpu_count()} cores · data set {dataset} · scale {scale} · seed {seed}")
-    return lesson
-
-
-def show_whole_texts() -> None:
-    """Let pandas show sentences in full: a prompt that ends in dots teaches nothing."""
-    import pandas as pd
-
-    pd.set_option("display.max_colwidth", None)
+    print(f"device {device} · {os.cpu_count()} cores · data set {dataset} · scale {scale} · seed {seed}")
+    return Lesson(dataset, scale, seed, Path(data_dir).expanduser() if data_dir else None, Path(out_dir), device)
 
 
 def check_settings(dataset: str, scale: str, seed: int) -> None:
-    """Raise `KoaError` if the data set is neither known nor a folder, or the scale or the seed is none."""
+    """Raise `KoaError` if the data set is neither known nor a folder, or the scale or the seed does not exist."""
     from koa_kit.data import load_manifest
 
     if not Path(dataset).is_dir():
@@ -130,78 +144,17 @@ def check_settings(dataset: str, scale: str, seed: int) -> None:
         raise KoaError(f"The seed {seed!r} is no whole number from 0 to 4294967295.", where="SEED")
 
 
-def set_seed(seed: int) -> None:
-    """Seed Python's, numpy's and torch's global random numbers."""
-    import numpy as np
-    import torch
-
-    random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002 - libraries that draw from the global state must repeat themselves too
-    torch.manual_seed(seed)
-
-
-def choose_device(scale: str) -> str:
-    """Device for a scale: "cpu" at smoke scale, else "cuda" where there is one."""
-    import torch
-
-    return "cuda" if scale != "smoke" and torch.cuda.is_available() else "cpu"
-
-
-def write_results(
-    out_dir: str | os.PathLike,
-    notebook: str,
-    claims: dict,
-    *,
-    cohort: Cohort | None = None,
-    dataset: str = "phantom",
-    scale: str = "smoke",
-    seed: int = 0,
-) -> Path:
-    """Path of ``out_dir/<notebook>/results.json``, written in one piece.
-
-    Parameters
-    ----------
-    claims
-        Name to value: numbers, texts, lists or dicts of them; numpy's and pandas' numbers are taken as numbers.
-    cohort
-        Knees the numbers were computed on; omitted, the fingerprint is "".
-
-    Raises
-    ------
-    KoaError
-        If there is no claim, or one is not finite or not plain data.
-    """
-    if not claims:
-        raise KoaError("A notebook must claim something.", where=notebook, remedy="Pass the numbers its text shows.")
-    results = {
-        "notebook": notebook,
-        "dataset": dataset,
-        "scale": scale,
-        "seed": seed,
-        "fingerprint": cohort.fingerprint if cohort is not None else "",
-        "versions": versions(),
-        "claims": {str(name): _plain_data(value, f"{notebook}, claim {name}") for name, value in claims.items()},
-    }
-    path = Path(out_dir) / notebook / "results.json"
-    with paths.replacing(path) as temporary:
-        temporary.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    return path
-
-
-def _plain_data(value, where: str):
-    """`value` as JSON can hold it."""
+def _plain(value, where: str):
+    """`value` in the types of JSON."""
     if hasattr(value, "to_dict"):
         value = value.to_dict()
     elif hasattr(value, "tolist"):
         value = value.tolist()
     if isinstance(value, dict):
-        return {str(key): _plain_data(entry, where) for key, entry in value.items()}
+        return {str(key): _plain(entry, where) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain_data(entry, where) for entry in value]
-    if value is None or isinstance(value, bool | int | str):
+        return [_plain(entry, where) for entry in value]
+    if value is None or isinstance(value, int | str) or (isinstance(value, float) and math.isfinite(value)):
         return value
-    if isinstance(value, float) and math.isfinite(value):
-        return value
-    raise KoaError(
-        f"{value!r} cannot be kept as a result.", where=where, remedy="Claim finite numbers, texts, lists or dicts."
-    )
+    remedy = "Claim finite numbers, texts, lists or dicts."
+    raise KoaError(f"{value!r} cannot be kept as a result.", where=where, remedy=remedy)

@@ -1,4 +1,4 @@
-"""An exam is of knees the model never met; of real ones it needs no radiograph, and says the same with them."""
+"""Held-out results are of patients the model was not trained on; of real knees they need no radiograph."""
 
 from dataclasses import replace
 
@@ -9,7 +9,7 @@ from koa_kit import error_analysis as ea
 from koa_kit.data import load_cohort
 from koa_kit.data.splits import set_aside
 from koa_kit.errors import KoaError
-from koa_kit.series import held_out as exam
+from koa_kit.series import held_out
 from koa_kit.series.held_out import exam_for_lesson
 from koa_kit.series.session import Lesson
 from koa_kit.training import TrainConfig
@@ -18,12 +18,12 @@ QUICK = TrainConfig(image_size=32, epochs=1, batch_size=32)
 
 
 @pytest.fixture(scope="module")
-def made_up(tmp_path_factory, session_cache):
-    """The exam of a lesson of phantoms, its model trained for one epoch."""
+def synthetic(tmp_path_factory, session_cache):
+    """Results on phantom knees of a model trained for one epoch."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KOA_CACHE_DIR", str(session_cache))
-        patch.setattr(exam.TrainConfig, "for_scale", lambda scale, **choices: replace(QUICK, **choices))
-        return exam_for_lesson(Lesson("phantom", "smoke", 0, None, tmp_path_factory.mktemp("lesson")))
+        patch.setattr(held_out.TrainConfig, "for_scale", lambda scale, **choices: replace(QUICK, **choices))
+        return exam_for_lesson(Lesson("phantom", "smoke", 0, None, tmp_path_factory.mktemp("session")))
 
 
 @pytest.fixture(scope="module")
@@ -32,23 +32,23 @@ def without_radiographs(tmp_path_factory):
     return exam_for_lesson(Lesson("oai-kl224", "laptop", 0, empty, out_dir))
 
 
-def test_phantoms_are_examined_on_a_test_split_of_other_patients(made_up):
+def test_phantoms_are_evaluated_on_a_test_split_of_other_patients(synthetic):
     cohort = load_cohort("phantom")
     trained = cohort.table.query("split in ('train', 'val')")["patient"]
-    assert made_up.split == "test"
-    assert set(made_up.predictions["patient"]).isdisjoint(trained)
-    assert made_up.fingerprint == cohort.fingerprint
-    assert made_up.embeddings.shape[:2] == (len(made_up.predictions), 2)
+    assert synthetic.split == "test"
+    assert set(synthetic.predictions["patient"]).isdisjoint(trained)
+    assert synthetic.fingerprint == cohort.fingerprint
+    assert synthetic.embeddings.shape[:2] == (len(synthetic.predictions), 2)
 
 
-def test_nudged_knees_are_a_sample_in_the_order_of_the_predictions(made_up):
-    knees, answers = made_up.nudged(most=20, views=3, seed=1)
+def test_augmented_knees_are_a_sample_in_the_order_of_the_predictions(synthetic):
+    knees, answers = synthetic.nudged(most=20, views=3, seed=1)
     assert answers.shape == (20, 3, 5)
-    rows = made_up.predictions["knee_id"].isin(knees["knee_id"])
-    assert list(made_up.predictions["knee_id"][rows]) == list(knees["knee_id"])
+    rows = synthetic.predictions["knee_id"].isin(knees["knee_id"])
+    assert list(synthetic.predictions["knee_id"][rows]) == list(knees["knee_id"])
 
 
-def test_without_radiographs_the_tables_of_the_kit_are_examined(without_radiographs, capsys):
+def test_without_radiographs_the_tables_of_the_kit_are_read(without_radiographs, capsys):
     found = without_radiographs
     assert (found.split, found.knees, found.nudged()) == ("development", None, None)
     assert len(found.predictions) == len(found.embeddings) == 1184

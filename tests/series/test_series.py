@@ -2,21 +2,25 @@
 
 import json
 import os
+import re
+import shlex
+import subprocess
 import sys
+from pathlib import Path
 
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from koa_kit.errors import KoaError
-from koa_kit.paths import resource
-from koa_kit.series.contract import PARAMETERS, check_committed, check_executed, check_results, strip_outputs
-from koa_kit.series.run import SeriesFailed, check_parameters, find_notebooks, out_dir_for, run_notebook, run_series
+from koa_kit.series.contract import PARAMETERS, check_committed, check_executed, check_results
+from koa_kit.series.run import SeriesFailed, check_parameters, find_notebooks, out_dir_for, run_series
 
+ROOT = Path(__file__).resolve().parents[2]
 DEFAULTS = 'DATASET = "phantom"\nSCALE = "smoke"\nSEED = 0\nDATA_DIR = ""\nOUT_DIR = "build/results"'
 FINISH = """\
-from koa_kit.series.session import write_results
-write_results(OUT_DIR, {name!r}, {{"knees": 12, "seed_seen": SEED}}, seed=SEED)"""
+from koa_kit.series.session import Lesson
+Lesson("phantom", "smoke", SEED, None, OUT_DIR).finish({name!r}, knees=12, seed_seen=SEED)"""
 OUTPUT_WIDGET = """\
 import ipywidgets as widgets
 grade = widgets.IntSlider(max=4)
@@ -24,15 +28,20 @@ shown = widgets.interactive_output(lambda g: print(["KL0", "KL1"][g]), {"g": gra
 display(widgets.VBox([grade, shown]))"""
 
 
-def write_notebook(folder, name, *sources, parameters=DEFAULTS, finish=True):
-    """Path of a small notebook: a heading, the parameters cell, one cell a source, and the one that writes results."""
+KEPT = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+
+
+def write_notebook(folder, name, *sources, parameters=DEFAULTS, finish=True, tags=()):
+    """Path of a small notebook: a heading, the parameters cell, one cell per source, the one that writes results."""
     cells = [new_markdown_cell(f"# Knees of {name}\n\nDoes every knee have a **grade**?")]
     cells.append(new_code_cell(parameters, metadata={"tags": ["parameters"]}))
-    cells += [new_code_cell(source) for source in sources]
+    cells += [new_code_cell(source, metadata={"tags": list(tags)}) for source in sources]
     cells += [new_code_cell(FINISH.format(name=name))] if finish else []
     path = folder / f"{name}.ipynb"
-    nbformat.write(new_notebook(cells=cells), path)
-    strip_outputs(path)
+    nbformat.write(new_notebook(cells=cells, metadata=KEPT), path)
     return path
 
 
@@ -52,7 +61,7 @@ def knees(tmp_path_factory):
     shell = pytest.MonkeyPatch()
     shell.setenv("MPLBACKEND", "agg")
     with pytest.raises(SeriesFailed) as failure:
-        run_series(notebook_dir=source, out_dir=home / "build", seed=7, jobs=2, progress=False)
+        run_series(notebook_dir=source, out_dir=home / "build", seed=7, jobs=2, timeout=240, progress=False)
     shell.undo()
     return home, {run.name: run for run in failure.value.runs}, failure.value
 
@@ -99,8 +108,9 @@ def test_the_kernel_is_this_interpreter_in_the_notebooks_own_folder(knees):
         ("wrote no results.json", ""),
     ],
 )
-def test_each_broken_rule_is_told_with_its_cell(knees, part, place):
+def test_each_broken_rule_is_named_with_its_cell_and_the_copy_keeps_no_widget_state(knees, part, place):
     _, runs, _ = knees
+    assert "widgets" not in nbformat.read(runs["01_faulty"].notebook, as_version=4).metadata
     fitting = [finding for finding in runs["01_faulty"].findings if part in finding.text]
     assert [finding.cell for finding in fitting] == [place], findings_of(runs["01_faulty"])
 
@@ -123,11 +133,6 @@ def test_the_error_lists_every_failure_and_all_pages_are_there(knees):
     assert "2 of 3 notebooks failed" in index
 
 
-def test_the_executed_copy_holds_no_widget_state(knees):
-    _, runs, _ = knees
-    assert "widgets" not in nbformat.read(runs["01_faulty"].notebook, as_version=4).metadata
-
-
 def test_one_notebook_run_again_keeps_the_others_cards(knees):
     home, _, _ = knees
     again = run_series(["00"], notebook_dir=home / "notebooks", out_dir=home / "build", seed=7, progress=False)
@@ -139,9 +144,10 @@ def test_one_notebook_run_again_keeps_the_others_cards(knees):
 
 def test_a_notebook_over_its_time_is_stopped(tmp_path):
     path = write_notebook(tmp_path, "03_slow", "import time\ntime.sleep(300)")
-    run = run_notebook(path, out_dir=tmp_path / "build", timeout=5)
-    assert any("longer than 5 s" in text for text in findings_of(run))
-    assert run.seconds < 60
+    with pytest.raises(SeriesFailed, match="stopped: it ran longer than 5 s") as failure:
+        run_series(["03"], notebook_dir=path.parent, out_dir=tmp_path / "build", timeout=5, progress=False)
+    assert failure.value.runs[0].seconds < 60
+    assert "longer than 5 s" in failure.value.runs[0].page.read_text(encoding="utf-8")
 
 
 def test_a_misspelt_parameter_is_refused_and_nothing_is_written(tmp_path):
@@ -197,19 +203,11 @@ def test_results_must_be_whole(tmp_path):
 
 def test_every_committed_notebook_keeps_the_contract():
     notebooks = find_notebooks()
-    assert [path.stem for path in notebooks][:7] == [
-        "00_start_here",
-        "01_data",
-        "02_prompts",
-        "03_losses",
-        "04_training",
-        "05_error_analysis",
-        "06_ablation",
-    ]
+    names = "00_start_here 01_data 02_prompts 03_losses 04_training 05_error_analysis 06_ablation"
+    assert [path.stem for path in notebooks][:7] == names.split()
     assert [str(finding) for path in notebooks for finding in check_committed(path)] == []
     for path in notebooks:
         check_parameters(path, PARAMETERS)
-    assert resource("notebooks").is_dir()
 
 
 @pytest.mark.parametrize(
@@ -225,6 +223,7 @@ def test_every_committed_notebook_keeps_the_contract():
         ({"sources": ["\n".join(["kl = 1"] * 24)] * 5}, "lines of code (120 at most)"),
         ({"sources": ["\n".join(["kl = 1"] * 6)] * 4}, "median code cell of 6 lines"),
         ({"sources": [f"knees = {'k' * 60_000!r}"]}, "bytes (60,000 at most)"),
+        ({"tags": ["raises-exception"]}, "is tagged raises-exception"),
         ({"finish": False}, "does not write results.json"),
     ],
 )
@@ -234,17 +233,24 @@ def test_a_notebook_that_breaks_the_contract_cannot_be_committed(tmp_path, chang
     assert [finding for finding in check_committed(path) if told in finding.text], check_committed(path)
 
 
-def test_a_stripped_notebook_keeps_the_contract(tmp_path):
+def test_make_format_strips_what_must_not_be_committed_and_leaves_the_rest(tmp_path):
     path = write_notebook(tmp_path, "01_data", "kl = 1")
+    clean = path.read_bytes()
     notebook = nbformat.read(path, as_version=4)
     notebook.cells[2].outputs = [nbformat.v4.new_output("stream", text="KL1")]
     notebook.cells[2].execution_count = 4
-    notebook.metadata["widgets"] = {"application/vnd.jupyter.widget-state+json": {"state": {}}}
+    notebook.cells[2].metadata |= {"collapsed": True, "papermill": {"status": "completed"}, "jupyter": {}}
+    notebook.metadata["language_info"] |= {"version": "3.12", "pygments_lexer": "ipython3"}
+    notebook.metadata |= {"widgets": {"application/vnd.jupyter.widget-state+json": {"state": {}}}, "papermill": {}}
     nbformat.write(notebook, path)
     assert {finding.text for finding in check_committed(path)} == {
         "carries widget state",
+        "carries metadata other than the kernel, the language and the cells' tags",
         "committed with outputs or an execution count",
     }
-    assert strip_outputs(path)
-    assert check_committed(path) == []
-    assert not strip_outputs(path)
+    recipe = subprocess.run(["make", "-n", "format"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    (options,) = re.findall(r"nbstripout (.*) notebooks/", recipe.replace("\\\n", " "))
+    command = [sys.executable, "-m", "nbstripout", *shlex.split(options), str(path)]
+    for _ in range(2):
+        subprocess.run(command, check=True)
+        assert path.read_bytes() == clean

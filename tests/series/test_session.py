@@ -7,16 +7,16 @@ import pandas as pd
 import pytest
 
 from koa_kit.errors import KoaError
-from koa_kit.series.session import begin, write_results
+from koa_kit.series.session import Lesson, begin
 
 
-def test_a_lesson_prints_versions_device_and_settings(capsys, tmp_path):
-    lesson = begin("phantom", "smoke", 5, "", tmp_path)
+def test_a_session_prints_versions_device_and_settings(capsys, tmp_path):
+    session = begin("phantom", "smoke", 5, "", tmp_path)
     text = capsys.readouterr().out
     assert "koa_kit 0.1.0 · torch 2." in text
     assert "device cpu" in text
     assert "data set phantom · scale smoke · seed 5" in text
-    assert lesson.data_dir is None, '"" stands for the usual place'
+    assert session.data_dir is None, '"" stands for the usual place'
 
 
 def test_the_same_seed_draws_the_same_numbers(tmp_path):
@@ -44,10 +44,10 @@ def test_a_setting_that_does_not_exist_is_refused(dataset, scale, seed, told):
 
 
 def test_results_keep_the_cohorts_fingerprint_and_the_claims(tmp_path, capsys):
-    lesson = begin("phantom", "smoke", 0, "", tmp_path)
-    cohort = lesson.cohort(patients=15, size=32)
-    lesson.bullet(f"{len(cohort)} knees")
-    lesson.finish("01_data", knees=np.int64(len(cohort)), share=np.float32(0.5), table=pd.Series({"KL0": 1}))
+    session = begin("phantom", "smoke", 0, "", tmp_path)
+    cohort = session.cohort(patients=15, size=32)
+    session.bullet(f"{len(cohort)} knees")
+    session.finish("01_data", knees=np.int64(len(cohort)), share=np.float32(0.5), table=pd.Series({"KL0": 1}))
     results = json.loads((tmp_path / "01_data" / "results.json").read_text(encoding="utf-8"))
     assert results["fingerprint"] == cohort.fingerprint
     assert results["claims"] == {"knees": 30, "share": 0.5, "table": {"KL0": 1}}
@@ -58,18 +58,18 @@ def test_results_keep_the_cohorts_fingerprint_and_the_claims(tmp_path, capsys):
 
 
 def test_the_same_knees_are_printed_once_and_others_anew(tmp_path, capsys):
-    lesson = begin("phantom", "smoke", 0, "", tmp_path)
+    session = begin("phantom", "smoke", 0, "", tmp_path)
     capsys.readouterr()
-    first = lesson.cohort(seed=0)
+    first = session.cohort(seed=0)
     assert first.fingerprint in capsys.readouterr().out
-    assert lesson.cohort(seed=0).fingerprint == first.fingerprint
+    assert session.cohort(seed=0).fingerprint == first.fingerprint
     assert capsys.readouterr().out == ""
-    other = lesson.cohort(seed=1)
+    other = session.cohort(seed=1)
     assert other.fingerprint in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("claims", [{}, {"auc": float("nan")}, {"knees": object()}, {"deep": [1, {"x": np.inf}]}])
 def test_a_claim_that_is_no_finite_number_is_refused_and_nothing_written(tmp_path, claims):
     with pytest.raises(KoaError):
-        write_results(tmp_path, "01_data", claims)
+        Lesson("phantom", "smoke", 0, None, tmp_path).finish("01_data", **claims)
     assert list(tmp_path.iterdir()) == []

@@ -93,13 +93,13 @@ def test_the_default_cohort_has_readers_who_disagree_and_a_known_ceiling(phantom
     assert data["knees_followed_up"] == data["knees"]
 
 
-def test_views_agree_by_construction_under_the_free_baselines(phantom_claims):
+def test_views_agree_by_construction_under_pooling_and_averaging(phantom_claims):
     disagree = phantom_claims["04_training"]["flip_disagreement"]
     assert disagree["flip pooling"] == disagree["flip averaging"] == 0
     assert disagree["symmetry consistency"] < disagree["plain"]
 
 
-def test_every_row_of_a_grid_reads_made_up_knees_and_none_beats_the_ceiling(phantom_claims):
+def test_every_row_of_a_grid_reads_synthetic_knees_and_none_beats_the_ceiling(phantom_claims):
     """QWK of chance is 0; eight rows of two short trainings each."""
     rows = phantom_claims["06_ablation"]
     assert "trained here just now on phantom knees" in rows["source"]

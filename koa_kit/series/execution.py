@@ -1,0 +1,181 @@
+"""One notebook executed by papermill in a process of its own, and checked: its time and memory are its own too."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from koa_kit.series.contract import Finding, check_executed, check_results
+
+
+@dataclass(frozen=True)
+class NotebookRun:
+    """One executed notebook.
+
+    ``notebook``, ``page`` and ``results`` are the executed copy, its HTML page and its ``results.json``, which a failed
+    run may lack; ``seconds`` count from the process's start to its end; ``peak_mb`` is the kernel's largest resident
+    memory (10^6 bytes), ``None`` where it could not be read; ``findings`` are the breaches of the contract.
+    """
+
+    name: str
+    notebook: Path
+    page: Path
+    results: Path
+    dataset: str
+    scale: str
+    seed: int
+    seconds: float = 0.0
+    peak_mb: float | None = None
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def green(self) -> bool:
+        """True if there is no finding."""
+        return not self.findings
+
+    @property
+    def line(self) -> str:
+        """Name, state, seconds and peak memory on one line."""
+        memory = f"{self.peak_mb:,.0f} MB" if self.peak_mb else "memory unknown"
+        return f"{self.name:<24} {'green' if self.green else 'FAILED':<6} {self.seconds:6.1f} s  {memory:>9}"
+
+    def load_results(self) -> dict:
+        """Content of ``results.json``."""
+        return json.loads(self.results.read_text(encoding="utf-8"))
+
+
+def execute_notebook(
+    source: Path, out_dir: Path, parameters: dict, *, timeout: float = 900, threads: int | None = None
+) -> NotebookRun:
+    """`NotebookRun` of `source`, with the findings of the contract; its page is not written.
+
+    The kernel is this interpreter's, whatever kernels the user has installed. Cells that end before the time limit are
+    in the executed copy, from which the widget state is dropped once it is checked.
+
+    Parameters
+    ----------
+    source, out_dir
+        Notebook, and folder for ``notebooks/``, ``pages/`` and ``results/<notebook>/``, the kernel's working folder.
+    parameters
+        Value of each parameter of the notebook by name, known to exist.
+    timeout
+        Seconds after which the notebook is stopped.
+    threads
+        Threads of the numerical libraries; omitted, what the environment says.
+    """
+    run = NotebookRun(
+        name=source.stem,
+        notebook=out_dir / "notebooks" / source.name,
+        page=out_dir / "pages" / f"{source.stem}.html",
+        results=Path(parameters["OUT_DIR"]) / source.stem / "results.json",
+        dataset=parameters["DATASET"],
+        scale=parameters["SCALE"],
+        seed=parameters["SEED"],
+    )
+    for path in (run.notebook, run.page, run.results):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+    job = {
+        "input_path": str(source),
+        "output_path": str(run.notebook),
+        "parameters": parameters,
+        "cwd": str(run.results.parent),
+    }
+    start = time.perf_counter()
+    with _private_environment(offline=run.scale != "full", threads=threads) as environment:
+        peak_mb, error = _in_own_process(job, environment, timeout)
+    run = replace(run, seconds=time.perf_counter() - start, peak_mb=peak_mb)
+    return replace(run, findings=tuple(_findings(run, error)))
+
+
+@contextmanager
+def _private_environment(*, offline: bool, threads: int | None) -> Iterator[dict[str, str]]:
+    """Environment of a notebook process: this interpreter as the kernel "python3", no user configuration."""
+    from ipykernel.kernelspec import write_kernel_spec
+
+    # a warning filter or a drawing backend of the caller's shell must not change what the page shows
+    environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONWARNINGS", "MPLBACKEND")}
+    for folder in ("KOA_DATA_DIR", "KOA_CACHE_DIR"):  # the kernel works elsewhere, where a relative path leads nowhere
+        if environment.get(folder):
+            environment[folder] = os.path.abspath(environment[folder])
+    with tempfile.TemporaryDirectory(prefix="koa-jupyter-", ignore_cleanup_errors=True) as home:
+        write_kernel_spec(os.path.join(home, "kernels", "python3"))
+        environment |= {
+            "JUPYTER_PATH": home,
+            "JUPYTER_RUNTIME_DIR": os.path.join(home, "runtime"),
+            "JUPYTER_CONFIG_DIR": os.path.join(home, "config"),
+            "IPYTHONDIR": os.path.join(home, "ipython"),
+            "KOA_STRICT": "1",
+            "TOKENIZERS_PARALLELISM": "false",
+            "PYTHONHASHSEED": "0",
+            "PYTHONIOENCODING": "utf-8",
+        }
+        if offline:
+            environment |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+        if threads:
+            environment |= {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+        yield environment
+
+
+def _in_own_process(job: dict, environment: dict[str, str], timeout: float) -> tuple[float | None, str | None]:
+    """Peak memory and error that `_execute_here` returns in a fresh interpreter, or why there is none."""
+    command = [sys.executable, "-m", __name__]
+    options = {"input": json.dumps(job), "capture_output": True, "encoding": "utf-8", "env": environment}
+    try:
+        done = subprocess.run(command, timeout=timeout, **options)
+        return tuple(json.loads(done.stdout.splitlines()[-1]))
+    except subprocess.TimeoutExpired:  # the kernel ends itself once its parent is gone
+        return None, f"stopped: it ran longer than {timeout:g} s"
+    except (IndexError, ValueError):
+        return None, f"its process ended with status {done.returncode}: {' '.join(done.stderr.split())[-300:]}"
+
+
+def _execute_here(job: dict) -> tuple[float | None, str | None]:
+    """Largest resident memory of the kernel in MB, and what went wrong outside the cells."""
+    import papermill
+
+    error = None
+    try:
+        papermill.execute_notebook(**job, kernel_name="python3", progress_bar=False, start_timeout=120)
+    except papermill.PapermillExecutionError:
+        pass  # the error stands in the notebook's outputs, where the contract finds it
+    except Exception as problem:
+        error = f"{type(problem).__name__}: {problem}"
+    try:
+        import resource
+    except ImportError:  # Windows has no such count
+        return None, error
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6, error
+
+
+def _findings(run: NotebookRun, error: str | None) -> Iterator[Finding]:
+    import nbformat
+
+    cell, ended = "", not error
+    if run.notebook.exists():
+        notebook = nbformat.read(run.notebook, as_version=4)
+        yield from check_executed(notebook, run.name)
+        code = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
+        for each in code:
+            if each.metadata.get("papermill", {}).get("status") == "running":
+                cell = f"cell `{each.source.strip().splitlines()[0][:60]}`"
+        ended = ended and bool(code) and code[-1].execution_count is not None
+        if notebook.metadata.pop("widgets", None):
+            nbformat.write(notebook, run.notebook)
+    if error:
+        yield Finding(run.name, cell, error)
+    elif ended:
+        yield from check_results(run.results, run.name)
+
+
+if __name__ == "__main__":
+    print(json.dumps(_execute_here(json.load(sys.stdin))))
