@@ -12,10 +12,11 @@ from PIL import Image
 
 from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES
-from koa_kit.phantom.knee.features import LATERAL_SURPLUS_MM, SIGNS, SITES, kl_grade
+from koa_kit.phantom.figures import laboratory_figure
+from koa_kit.phantom.knee.features import LATERAL_SURPLUS_MM, OSTEOPHYTES, SIGNS, SITES, kl_grade
 from koa_kit.phantom.laboratory import page
-from koa_kit.phantom.laboratory.state import LIMITS, OSTEOPHYTES, LabState, features, signs, with_largest
-from koa_kit.phantom.laboratory.widget import PhantomLaboratory, drive_laboratory, laboratory_figure
+from koa_kit.phantom.laboratory.state import LIMITS, LabState
+from koa_kit.phantom.laboratory.widget import PhantomLaboratory, drive_laboratory
 
 states = st.builds(
     LabState,
@@ -68,23 +69,23 @@ def test_a_knee_that_cannot_be_is_refused_by_name(wrong):
 
 @given(states)
 def test_the_knee_has_the_signs_of_the_state_and_the_build_of_the_person(state):
-    knee = features(state)
+    knee = state.features()
     assert all(getattr(knee, name) == getattr(state, name) for name in (*SIGNS, "valgus_deg"))
-    assert signs(state).iloc[0].to_dict() == {name: getattr(state, name) for name in SIGNS}
-    assert features(replace(state, sclerosis=0.0, side="L")).build == knee.build
-    assert features(replace(state, seed=state.seed + 1)).build != knee.build
+    assert state.as_table().iloc[0].to_dict() == {name: getattr(state, name) for name in SIGNS}
+    assert replace(state, sclerosis=0.0, side="L").features().build == knee.build
+    assert replace(state, seed=state.seed + 1).features().build != knee.build
 
 
 def test_a_clear_film_is_the_same_for_everyone_and_a_typical_one_is_not():
-    clear = [features(LabState(seed=seed)).exposure for seed in (1, 2)]
-    typical = [features(LabState(seed=seed, film="typical")).exposure for seed in (1, 2, 2)]
+    clear = [LabState(seed=seed).features().exposure for seed in (1, 2)]
+    typical = [LabState(seed=seed, film="typical").features().exposure for seed in (1, 2, 2)]
     assert clear[0] == clear[1]
     assert typical[0] != typical[1] == typical[2]
 
 
 @given(states, st.floats(0, 3))
 def test_the_largest_osteophyte_is_the_one_asked_for_and_sits_where_the_joint_is_narrower(state, size):
-    grown = with_largest(state, size)
+    grown = state.with_largest(size)
     assert grown.largest == pytest.approx(size, abs=0.05 + 1e-9)
     medial = grown.osteophyte_medial_tibia >= grown.osteophyte_lateral_tibia
     assert medial or state.jsw_lateral_mm - LATERAL_SURPLUS_MM < state.jsw_medial_mm
@@ -102,7 +103,7 @@ def test_every_row_of_bars_holds_a_distribution_and_the_rules_dot_their_grade(st
     assert len(rows) == 4
     assert all(len(row) == 5 and sum(row) == pytest.approx(1, abs=0.003) for row in rows)
     assert html.count("koa-lab-rule") == 1
-    assert f">By the rules KL{kl_grade(features(state))} " in html
+    assert f">By the rules KL{kl_grade(state)} " in html
     assert ">-" not in html
 
 

@@ -16,6 +16,7 @@ from koa_kit.phantom import (
     Build,
     Exposure,
     KneeFeatures,
+    LabState,
     Rules,
     draw_knee,
     kl_grade,
@@ -29,8 +30,6 @@ from koa_kit.phantom import (
 from koa_kit.phantom.cohort import VERSION
 from koa_kit.phantom.drawing.anatomy import COMPARTMENT_MM, build_anatomy
 from koa_kit.phantom.figures import anatomy_figure, grade_row_figure
-from koa_kit.phantom.knee.build import LIMITS as BUILD_LIMITS
-from koa_kit.phantom.knee.exposure import LIMITS as EXPOSURE_LIMITS
 from koa_kit.phantom.knee.features import SITES
 
 STILL = Exposure(noise=0.0, trabeculae=0.0, blur=0.5)
@@ -93,10 +92,11 @@ def test_a_readers_own_limits_move_the_grade():
     assert kl_grade(knee, Rules(present=0.85)) == 2
 
 
-@pytest.mark.parametrize(("record", "limits"), [(Build, BUILD_LIMITS), (Exposure, EXPOSURE_LIMITS)])
-def test_every_number_of_build_and_exposure_has_limits_that_are_kept(record, limits):
-    assert set(limits) == {entry.name for entry in fields(record) if entry.type == "float"}
-    for name, (low, high) in limits.items():
+@pytest.mark.parametrize("record", [Build, Exposure, KneeFeatures, LabState])
+def test_every_number_of_a_record_has_a_range_that_is_kept(record):
+    ranges = record.ranges()
+    assert set(ranges) == {entry.name for entry in fields(record) if entry.type == "float"}
+    for name, (low, high) in ranges.items():
         for beyond in (low - 0.01, high + 0.01, float("nan")):
             with pytest.raises(KoaError, match=name):
                 record(**{name: beyond})
@@ -110,7 +110,7 @@ def test_unknown_hardware_is_refused():
 def test_the_two_knees_of_a_person_are_built_alike():
     rng = np.random.default_rng(0)
     people = [sample_build(rng) for _ in range(300)]
-    others = [sample_build(rng, beside=one) for one in people]
+    others = [sample_build(rng, other_knee=one) for one in people]
     for name in ("bone_width", "notch_mm", "fibula_y_mm"):
         pair = np.corrcoef([getattr(one, name) for one in people], [getattr(one, name) for one in others])[0, 1]
         assert 0.7 < pair < 0.88, name

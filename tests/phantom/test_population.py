@@ -117,7 +117,7 @@ def test_the_other_compartment_keeps_most_of_its_cartilage():
 def test_the_two_knees_of_a_person_have_a_like_habit():
     rng = np.random.default_rng(0)
     one = sample_habit(4000, rng)
-    other = sample_habit(4000, rng, beside=one)
+    other = sample_habit(4000, rng, other_knee=one)
     for name in ("width_lead", "osteophytes_lead", "spared_mm", "healthy_valgus_deg"):
         assert 0.75 < np.corrcoef(one[name], other[name])[0, 1] < 0.85
         assert abs(other[name].std() / one[name].std() - 1) < 0.06

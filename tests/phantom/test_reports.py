@@ -16,7 +16,7 @@ from koa_kit.errors import KoaError
 from koa_kit.phantom.knee.exposure import HARDWARE, Exposure
 from koa_kit.phantom.knee.features import LATERAL_SURPLUS_MM, SITES, KneeFeatures
 from koa_kit.phantom.population.sampling import sample_features
-from koa_kit.phantom.reports import report, reports
+from koa_kit.phantom.reporting import report, reports
 
 sizes = st.floats(0, 3)
 films = st.builds(

@@ -114,7 +114,7 @@ def sample_population(
     pace = np.repeat(PROGRESSION / 48 * np.exp(UNEVENNESS * disease.standard_normal(patients)), 2)
     severity = _severity(ndtr(scores).ravel(), weights)
     one = sample_habit(patients, habits)
-    other = sample_habit(patients, habits, beside=one)
+    other = sample_habit(patients, habits, other_knee=one)
     habit = pd.concat([one, other]).sort_index(kind="stable")
     errors = reading_errors(2 * patients, reading)
 

@@ -9,7 +9,7 @@ from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES
 from koa_kit.phantom.knee.build import Build, sample_build
 from koa_kit.phantom.knee.exposure import Exposure, sample_exposure
-from koa_kit.phantom.knee.features import FURTHER, LATERAL_SURPLUS_MM, RANGES, SIGNS, SITES, KneeFeatures, kl_grades
+from koa_kit.phantom.knee.features import LATERAL_SURPLUS_MM, RANGES, SITES, KneeFeatures, kl_grades
 
 MOST_SEVERE = 5.0
 """Severity runs from 0 to this; between k and k + 1 the typical knee has KL grade k."""
@@ -46,7 +46,7 @@ ALIKE = 0.8
 both."""
 
 
-def sample_habit(knees: int, rng: np.random.Generator, *, beside: pd.DataFrame | None = None) -> pd.DataFrame:
+def sample_habit(knees: int, rng: np.random.Generator, *, other_knee: pd.DataFrame | None = None) -> pd.DataFrame:
     """What stays the same in a knee while its disease goes on, one row a knee.
 
     Parameters
@@ -55,8 +55,8 @@ def sample_habit(knees: int, rng: np.random.Generator, *, beside: pd.DataFrame |
         Number of knees.
     rng
         Source of chance; the same state gives the same knees.
-    beside
-        Habit of as many knees; then the result is that of the other knees of the same people.
+    other_knee
+        Habit of as many knees; then the result is that of the second knees of the same people.
 
     Returns
     -------
@@ -71,12 +71,12 @@ def sample_habit(knees: int, rng: np.random.Generator, *, beside: pd.DataFrame |
     habit = {}
     for name, (mean, spread) in _AMONG_KNEES.items():
         habit[name] = mean + spread * rng.standard_normal(knees)
-        if beside is not None:
-            shared, own = beside[name].to_numpy() - mean, habit[name] - mean
+        if other_knee is not None:
+            shared, own = other_knee[name].to_numpy() - mean, habit[name] - mean
             habit[name] = mean + ALIKE * shared + (1 - ALIKE**2) ** 0.5 * own
     medial = rng.random(knees) < MEDIAL_SHARE
-    if beside is not None:
-        medial = np.where(rng.random(knees) < ALIKE, beside["medial"], medial)
+    if other_knee is not None:
+        medial = np.where(rng.random(knees) < ALIKE, other_knee["medial"], medial)
     # One site leads; its partner across the joint follows closely, the far side less.
     partner, far = rng.uniform(0.6, 1.0, knees), rng.uniform(0.35, 0.75, knees)
     femur_leads = rng.random(knees) < 0.5
@@ -143,7 +143,7 @@ def signs_at(severity: np.ndarray, habit: pd.DataFrame) -> pd.DataFrame:
         "spiking": course("spiking", "spiking"),
         "valgus_deg": habit["healthy_valgus_deg"].to_numpy() + bend,
     }
-    return pd.DataFrame({name: np.round(np.clip(drawn[name], *RANGES[name]), 2) for name in (*SIGNS, *FURTHER)})
+    return pd.DataFrame({name: np.round(np.clip(drawn[name], *RANGES[name]), 2) for name in RANGES})
 
 
 def sample_signs(severity: np.ndarray, rng: np.random.Generator) -> pd.DataFrame:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ from koa_kit.errors import KoaError
 from koa_kit.phantom.knee.exposure import Exposure
 from koa_kit.phantom.knee.features import LATERAL_SURPLUS_MM, SITES, KneeFeatures
 
-SIDES = {"R": "right", "L": "left"}
+_SIDES = {"R": "right", "L": "left"}
 
 # Where one word gives way to the next: near the limits of `Rules`, on neither side of them by design.
 _NARROW_MM = (1.1, 2.4, 3.2, 3.9)
@@ -23,7 +23,7 @@ _BENT = (0.5, 1.2, 2.2)
 _AXIS_DEG = (-4.0, 0.0, 9.5, 12.5)
 _BURDEN = (1.2, 3.0, 5.5, 9.0)
 
-# Standard deviations of what she takes the signs for: width in mm, osteophytes, sclerosis, deformity, angle, burden.
+# Standard deviations of the radiologist's errors: width in mm, osteophytes, sclerosis, deformity, angle, burden.
 _ERRORS = np.array((0.3, 0.22, 0.3, 0.3, 1.2, 0.6))
 
 _TECHNIQUE = ("Frontal radiograph of the {} knee", "Single frontal view of the {} knee", "{} knee, frontal view")
@@ -35,6 +35,7 @@ _SPACE = (
     ("clearly narrowed", "definitely reduced"),
     ("markedly narrowed", "almost lost", "nearly obliterated"),
 )
+_NO_SPURS = ("No osteophytes", "No marginal spurs", "Joint margins smooth")
 _SIZES = (
     (),
     ("possible", "doubtful", "questionable"),
@@ -42,7 +43,6 @@ _SIZES = (
     ("definite", "moderate"),
     ("large", "prominent"),
 )
-_NO_SPURS = ("No osteophytes", "No marginal spurs", "Joint margins smooth")
 _SCLEROSIS = (
     ("no subchondral sclerosis", "subchondral bone unremarkable"),
     ("sclerosis cannot be excluded", "possible slight sclerosis"),
@@ -89,12 +89,10 @@ def report(features: KneeFeatures, *, side: str = "R", detail: float = 0.7, seed
     """Report of one knee in two to five sentences: the film, joint space, osteophytes, bone and axis, an impression.
 
     It never names a grade. The words begin at limits that are not those of `Rules` and are applied to the signs as
-    somebody sees them who errs a little, so the text tells of the grade without giving it away.
+    somebody sees them who errs a little, so the text hints at the grade without giving it away.
 
     Parameters
     ----------
-    features
-        The knee.
     side
         "R" or "L".
     detail
@@ -111,30 +109,30 @@ def report(features: KneeFeatures, *, side: str = "R", detail: float = 0.7, seed
     """
     if not 0 <= detail <= 1:
         raise KoaError(f"A report cannot have detail {detail}.", remedy="Give a number from 0 to 1.")
-    if side not in SIDES:
+    if side not in _SIDES:
         raise KoaError(f"There is no side {side!r}.", remedy='Give "L" or "R".')
     rng = np.random.default_rng(seed)
     seen = _look(features, _ERRORS * rng.standard_normal(len(_ERRORS)))
     said = rng.random(6) < detail
     placed = rng.random(4) < detail
     measured = rng.random() < 5 * detail - 4
-    # Words of their own for each part: another finding leaves the rest of the text as it was.
-    film, space, spurs, bone, end = (_Words(own) for own in rng.spawn(5))
+    # Choices of their own for each part: another finding leaves the rest of the text as it was.
+    film, space, spurs, bone, end = (_choice(own) for own in rng.spawn(5))
 
-    sentences = [f"{film.one_of(_TECHNIQUE).format(SIDES[side])}, {_quality(features.exposure, film)}"]
+    sentences = [f"{film(_TECHNIQUE).format(_SIDES[side])}, {_quality(features.exposure, film)}"]
     if said[0]:
         sentences.append(_joint_space(seen, placed[0], measured, space))
     if said[1]:
         sentences.append(_osteophytes(seen, placed[1], spurs))
     where = f" on the {seen.narrower} side" if placed[2] and seen.narrower else ""
     clauses = (
-        bone.one_of(_SCLEROSIS[seen.sclerosis]) + (where if seen.sclerosis else ""),
-        bone.one_of(_DEFORMITY[seen.deformity]) + (where if seen.deformity else ""),
+        bone(_SCLEROSIS[seen.sclerosis]) + (where if seen.sclerosis else ""),
+        bone(_DEFORMITY[seen.deformity]) + (where if seen.deformity else ""),
         f"alignment {_ALIGNMENT[seen.alignment]}",
     )
     if said[2:5].any():
         sentences.append("; ".join(clause for clause, spoken in zip(clauses, said[2:5], strict=True) if spoken))
-    verdict = end.one_of(_VERDICT[seen.verdict] if said[5] else _OPEN)
+    verdict = end(_VERDICT[seen.verdict] if said[5] else _OPEN)
     if said[5] and placed[3] and seen.sicker and seen.verdict > 1:
         verdict += f", mainly {seen.sicker}"
     sentences.append(verdict)
@@ -149,15 +147,11 @@ def reports(table: pd.DataFrame, *, detail: float = 0.7, seed: int = 0) -> list[
     table
         Columns as `KneeFeatures.as_row` writes them, and ``side``. With a column ``draw_seed`` a knee keeps its report
         wherever its row stands; without one, the row's number takes its place.
-    detail
-        How much each says, 0 to 1.
-    seed
-        Another number, other words.
 
     Raises
     ------
     KoaError
-        When `detail` is not from 0 to 1, a side is unknown or a column is missing.
+        As of `report`, or when a column is missing.
     """
     missing = [name for name in (*KneeFeatures().as_row(), "side") if name not in table]
     if missing:
@@ -169,14 +163,9 @@ def reports(table: pd.DataFrame, *, detail: float = 0.7, seed: int = 0) -> list[
     ]
 
 
-class _Words:
-    """One part of the text's own choice among phrases that mean the same."""
-
-    def __init__(self, rng: np.random.Generator):
-        self.rng = rng
-
-    def one_of(self, phrases: Sequence[str]) -> str:
-        return phrases[int(self.rng.random() * len(phrases))]
+def _choice(rng: np.random.Generator) -> Callable[[Sequence[str]], str]:
+    """Function that picks one of several phrases that mean the same."""
+    return lambda phrases: phrases[int(rng.random() * len(phrases))]
 
 
 def _look(features: KneeFeatures, errors: np.ndarray) -> _Impression:
@@ -204,7 +193,7 @@ def _side_of(surplus: float, least: float) -> str:
     return "medial" if surplus > least else "lateral" if surplus < -least else ""
 
 
-def _quality(exposure: Exposure, words: _Words) -> str:
+def _quality(exposure: Exposure, choose: Callable) -> str:
     """Words about the film, which say nothing about the disease."""
     faults = [
         ("in part overexposed", exposure.burnt > 0.3 or exposure.glow > 0.7),
@@ -213,21 +202,19 @@ def _quality(exposure: Exposure, words: _Words) -> str:
         ("slightly rotated", abs(exposure.tilt_deg) > 2.5),
         ("cut off by the collimator", exposure.collimation_mm > 3),
     ]
-    text = " and ".join([fault for fault, present in faults if present][:2]) or words.one_of(_GOOD)
+    text = " and ".join([fault for fault, present in faults if present][:2]) or choose(_GOOD)
     return text + ("" if exposure.hardware == "none" else f", with a metal {exposure.hardware} in place")
 
 
-def _joint_space(seen: _Impression, placed: bool, measured: bool, words: _Words) -> str:
+def _joint_space(seen: _Impression, placed: bool, measured: bool, choose: Callable) -> str:
     medial, lateral = seen.space
-    worse = words.one_of(_SPACE[max(medial, lateral)])
+    worse = choose(_SPACE[max(medial, lateral)])
     if not placed:
         return f"The joint space is {worse}"
-    if medial == lateral:
-        text = f"The joint space is {worse} in both compartments"
-    else:
-        other = words.one_of(_SPACE[min(medial, lateral)])
+    text = f"The joint space is {worse} in both compartments"
+    if medial != lateral:
         names = ("medial", "lateral") if medial > lateral else ("lateral", "medial")
-        text = f"The {names[0]} joint space is {worse}, the {names[1]} one {other}"
+        text = f"The {names[0]} joint space is {worse}, the {names[1]} one {choose(_SPACE[min(medial, lateral)])}"
     if measured:
         text += f" (medial {_in_mm(seen.widths_mm[0])}, lateral {_in_mm(seen.widths_mm[1])})"
     return text
@@ -237,20 +224,17 @@ def _in_mm(width: float) -> str:
     return f"about {round(2 * width) / 2:.1f} mm" if width > 0.25 else "less than 0.5 mm"
 
 
-def _osteophytes(seen: _Impression, placed: bool, words: _Words) -> str:
+def _osteophytes(seen: _Impression, placed: bool, choose: Callable) -> str:
     worst = max(seen.spurs)
     if not worst:
-        return words.one_of(_NO_SPURS)
+        return choose(_NO_SPURS)
     if not placed:
         several = sum(step > 1 for step in seen.spurs) > 1
-        return f"{words.one_of(_SIZES[worst])} {'marginal osteophytes' if several else 'osteophyte formation'}"
+        return f"{choose(_SIZES[worst])} {'marginal osteophytes' if several else 'osteophyte formation'}"
     groups = []
     for step in range(worst, 0, -1):
         sites = [name.replace("_", " ") for name, own in zip(SITES, seen.spurs, strict=True) if own == step]
         if sites:
-            groups.append(f"{words.one_of(_SIZES[step])} osteophytes at the {_listed(sites)}")
+            listed = " and ".join(filter(None, (", ".join(sites[:-1]), sites[-1])))
+            groups.append(f"{choose(_SIZES[step])} osteophytes at the {listed}")
     return "; ".join(groups)
-
-
-def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
