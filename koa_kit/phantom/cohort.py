@@ -61,7 +61,7 @@ def phantom_cohort(
     Raises
     ------
     KoaError
-        When there is no patient, or an argument is outside its range.
+        When an argument is outside its range.
     """
     people = sample_population(
         patients, seed=seed, shares=shares, months=months, asymmetry=asymmetry, shortcut=shortcut
@@ -83,7 +83,7 @@ def phantom_cohort(
 def phantom_masks(table: pd.DataFrame, size: int = 224) -> dict[str, np.ndarray]:
     """Where each sign lies in the images of these rows of a phantom cohort's table: name to bool ``(N, size, size)``.
 
-    The names are those of `knee_masks`; 0.35 MB a knee at 224 pixels.
+    The names are those of `knee_masks`; 0.35 MB per knee at 224 pixels.
     """
     _keep_memory()
     masks = {name: np.zeros((len(table), size, size), bool) for name in MASKS}
@@ -97,12 +97,8 @@ def phantom_masks(table: pd.DataFrame, size: int = 224) -> dict[str, np.ndarray]
 def write_phantom_files(folder: str | os.PathLike, patients: int, size: int, seed: int) -> Path:
     """Folder in which the knees of `phantom_cohort` lie as ``split/kl/<patient><side>.png``, like oai-kl224.
 
-    Every split has all five grade folders, some may be empty. Knees marked ``inverted`` are written bone dark.
-
-    Raises
-    ------
-    KoaError
-        When `folder` exists and is not empty: nothing is mixed with what lies there.
+    Every split has all five grade folders, some may be empty. Knees marked ``inverted`` are written bone dark. A
+    folder that is not empty is a `KoaError`.
     """
     from PIL import Image
 

@@ -14,7 +14,7 @@ from koa_kit.phantom.knee.exposure import Exposure
 from koa_kit.phantom.knee.features import KneeFeatures, kl_grade
 from koa_kit.phantom.laboratory.page import draw, opinions
 from koa_kit.phantom.laboratory.state import LabState
-from koa_kit.phantom.readers.readers import agreement, reader_confusion
+from koa_kit.phantom.readers.readers import agreement
 from koa_kit.style import ACCENT, GRADE_COLOURS, INK, RADIOGRAPH, SEQUENTIAL
 
 CLEAR = Exposure(brightness=0.58, contrast=0.18, glow=0.15, blur=0.6, noise=0.008, trabeculae=0.35, leg_width_mm=122)
@@ -44,12 +44,7 @@ _PLAIN_CASES = (
 def anatomy_figure(seed: int = 0, side: str = "R"):
     """Figure of one labelled phantom: bones, joint spaces, spines and an osteophyte, with leader lines.
 
-    Parameters
-    ----------
-    seed
-        The person's build.
-    side
-        "R" or "L"; the labels follow the knee, so medial and lateral change places.
+    The labels follow the side, "R" or "L", so medial and lateral change places.
     """
     import matplotlib.pyplot as plt
 
@@ -105,19 +100,20 @@ def grade_row_figure(seed: int = 0):
 def readers_figure(table: pd.DataFrame):
     """Figure of three matrices: every two readers' grades of the same knees, in per cent of the first reader's grade.
 
-    `table` has the columns `READER_COLUMNS`, one row a knee, as in a phantom cohort's table.
+    `table` has the columns `READER_COLUMNS`, one row per knee, as in a phantom cohort's table.
     """
     import matplotlib.pyplot as plt
     import seaborn as sns
+    from sklearn.metrics import confusion_matrix
 
     pairs = agreement(table)
-    figure, axes = plt.subplots(1, len(pairs), figsize=(11.5, 3.9), layout="constrained")
+    figure, axes = plt.subplots(1, len(pairs), figsize=(11.5, 3.9), squeeze=False, layout="constrained")
     labels = [f"KL{grade}" for grade in GRADES]
     look = {"cmap": SEQUENTIAL, "vmin": 0, "vmax": 1, "cbar": False, "square": True, "annot_kws": {"fontsize": 9}}
-    for ax, pair in zip(axes, pairs.itertuples(), strict=True):
-        counts = reader_confusion(table[f"reader_{pair.reader}"], table[f"reader_{pair.other}"])
-        shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-        words = np.where(counts > 0, np.char.mod("%.0f%%", 100 * shares), "")
+    for ax, pair in zip(axes[0], pairs.itertuples(), strict=True):
+        one, other = table[f"reader_{pair.reader}"], table[f"reader_{pair.other}"]
+        shares = confusion_matrix(one, other, labels=GRADES, normalize="true")
+        words = np.where(shares > 0, np.char.mod("%.0f%%", 100 * shares), "")
         sns.heatmap(shares, ax=ax, annot=words, fmt="", xticklabels=labels, yticklabels=labels, **look)
         ax.set(xlabel=f"reader {pair.other}", ylabel=f"reader {pair.reader}")
         ax.set_title(f"{pair.reader} and {pair.other}: kappa {pair.kappa:.2f}", loc="center")
@@ -128,15 +124,8 @@ def readers_figure(table: pd.DataFrame):
 def laboratory_figure(states: Sequence[LabState] | None = None):
     """Figure of knees in a row and, below each, how likely every reader and the consensus are to give each grade.
 
-    Parameters
-    ----------
-    states
-        The knees; omitted, one person's knee at five medial joint space widths from 5 to 0.5 mm, all else the same.
-
-    Raises
-    ------
-    KoaError
-        When there is no state.
+    `states` omitted, one person's knee at five medial joint space widths from 5 to 0.5 mm, all else the same; an empty
+    list is a `KoaError`.
     """
     import matplotlib.pyplot as plt
 

@@ -20,29 +20,23 @@ class Build(Ranged):
     ----------
     bone_width
         Width of femur and tibia against the average of 76 mm, 0.8 to 1.2.
-    femur_flare
-        How steeply the femur narrows above the condyles, 0 hardly to 1 waisted.
-    condyle_round
-        Roundness of the condyles' lower surface, 0 flat to 1 round.
-    notch_mm
-        Depth of the notch between the condyles, 7 to 18 mm.
-    spine_medial_mm, spine_lateral_mm
-        Height of the tibial spines, 3 to 13 mm.
-    plateau_dip_mm
-        Depth of the hollow of the medial plateau, 0 to 3 mm.
+    femur_flare, condyle_round
+        How steeply the femur narrows above the condyles, 0 hardly to 1 waisted, and the roundness of their lower
+        surface, 0 flat to 1 round.
+    notch_mm, spine_medial_mm, spine_lateral_mm, plateau_dip_mm
+        Depth of the notch between the condyles, 7 to 18 mm, height of the tibial spines, 3 to 13 mm, and depth of the
+        hollow of the medial plateau, 0 to 3 mm.
     slope_deg
         Tilt of the joint line against the femur's, -4 to 4 degrees.
     rim_mm, veil_mm
         The beam's tilt: how far the plateau's far rim shows below the near one, 0 to 6 mm, and how far the near rim
         rises into the joint space and veils it, 0 to 3 mm.
-    popliteal_groove
-        Dent of the lateral condyle's flank, 0 to 1.
+    popliteal_groove, growth_line
+        Dent of the lateral condyle's flank, and how clearly the growth plates of the child still show, 0 to 1.
     fibula_x_mm, fibula_y_mm, fibula_mm
         Middle of the fibular head from the knee's middle, -50 to -28 and 18 to 45 mm, and its half width, 5 to 13 mm.
     patella_x_mm, patella_y_mm, patella_mm, patella_clear
         Middle of the kneecap, -15 to 15 and -60 to -15 mm, its radius, 12 to 26 mm, and how clearly it shows, 0 to 1.
-    growth_line
-        How clearly the growth plates of the child still show, 0 to 1.
 
     Raises
     ------

@@ -26,16 +26,13 @@ class Exposure(Ranged):
         out, 0 to 1: bone and flesh run together in white.
     blur
         Standard deviation of the blur in pixels of a 224-pixel image.
-    noise
-        Standard deviation of the grain, 0 to 1 grey scale.
-    trabeculae
-        How clearly the cancellous bone's texture shows, 0 to 1.
+    noise, trabeculae
+        Standard deviation of the grain, 0 to 1 grey scale, and how clearly the cancellous bone's texture shows, 0 to 1.
     tilt_deg, shift_x_mm, shift_y_mm, scale
         Rotation, offset (towards medial, downwards) and magnification of the knee in the crop.
-    leg_width_mm
-        Width of the leg; a thin one lets black air into the crop.
-    collimation_mm
-        How far the collimator's dark edge reaches into the crop on the medial side, 0 for not at all.
+    leg_width_mm, collimation_mm
+        Width of the leg, a thin one lets black air into the crop; and how far the collimator's dark edge reaches into
+        the crop on the medial side, 0 for not at all.
     beads, marker
         Whether a positioning frame's column of metal beads shows lateral to the knee, and a small lead marker in the
         upper lateral corner.

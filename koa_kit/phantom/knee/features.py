@@ -40,11 +40,10 @@ class Signs(Ranged):
     deformity
         Attrition: the plateau of the narrower compartment sinks and turns uneven, 0 none to 3 severe.
     valgus_deg
-        Angle between the shafts of femur and tibia, -15 to 15 degrees: about 5 in health, below 0 a bow leg. The grade
-        does not depend on it.
+        Angle between the shafts of femur and tibia, -15 to 15 degrees: about 5 in health, below 0 a bow leg.
     spiking
-        Bone grown inside the knee: peaked tibial spines and a narrow notch, 0 none to 3. The grade does not depend on
-        it, though it comes with the disease.
+        Bone grown inside the knee: peaked tibial spines and a narrow notch, 0 none to 3. The grade depends on neither
+        angle nor spiking, though both come with the disease.
 
     Raises
     ------
@@ -81,19 +80,7 @@ RANGES = Signs.ranges()
 class KneeFeatures(Signs):
     """One knee, all that its radiograph needs: the `Signs`, the person's build and the exposure.
 
-    The defaults are a healthy knee.
-
-    Attributes
-    ----------
-    build
-        The person's bones, whatever their disease.
-    exposure
-        Placement and exposure; the grade does not depend on it.
-
-    Raises
-    ------
-    KoaError
-        When a number is out of its range.
+    The grade does not depend on build and exposure. The defaults are a healthy knee.
     """
 
     build: Build = field(default_factory=Build)
@@ -157,15 +144,10 @@ def kl_grades(signs: pd.DataFrame, rules: Rules | None = None) -> np.ndarray:
     0     no feature of osteoarthritis                         none of these
     ===== ==================================================== ===========================================
 
-    The numbers are the kit's own; the original gives words only, and it asks for osteophytes from grade 2 on. So a knee
-    that is narrowed but has none stays at 1, as it would by the letter of the original.
+    The numbers are the kit's own; the original gives words only, and it asks for osteophytes from grade 2 on, so a knee
+    that is narrowed but has none stays at 1.
 
-    Parameters
-    ----------
-    signs
-        Table with the columns `SIGNS`; others are ignored.
-    rules
-        Limits of the words; omitted, the defaults of `Rules`.
+    `signs` has the columns `SIGNS`; others are ignored. Without `rules` the defaults of `Rules` are the limits.
 
     Source: Kellgren and Lawrence (1957), Ann Rheum Dis 16:494-502.
     """

@@ -47,12 +47,7 @@ class PhantomLaboratory:
     controls
         The sliders and toggles, by the name of the attribute of `LabState` they set; ``largest`` sets all osteophytes.
     failure
-        The error of the last control used, or ``None``.
-
-    Raises
-    ------
-    KoaError
-        If the model's answer does not fit.
+        The error of the last control used, or ``None``; a model's answer that does not fit is a `KoaError`.
     """
 
     def __init__(self, *, similarities: Similarities | None = None, state: LabState | None = None):
@@ -161,11 +156,9 @@ class PhantomLaboratory:
         """The present state as HTML that needs no kernel."""
         return page.snapshot_html(self.state, self.similarities)
 
-    def __repr__(self) -> str:
-        return f"PhantomLaboratory({self.state})"
-
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
-        return {**self.widget._repr_mimebundle_(), "text/html": self.snapshot(), "text/plain": repr(self)}
+        text = f"PhantomLaboratory({self.state})"
+        return {**self.widget._repr_mimebundle_(), "text/html": self.snapshot(), "text/plain": text}
 
 
 def _slider(name: str) -> widgets.FloatSlider:
@@ -186,14 +179,9 @@ def _heading(text: str) -> widgets.HTML:
 
 
 def drive_laboratory(lab: PhantomLaboratory) -> int:
-    """Number of controls used: every slider, toggle and button of the laboratory, as a reader would.
+    """Number of controls used: every slider, toggle and button of the laboratory, which then shows what it did before.
 
-    Afterwards the laboratory shows what it showed before.
-
-    Raises
-    ------
-    Exception
-        The first error of a control, or ``RuntimeError`` if one did not do what it should.
+    The first error of a control is raised, and a ``RuntimeError`` if one did not do what it should.
     """
     before, steps = lab.state, 0
 

@@ -47,16 +47,9 @@ both."""
 
 
 def sample_habit(knees: int, rng: np.random.Generator, *, other_knee: pd.DataFrame | None = None) -> pd.DataFrame:
-    """What stays the same in a knee while its disease goes on, one row a knee.
+    """Table of what stays the same in a knee while its disease goes on, one row per knee.
 
-    Parameters
-    ----------
-    knees
-        Number of knees.
-    rng
-        Source of chance; the same state gives the same knees.
-    other_knee
-        Habit of as many knees; then the result is that of the second knees of the same people.
+    With `other_knee`, the habit of as many knees, the result is that of the second knees of the same people.
 
     Returns
     -------
@@ -88,7 +81,7 @@ def sample_habit(knees: int, rng: np.random.Generator, *, other_knee: pd.DataFra
 
 
 def signs_at(severity: np.ndarray, habit: pd.DataFrame) -> pd.DataFrame:
-    """Signs of knees of this habit when their disease has come this far, one row a knee.
+    """Signs of knees of this habit when their disease has come this far, one row per knee.
 
     With the same habit no sign is ever better at a greater severity: every sign follows a monotone course, read off
     at the severity plus the sign's own fixed lead. Typical knees at severity 0.5, 1.5, 2.5, 3.5 and 4.5:
@@ -110,13 +103,13 @@ def signs_at(severity: np.ndarray, habit: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        The columns `SIGNS` and `FURTHER`, rounded to two decimals so that grades do not hang on a last bit. The
-        angle goes towards varus (below 0) in medial disease and towards valgus in lateral disease.
+        The fields of `Signs`, rounded to two decimals so that grades do not depend on a last bit. The angle goes
+        towards varus (below 0) in medial disease and towards valgus in lateral disease.
 
     Raises
     ------
     KoaError
-        When the severities are not one a knee or not from 0 to 5.
+        When the severities are not one per knee or not from 0 to 5.
     """
     severity = np.asarray(severity, float)
     if severity.shape != (len(habit),):
@@ -124,23 +117,21 @@ def signs_at(severity: np.ndarray, habit: pd.DataFrame) -> pd.DataFrame:
     if not np.all((severity >= 0) & (severity <= MOST_SEVERE)):
         raise KoaError("A severity is outside 0 to 5.", remedy="Give numbers from 0 to 5.")
 
-    def course(sign: str, leading: str) -> np.ndarray:
-        return np.interp(severity + habit[f"{leading}_lead"].to_numpy(), _SEVERITY, _COURSE[sign])
+    def course(sign: str, leading: str = "") -> np.ndarray:
+        return np.interp(severity + habit[f"{leading or sign}_lead"].to_numpy(), _SEVERITY, _COURSE[sign])
 
     medial = habit["medial"].to_numpy()
-    narrow = np.clip(course("width", "width"), _NARROWEST_MM, _WIDEST_MM)
+    narrow = np.clip(course("width"), _NARROWEST_MM, _WIDEST_MM)
     # The spared compartment keeps most of its cartilage, and stays the wider one.
     spared = habit["spared_mm"].to_numpy() - 0.1 * severity
     wide = np.clip(np.maximum(narrow, spared), _NARROWEST_MM, _WIDEST_MM)
-    largest = course("osteophytes", "osteophytes")
+    largest = course("osteophytes")
     bend = course("bend", "width") * np.where(medial, _VARUS_DEG, _VALGUS_DEG)
     drawn = {
         "jsw_medial_mm": np.where(medial, narrow, wide),
         "jsw_lateral_mm": np.where(medial, wide, narrow) + LATERAL_SURPLUS_MM,
         **{f"osteophyte_{site}": largest * habit[f"share_{site}"].to_numpy() for site in SITES},
-        "sclerosis": course("sclerosis", "sclerosis"),
-        "deformity": course("deformity", "deformity"),
-        "spiking": course("spiking", "spiking"),
+        **{name: course(name) for name in ("sclerosis", "deformity", "spiking")},
         "valgus_deg": habit["healthy_valgus_deg"].to_numpy() + bend,
     }
     return pd.DataFrame({name: np.round(np.clip(drawn[name], *RANGES[name]), 2) for name in RANGES})
@@ -162,8 +153,6 @@ def sample_features(
     ----------
     grade
         0 to 4; anything else raises `KoaError`.
-    rng
-        Source of chance; the same state gives the same knee.
     exposure, build
         Taken as they are; omitted, drawn by `sample_exposure` and `sample_build`.
     """
