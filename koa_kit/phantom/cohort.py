@@ -58,10 +58,7 @@ def phantom_cohort(
         `KneeFeatures.from_row` makes features of a row, and `draw_knee` draws them again with the row's ``draw_seed``.
         ``sha256`` is that of the pixels' bytes; ``file`` is where `write_phantom_files` puts the knee.
 
-    Raises
-    ------
-    KoaError
-        When an argument is outside its range.
+    An argument outside its range is a `KoaError`.
     """
     people = sample_population(
         patients, seed=seed, shares=shares, months=months, asymmetry=asymmetry, shortcut=shortcut

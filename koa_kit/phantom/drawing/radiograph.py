@@ -29,10 +29,7 @@ def draw_knee(features: KneeFeatures, *, side: str = "R", size: int = 224, seed:
         in one sign and are drawn with one seed differ by that sign (and by the windowing, which follows the image's
         mean and spread).
 
-    Raises
-    ------
-    KoaError
-        For an unknown side or a size below 16.
+    An unknown side or a size below 16 is a `KoaError`.
 
     Examples
     --------

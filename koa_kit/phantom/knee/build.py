@@ -38,10 +38,7 @@ class Build(Ranged):
     patella_x_mm, patella_y_mm, patella_mm, patella_clear
         Middle of the kneecap, -15 to 15 and -60 to -15 mm, its radius, 12 to 26 mm, and how clearly it shows, 0 to 1.
 
-    Raises
-    ------
-    KoaError
-        When a number is out of its range.
+    A number out of its range is a `KoaError`.
     """
 
     # The spread is the standard deviation among people; their mean is the default unless it is given.

@@ -39,10 +39,7 @@ class Exposure(Ranged):
     hardware
         Metal left by surgery: "none", "screw" or "staple".
 
-    Raises
-    ------
-    KoaError
-        When a number is out of its range, or the hardware unknown.
+    A number out of its range or unknown hardware is a `KoaError`.
     """
 
     brightness: float = number(0.61, 0.1, 0.95)

@@ -45,10 +45,7 @@ class Signs(Ranged):
         Bone grown inside the knee: peaked tibial spines and a narrow notch, 0 none to 3. The grade depends on neither
         angle nor spiking, though both come with the disease.
 
-    Raises
-    ------
-    KoaError
-        When a number is out of its range.
+    A number out of its range is a `KoaError`.
     """
 
     jsw_medial_mm: float = number(4.4, 0, 9)
@@ -112,10 +109,8 @@ class Rules:
         Below these widths of the narrower compartment (medial scale) narrowing is doubtful, definite, marked.
     possible, present, large
         From these sizes on an osteophyte is possible lipping, definite, large.
-    some_sclerosis, severe_sclerosis
-        From these on sclerosis is some, severe.
-    deformed
-        From this on the bone ends are definitely deformed.
+    some_sclerosis, severe_sclerosis, deformed
+        From these on sclerosis is some, severe, and the bone ends are definitely deformed.
     """
 
     doubtful_mm: float = 3.6

@@ -35,10 +35,7 @@ class LabState(Signs):
     detail
         How much the report says, 0 to 1.
 
-    Raises
-    ------
-    KoaError
-        When one of them cannot be; the message names it.
+    One that cannot be is a `KoaError` that names it.
     """
 
     jsw_medial_mm: float = number(4.4, 0, 7)

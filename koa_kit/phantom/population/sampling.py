@@ -93,23 +93,9 @@ def signs_at(severity: np.ndarray, habit: pd.DataFrame) -> pd.DataFrame:
     deformity             0.0  0.0  0.0  0.6  2.2
     ===================== ==== ==== ==== ==== ====
 
-    Parameters
-    ----------
-    severity
-        ``(N,)``, 0 to 5.
-    habit
-        N rows from `sample_habit`.
-
-    Returns
-    -------
-    DataFrame
-        The fields of `Signs`, rounded to two decimals so that grades do not depend on a last bit. The angle goes
-        towards varus (below 0) in medial disease and towards valgus in lateral disease.
-
-    Raises
-    ------
-    KoaError
-        When the severities are not one per knee or not from 0 to 5.
+    `severity` is ``(N,)``, 0 to 5, one per row of `habit`, else `KoaError`. The columns are the fields of `Signs`,
+    rounded to two decimals so that grades do not depend on a last bit. The angle goes towards varus (below 0) in medial
+    disease and towards valgus in lateral disease.
     """
     severity = np.asarray(severity, float)
     if severity.shape != (len(habit),):
@@ -147,14 +133,8 @@ def sample_features(
 ) -> KneeFeatures:
     """Features of a knee for which `kl_grade` gives `grade`.
 
-    Neighbouring grades overlap in every single sign. About seven knees in ten have medial disease.
-
-    Parameters
-    ----------
-    grade
-        0 to 4; anything else raises `KoaError`.
-    exposure, build
-        Taken as they are; omitted, drawn by `sample_exposure` and `sample_build`.
+    Neighbouring grades overlap in every single sign. About seven knees in ten have medial disease. `exposure` and
+    `build` are drawn by `sample_exposure` and `sample_build` unless given; a grade outside 0 to 4 is a `KoaError`.
     """
     if grade not in GRADES:
         raise KoaError(f"There is no KL grade {grade!r}.", remedy="Give a grade from 0 to 4.")

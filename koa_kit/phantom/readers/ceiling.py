@@ -59,10 +59,7 @@ class Ceiling:
 def ceiling(posterior: np.ndarray) -> Ceiling:
     """Best expected scores on knees with these posteriors: ``(N, 5)``, probability of each grade as the consensus.
 
-    Raises
-    ------
-    KoaError
-        When `posterior` has another shape, no row, or a row that is no probability distribution.
+    Another shape, no row, or a row that is no probability distribution is a `KoaError`.
     """
     posterior = _checked(posterior)
     pred = accuracy_rule(posterior)
@@ -132,11 +129,8 @@ def kl1_frontier(posterior: np.ndarray, points: int = 41) -> pd.DataFrame:
     KL1). It maximises accuracy plus a price times KL1 recall (a Lagrangian), so every row is Pareto optimal: no rule
     has more of both. This too holds in expectation, for a rule that knows the signs.
 
-    Parameters
-    ----------
-    points
-        Rows at most, at least 2, nearly evenly spaced in recall up to 0.999 (the last knees, in which KL1 is next to
-        impossible, would cost nearly all accuracy); few knees allow fewer.
+    There are at most `points` rows, nearly evenly spaced in recall up to 0.999 (the last knees, in which KL1 is next
+    to impossible, would cost nearly all accuracy); few knees allow fewer.
 
     Returns
     -------

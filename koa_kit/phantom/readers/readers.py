@@ -45,10 +45,7 @@ class Reader:
     width_noise_mm, osteophyte_noise, sclerosis_noise, deformity_noise
         Standard deviations of her errors, in mm and in the units of the signs, at least 0.
 
-    Raises
-    ------
-    KoaError
-        When a standard deviation is negative, or limits are not in order.
+    A negative standard deviation, or limits that are not in order, are a `KoaError`.
     """
 
     name: str
@@ -103,11 +100,7 @@ def read(signs: pd.DataFrame, reader: Reader, errors: np.ndarray) -> np.ndarray:
     limits lie inside it, so no grade would change.
 
     `errors` is standard normal, ``(N, 4)``, one layer of `reading_errors`; zeros for a reader who sees without error.
-
-    Raises
-    ------
-    KoaError
-        When a sign is missing, or the errors do not fit the table.
+    A missing sign, or errors that do not fit the table, are a `KoaError`.
     """
     perceived = _signs(signs)
     errors = np.asarray(errors, float)
@@ -151,10 +144,7 @@ def consensus_probabilities(signs: pd.DataFrame, readers: Mapping[str, Reader] =
     The median is at least k where more than half of the readers say at least k; their number is a sum of independent
     yes-or-no draws (the Poisson binomial distribution).
 
-    Raises
-    ------
-    KoaError
-        When the number of readers is even, or a sign is missing.
+    An even number of readers or a missing sign is a `KoaError`.
     """
     if len(readers) % 2 == 0:
         raise KoaError(f"{len(readers)} readers have no middle one.", remedy="Give an odd number of readers.")
