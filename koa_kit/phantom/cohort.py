@@ -1,4 +1,4 @@
-"""A cohort of made-up patients: the population's knees, drawn."""
+"""A cohort of synthetic patients: the population's knees, drawn."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from koa_kit.grades import GRADES
 from koa_kit.phantom.drawing.masks import MASKS, knee_masks
 from koa_kit.phantom.drawing.radiograph import draw_knee
 from koa_kit.phantom.knee.build import sample_build
-from koa_kit.phantom.knee.exposure import beside, sample_exposure
+from koa_kit.phantom.knee.exposure import sample_exposure, sample_exposure_on_film
 from koa_kit.phantom.knee.features import KneeFeatures
 from koa_kit.phantom.population.population import sample_population
 
@@ -37,7 +37,7 @@ def phantom_cohort(
     asymmetry: float = 0.0,
     shortcut: float = 0.0,
 ) -> Cohort:
-    """Cohort "phantom" of ``2 * patients`` made-up knees, the same bytes for the same arguments.
+    """Cohort "phantom" of ``2 * patients`` synthetic knees, the same bytes for the same arguments.
 
     The patients are those of `sample_population`: two correlated knees each, split 60 / 20 / 20 by patient, graded by
     three readers whose median is ``kl``. Knees marked ``inverted`` stand for films whose file shows bone dark and
@@ -45,15 +45,11 @@ def phantom_cohort(
 
     Parameters
     ----------
-    patients
-        Number of patients, at least 1.
     size
         Side of the images in pixels.
-    seed
-        Decides everything that is left to chance.
-    shares, months, asymmetry, shortcut
-        As of `sample_population`: shares of the grades, the visit, whether the right knee tends to be the worse one,
-        and whether a lead marker gives the grade away.
+    patients, seed, shares, months, asymmetry, shortcut
+        As of `sample_population`: number of patients, the chance, shares of the grades, the visit, whether the right
+        knee tends to be the worse one, and whether a lead marker gives the grade away.
 
     Returns
     -------
@@ -62,26 +58,18 @@ def phantom_cohort(
         `KneeFeatures.from_row` makes features of a row, and `draw_knee` draws them again with the row's ``draw_seed``.
         ``sha256`` is that of the pixels' bytes; ``file`` is where `write_phantom_files` puts the knee.
 
-    Raises
-    ------
-    KoaError
-        When there is no patient, or an argument is outside its range.
+    An argument outside its range is a `KoaError`.
     """
-    table = _with_films(
-        sample_population(patients, seed=seed, shares=shares, months=months, asymmetry=asymmetry, shortcut=shortcut),
-        seed,
+    people = sample_population(
+        patients, seed=seed, shares=shares, months=months, asymmetry=asymmetry, shortcut=shortcut
     )
+    table = _with_films(people, seed)
     images = np.empty((len(table), size, size), np.uint8)
-    rows = table.to_dict("records")
-
-    def draw(row: int) -> str:
-        knee = rows[row]
-        images[row] = draw_knee(KneeFeatures.from_row(knee), side=knee["side"], size=size, seed=knee["draw_seed"])
-        return hashlib.sha256(images[row].tobytes()).hexdigest()
-
-    # One after the other: on arrays this small threads wait for Python's lock longer than they compute.
     _keep_memory()
-    table["sha256"] = [draw(row) for row in range(len(table))]
+    # One after the other: on arrays this small threads wait for Python's lock longer than they compute.
+    for image, knee in zip(images, table.to_dict("records"), strict=True):
+        image[:] = draw_knee(KneeFeatures.from_row(knee), side=knee["side"], size=size, seed=knee["draw_seed"])
+    table["sha256"] = [hashlib.sha256(image.tobytes()).hexdigest() for image in images]
     images.flags.writeable = False
     digest = hashlib.sha256(f"phantom {size}".encode())
     for knee in table[["split", "kl", "file", "sha256"]].itertuples(index=False):
@@ -92,7 +80,7 @@ def phantom_cohort(
 def phantom_masks(table: pd.DataFrame, size: int = 224) -> dict[str, np.ndarray]:
     """Where each sign lies in the images of these rows of a phantom cohort's table: name to bool ``(N, size, size)``.
 
-    The names are those of `knee_masks`; 0.35 MB a knee at 224 pixels.
+    The names are those of `knee_masks`; 0.35 MB per knee at 224 pixels.
     """
     _keep_memory()
     masks = {name: np.zeros((len(table), size, size), bool) for name in MASKS}
@@ -106,12 +94,8 @@ def phantom_masks(table: pd.DataFrame, size: int = 224) -> dict[str, np.ndarray]
 def write_phantom_files(folder: str | os.PathLike, patients: int, size: int, seed: int) -> Path:
     """Folder in which the knees of `phantom_cohort` lie as ``split/kl/<patient><side>.png``, like oai-kl224.
 
-    Every split has all five grade folders, some may be empty. Knees marked ``inverted`` are written bone dark.
-
-    Raises
-    ------
-    KoaError
-        When `folder` exists and is not empty: nothing is mixed with what lies there.
+    Every split has all five grade folders, some may be empty. Knees marked ``inverted`` are written bone dark. A
+    folder that is not empty is a `KoaError`.
     """
     from PIL import Image
 
@@ -136,14 +120,13 @@ def _keep_memory() -> None:
 def _with_films(people: pd.DataFrame, seed: int) -> pd.DataFrame:
     """The population's table, sorted by split, patient and side, with the person's build and the film of every knee."""
     films = []
-    chances = np.random.default_rng((seed, 1)).spawn(len(people) // 2)
-    for patient, chance in enumerate(chances):
+    chances, markers = np.random.default_rng((seed, 1)).spawn(len(people) // 2), iter(people["marker"].tolist())
+    for chance in chances:
         # Both knees lie on one film, and the second is built like the first.
         exposure, build = sample_exposure(chance), sample_build(chance)
         for knee in range(2):
-            marker = bool(people["marker"].iloc[2 * patient + knee])
-            exposure = replace(beside(exposure, chance), marker=marker)
-            build = sample_build(chance, beside=build) if knee else build
+            exposure = replace(sample_exposure_on_film(exposure, chance), marker=next(markers))
+            build = sample_build(chance, other_knee=build) if knee else build
             films.append(asdict(build) | asdict(exposure))
     table = pd.concat([people.drop(columns="marker"), pd.DataFrame(films)], axis=1)
     table["file"] = table["split"] + "/" + table["kl"].astype(str) + "/" + table["knee_id"] + ".png"

@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
-from koa_kit.grades import LABEL_NAMES
+from koa_kit.errors import KoaError
+from koa_kit.grades import GRADES, grade_label
 from koa_kit.phantom.drawing.radiograph import draw_knee, landmark_pixels
 from koa_kit.phantom.knee.exposure import Exposure
 from koa_kit.phantom.knee.features import KneeFeatures, kl_grade
-from koa_kit.phantom.readers.readers import agreement, reader_confusion
-from koa_kit.style import ACCENT, GRADE_COLOURS, INK, RADIOGRAPH
+from koa_kit.phantom.laboratory.page import draw, opinions
+from koa_kit.phantom.laboratory.state import LabState
+from koa_kit.phantom.readers.readers import agreement
+from koa_kit.style import ACCENT, GRADE_COLOURS, INK, RADIOGRAPH, SEQUENTIAL
 
 CLEAR = Exposure(brightness=0.58, contrast=0.18, glow=0.15, blur=0.6, noise=0.008, trabeculae=0.35, leg_width_mm=122)
 """A well exposed, upright knee, for explaining."""
 
 _SIZE = 448
+_LABELS = {
+    "lateral": {"femur": "femur", "lateral_joint_space": "lateral\njoint space", "fibula": "fibula (head)"},
+    "medial": {
+        "tibial_spines": "tibial spines",
+        "medial_joint_space": "medial\njoint space",
+        "osteophyte": "osteophyte",
+        "tibia": "tibia",
+    },
+}
 
 # Medial and lateral width in mm, osteophytes at the four sites, sclerosis, deformity: a plain case of each grade.
 _PLAIN_CASES = (
@@ -30,44 +44,29 @@ _PLAIN_CASES = (
 def anatomy_figure(seed: int = 0, side: str = "R"):
     """Figure of one labelled phantom: bones, joint spaces, spines and an osteophyte, with leader lines.
 
-    Parameters
-    ----------
-    seed
-        The person's build.
-    side
-        "R" or "L"; the labels follow the knee, so medial and lateral change places.
+    The labels follow the side, "R" or "L", so medial and lateral change places.
     """
     import matplotlib.pyplot as plt
 
     features = KneeFeatures(
         jsw_medial_mm=3.6, osteophyte_medial_tibia=2.2, osteophyte_medial_femur=1.0, sclerosis=0.8, exposure=CLEAR
     )
-    image = draw_knee(features, side=side, size=_SIZE, seed=seed)
     places = landmark_pixels(features, side=side, size=_SIZE, seed=seed)
     x_fibula, y_fibula = places["fibula"]
     places["fibula"] = (float(np.clip(x_fibula, 14, _SIZE - 15)), y_fibula + 6)
     places["osteophyte"] = places["medial_tibia_margin"]
-    texts = {
-        "lateral": (("femur", "femur"), ("lateral_joint_space", "lateral\njoint space"), ("fibula", "fibula (head)")),
-        "medial": (
-            ("tibial_spines", "tibial spines"),
-            ("medial_joint_space", "medial\njoint space"),
-            ("osteophyte", "osteophyte"),
-            ("tibia", "tibia"),
-        ),
-    }
     figure, ax = plt.subplots(figsize=(8.4, 5.2))
-    ax.imshow(image, **RADIOGRAPH)
-    lateral_left = side == "R"
-    for compartment, entries in texts.items():
-        left = (compartment == "lateral") == lateral_left
-        names = [name for name, _ in entries]
-        heights = _apart([places[name][1] for name in names], names.index(f"{compartment}_joint_space"), 50)
-        for (name, text), height in zip(entries, heights, strict=True):
+    ax.imshow(draw_knee(features, side=side, size=_SIZE, seed=seed), **RADIOGRAPH)
+    for compartment, labels in _LABELS.items():
+        left = (compartment == "lateral") == (side == "R")
+        edge, margin, align = (0, -26, "left") if left else (_SIZE, _SIZE + 26, "right")
+        ax.text(edge, -10, compartment, ha=align, va="bottom", color=INK, style="italic")
+        heights = _apart([places[name][1] for name in labels], [*labels].index(f"{compartment}_joint_space"), 50)
+        for (name, text), height in zip(labels.items(), heights, strict=True):
             ax.annotate(
                 text,
                 xy=places[name],
-                xytext=(-26 if left else _SIZE + 26, height),
+                xytext=(margin, height),
                 ha="right" if left else "left",
                 va="center",
                 color=ACCENT if name == "osteophyte" else INK,
@@ -76,10 +75,8 @@ def anatomy_figure(seed: int = 0, side: str = "R"):
                 arrowprops={"arrowstyle": "-", "color": ACCENT, "lw": 1.2, "shrinkA": 4, "shrinkB": 0},
             )
             ax.plot(*places[name], "o", color=ACCENT, ms=4.5, mec="white", mew=0.8)
-    for left, text in ((lateral_left, "lateral"), (not lateral_left, "medial")):
-        ax.text(0 if left else _SIZE, -10, text, ha="left" if left else "right", va="bottom", color=INK, style="italic")
-    name = "right" if side == "R" else "left"
-    ax.text(_SIZE / 2, -10, f"A {name} knee, seen from the front", ha="center", va="bottom", weight="bold")
+    title = f"A {'right' if side == 'R' else 'left'} knee, seen from the front"
+    ax.text(_SIZE / 2, -10, title, ha="center", va="bottom", weight="bold")
     ax.set(xlim=(-0.5, _SIZE - 0.5), ylim=(_SIZE - 0.5, -0.5))
     ax.set_axis_off()
     return figure
@@ -90,11 +87,12 @@ def grade_row_figure(seed: int = 0):
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(1, len(_PLAIN_CASES), figsize=(12.5, 3.3))
-    for features, ax in zip(_PLAIN_CASES, axes, strict=True):
-        grade = kl_grade(features)
-        ax.imshow(draw_knee(features, size=_SIZE, seed=seed), **RADIOGRAPH)
-        ax.set_title(f"KL{grade} {LABEL_NAMES[grade]}", color=GRADE_COLOURS[grade], loc="center")
-        ax.text(0.5, -0.04, _in_words(features), transform=ax.transAxes, ha="center", va="top", fontsize=9.5)
+    for knee, ax in zip(_PLAIN_CASES, axes, strict=True):
+        grade = kl_grade(knee)
+        ax.imshow(draw_knee(knee, size=_SIZE, seed=seed), **RADIOGRAPH)
+        ax.set_title(grade_label(grade), color=GRADE_COLOURS[grade], loc="center")
+        words = f"medial space {knee.jsw_medial_mm:.1f} mm\nlargest osteophyte {max(knee.osteophytes):.1f} of 3"
+        ax.text(0.5, -0.04, words, transform=ax.transAxes, ha="center", va="top", fontsize=9.5)
         ax.set_axis_off()
     return figure
 
@@ -102,36 +100,54 @@ def grade_row_figure(seed: int = 0):
 def readers_figure(table: pd.DataFrame):
     """Figure of three matrices: every two readers' grades of the same knees, in per cent of the first reader's grade.
 
-    Parameters
-    ----------
-    table
-        Columns `READER_COLUMNS`, one row a knee, as in a phantom cohort's table.
+    `table` has the columns `READER_COLUMNS`, one row per knee, as in a phantom cohort's table.
     """
     import matplotlib.pyplot as plt
+    import seaborn as sns
+    from sklearn.metrics import confusion_matrix
 
     pairs = agreement(table)
-    figure, axes = plt.subplots(1, len(pairs), figsize=(11.5, 3.9), layout="constrained")
-    for ax, pair in zip(axes, pairs.itertuples(), strict=True):
-        counts = reader_confusion(table[f"reader_{pair.reader}"], table[f"reader_{pair.other}"])
-        shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-        ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-        for row, column in np.ndindex(*shares.shape):
-            if counts[row, column]:
-                dark = shares[row, column] > 0.55
-                text = f"{shares[row, column]:.0%}"
-                ax.text(column, row, text, ha="center", va="center", color="white" if dark else INK, fontsize=9)
-        labels = [f"KL{grade}" for grade in range(len(shares))]
-        ax.set_xticks(range(len(shares)), labels, fontsize=9)
-        ax.set_yticks(range(len(shares)), labels, fontsize=9)
+    figure, axes = plt.subplots(1, len(pairs), figsize=(11.5, 3.9), squeeze=False, layout="constrained")
+    labels = [f"KL{grade}" for grade in GRADES]
+    look = {"cmap": SEQUENTIAL, "vmin": 0, "vmax": 1, "cbar": False, "square": True, "annot_kws": {"fontsize": 9}}
+    for ax, pair in zip(axes[0], pairs.itertuples(), strict=True):
+        one, other = table[f"reader_{pair.reader}"], table[f"reader_{pair.other}"]
+        shares = confusion_matrix(one, other, labels=GRADES, normalize="true")
+        words = np.where(shares > 0, np.char.mod("%.0f%%", 100 * shares), "")
+        sns.heatmap(shares, ax=ax, annot=words, fmt="", xticklabels=labels, yticklabels=labels, **look)
         ax.set(xlabel=f"reader {pair.other}", ylabel=f"reader {pair.reader}")
         ax.set_title(f"{pair.reader} and {pair.other}: kappa {pair.kappa:.2f}", loc="center")
-        ax.tick_params(length=0)
-        ax.spines[:].set_visible(False)
+        ax.tick_params(length=0, labelsize=9, rotation=0)
     return figure
 
 
-def _in_words(features: KneeFeatures) -> str:
-    return f"medial space {features.jsw_medial_mm:.1f} mm\nlargest osteophyte {max(features.osteophytes):.1f} of 3"
+def laboratory_figure(states: Sequence[LabState] | None = None):
+    """Figure of knees in a row and, below each, how likely every reader and the consensus are to give each grade.
+
+    `states` omitted, one person's knee at five medial joint space widths from 5 to 0.5 mm, all else the same; an empty
+    list is a `KoaError`.
+    """
+    import matplotlib.pyplot as plt
+
+    chosen = [LabState(jsw_medial_mm=width) for width in (5.0, 3.9, 2.8, 1.6, 0.5)] if states is None else list(states)
+    if not chosen:
+        raise KoaError("There is no knee to show.", remedy="Give at least one LabState.")
+    look = {"figsize": (2.5 * len(chosen), 4.4), "height_ratios": (2.3, 1), "layout": "constrained"}
+    figure, axes = plt.subplots(2, len(chosen), squeeze=False, **look)
+    for number, (state, top, below) in enumerate(zip(chosen, *axes, strict=True)):
+        top.imshow(draw(state), **RADIOGRAPH)
+        top.set_title(f"medial {state.jsw_medial_mm:.1f} mm", loc="center")
+        top.set_axis_off()
+        shares = pd.DataFrame(opinions(state), [f"KL{grade}" for grade in GRADES]).T
+        shares = shares.rename(lambda name: name if name == "consensus" else f"reader {name}")
+        shares.plot.barh(stacked=True, ax=below, width=0.72, color=GRADE_COLOURS, legend=False)
+        below.set(xlim=(0, 1), xticks=[], xlabel=f"by the rules KL{kl_grade(state)}")
+        below.tick_params(length=0, labelleft=number == 0)
+        below.invert_yaxis()
+        below.spines[:].set_visible(False)
+    handles, labels = axes[1, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(GRADES), frameon=False)
+    return figure
 
 
 def _apart(heights: list[float], pinned: int, least: float) -> list[float]:

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from scipy.ndimage import binary_dilation
 
-from koa_kit.errors import KoaError
 from koa_kit.phantom import Exposure, KneeFeatures, draw_knee, knee_masks, phantom_cohort, phantom_masks
 from koa_kit.phantom.drawing.masks import MASKS
 from koa_kit.phantom.knee.features import SITES
@@ -83,8 +82,3 @@ def test_a_cohorts_masks_lie_row_for_row_beside_its_images():
         np.testing.assert_array_equal(masks[name][5], alone[name])
     grown = [masks[f"osteophyte_{site}"].any(axis=(1, 2)) for site in SITES]
     assert not any((of & (table[f"osteophyte_{site}"] == 0)).any() for of, site in zip(grown, SITES, strict=True))
-
-
-def test_an_impossible_picture_has_no_masks():
-    with pytest.raises(KoaError, match="no side"):
-        knee_masks(KneeFeatures(), side="left")

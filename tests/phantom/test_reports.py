@@ -1,6 +1,7 @@
 """Reports of phantom knees: informative, vague, on the right side, and without a grade."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -14,9 +15,9 @@ from sklearn.pipeline import make_pipeline
 
 from koa_kit.errors import KoaError
 from koa_kit.phantom.knee.exposure import HARDWARE, Exposure
-from koa_kit.phantom.knee.features import LATERAL_SURPLUS_MM, SITES, KneeFeatures
+from koa_kit.phantom.knee.features import LATERAL_SURPLUS_MM, OSTEOPHYTES, SITES, KneeFeatures
 from koa_kit.phantom.population.sampling import sample_features
-from koa_kit.phantom.reports import report, reports
+from koa_kit.phantom.reporting import report, reports
 
 sizes = st.floats(0, 3)
 films = st.builds(
@@ -33,7 +34,7 @@ knees = st.builds(
     KneeFeatures,
     jsw_medial_mm=st.floats(0, 8),
     jsw_lateral_mm=st.floats(0, 8.8),
-    **{f"osteophyte_{site}": sizes for site in SITES},
+    **dict.fromkeys(OSTEOPHYTES, sizes),
     sclerosis=sizes,
     deformity=sizes,
     valgus_deg=st.floats(-15, 15),
@@ -75,19 +76,11 @@ def test_a_report_never_names_a_grade(features, side, detail, seed):
 @given(knees, sides, details, seeds)
 def test_a_report_is_two_to_five_whole_sentences(features, side, detail, seed):
     text = report(features, side=side, detail=detail, seed=seed)
+    assert text == report(KneeFeatures.from_row(features.as_row()), side=side, detail=detail, seed=seed)
     assert 2 <= len(sentences(text)) <= 5
     assert all(re.fullmatch(r"[A-Z][^.]*(\d\.\d mm[^.]*)*\.", sentence) for sentence in sentences(text))
-    assert "  " not in text
     assert text == text.strip()
-    assert " ," not in text
-    assert ".." not in text
-
-
-@given(knees, sides, details, seeds)
-def test_the_same_knee_and_seed_give_the_same_report(features, side, detail, seed):
-    assert report(features, side=side, detail=detail, seed=seed) == report(
-        KneeFeatures.from_row(features.as_row()), side=side, detail=detail, seed=seed
-    )
+    assert not re.search(r"  | ,|\.\.", text)
 
 
 @given(knees, details, seeds)
@@ -108,17 +101,11 @@ def test_without_detail_only_the_film_is_described(features, side, seed):
 @given(knees, details, seeds)
 def test_medial_disease_moved_to_the_lateral_side_swaps_the_words(features, detail, seed):
     assume(features.jsw_medial_mm + LATERAL_SURPLUS_MM <= 9)
-    moved = KneeFeatures(
+    moved = replace(
+        features,
         jsw_medial_mm=max(0.0, features.jsw_lateral_mm - LATERAL_SURPLUS_MM),
         jsw_lateral_mm=features.jsw_medial_mm + LATERAL_SURPLUS_MM,
-        osteophyte_medial_femur=features.osteophyte_lateral_femur,
-        osteophyte_medial_tibia=features.osteophyte_lateral_tibia,
-        osteophyte_lateral_femur=features.osteophyte_medial_femur,
-        osteophyte_lateral_tibia=features.osteophyte_medial_tibia,
-        sclerosis=features.sclerosis,
-        deformity=features.deformity,
-        valgus_deg=features.valgus_deg,
-        exposure=features.exposure,
+        **dict(zip(OSTEOPHYTES, features.osteophytes[2:] + features.osteophytes[:2], strict=True)),
     )
     # Rounding of the shifted widths may not carry one across the edge of a word.
     edges = (features.jsw_medial_mm, features.jsw_lateral_mm - LATERAL_SURPLUS_MM)
@@ -178,8 +165,7 @@ def test_an_end_stage_knee_and_a_healthy_one_are_never_taken_for_each_other(side
 
 def test_metal_and_a_burnt_out_film_are_mentioned_however_short_the_report():
     text = report(KneeFeatures(exposure=Exposure(hardware="staple", burnt=0.8)), detail=0)
-    assert "staple" in text
-    assert "overexposed" in text
+    assert re.search("overexposed.*staple", text)
 
 
 def test_more_detail_gives_the_grade_away_better_but_never_quite(cohort):
@@ -198,17 +184,11 @@ def test_a_knee_keeps_its_report_wherever_its_row_stands(cohort):
     assert reports(few.drop(columns="draw_seed"), detail=0.6, seed=3) == reports(few, detail=0.6, seed=3)
 
 
-@pytest.mark.parametrize("detail", [-0.1, 1.1, float("nan")])
-def test_detail_outside_0_to_1_is_refused(detail):
-    with pytest.raises(KoaError, match="detail"):
-        report(KneeFeatures(), detail=detail)
-
-
-def test_an_unknown_side_is_refused():
+def test_a_report_that_cannot_be_is_refused(cohort):
+    for detail in (-0.1, 1.1, float("nan")):
+        with pytest.raises(KoaError, match="detail"):
+            report(KneeFeatures(), detail=detail)
     with pytest.raises(KoaError, match="side 'middle'"):
         report(KneeFeatures(), side="middle")
-
-
-def test_a_table_without_signs_is_refused_by_naming_them(cohort):
     with pytest.raises(KoaError, match="sclerosis, side"):
         reports(cohort.drop(columns=["sclerosis", "side"]))

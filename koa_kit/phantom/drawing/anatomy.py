@@ -30,15 +30,13 @@ _FEMUR_LATERAL = (
 _FEMUR_MEDIAL = ((-90, -57, -48, -40, -33, -25, -15, -4, 10), (27, 32, 37.5, 41.2, 42.2, 40.2, 38.9, 38.4, 37))
 _TIBIA_LATERAL = ((-20, 4, 9, 14, 20, 30, 39, 60), (38, 38, 38.2, 38, 36.2, 31, 26, 19))
 _TIBIA_MEDIAL = ((-20, 4, 9, 14, 20, 30, 39, 60), (37.8, 37.8, 37.4, 36.4, 34.2, 29.5, 26, 22))
-
-
 _WAVES_MM = np.array([9.0, 5.5, 3.5, 1.8])
 _SINES, _COSINES = np.sin(AXIS_MM / _WAVES_MM[:, None]), np.cos(AXIS_MM / _WAVES_MM[:, None])
 
 
 @dataclass(frozen=True, eq=False)
 class Anatomy:
-    """Outlines of one right knee: curves over `AXIS_MM`, and the numbers the drawing needs beside them.
+    """Outlines of one right knee: curves over `AXIS_MM`, and the numbers the drawing needs with them.
 
     Attributes
     ----------
@@ -61,10 +59,6 @@ class Anatomy:
     tibia_corners: tuple[float, float]
     femur_lines: tuple[np.ndarray, np.ndarray]
     tibia_lines: tuple[np.ndarray, np.ndarray]
-
-    def height(self, curve: str, x: float) -> float:
-        """Value of the named curve, ``plateau`` or ``condyles``, at `x`."""
-        return _at(getattr(self, curve), x)
 
 
 def build_anatomy(features: KneeFeatures, rng: np.random.Generator) -> Anatomy:
@@ -103,49 +97,32 @@ def build_anatomy(features: KneeFeatures, rng: np.random.Generator) -> Anatomy:
     femur, tibia = [], []
     for number, (where, sign) in enumerate(zip("lm", (-1, 1), strict=True)):
         outline = _femur_side(number, build) + waves[number] + sign * bend
-        femur.append(_with_spur(outline, sizes["f" + where], _at(condyles, sign * MARGIN_MM), upwards=True))
+        femur.append(_with_spur(outline, sizes["f" + where], value_at(condyles, sign * MARGIN_MM), upwards=True))
         outline = _polyline((_TIBIA_LATERAL, _TIBIA_MEDIAL)[number], 1.2) * build.bone_width
         outline = outline + waves[2 + number] + sign * bend - sign * slip
-        tibia.append(_with_spur(outline, sizes["t" + where], _at(plateau, sign * MARGIN_MM), upwards=False))
-    return Anatomy(
-        plateau=plateau,
-        condyles=condyles,
-        femur_sides=tuple(femur),
-        tibia_sides=tuple(tibia),
-        femur_corners=tuple(6.0 / (1 + 1.3 * sizes["f" + where]) for where in "lm"),
-        tibia_corners=tuple(2.8 / (1 + 1.3 * sizes["t" + where]) for where in "lm"),
-        femur_lines=_inner_lines(rng, -40, -8),
-        tibia_lines=_inner_lines(rng, 8, 40),
-    )
+        tibia.append(_with_spur(outline, sizes["t" + where], value_at(plateau, sign * MARGIN_MM), upwards=False))
+    corners = [tuple(mm / (1 + 1.3 * sizes[bone + where]) for where in "lm") for bone, mm in (("f", 6.0), ("t", 2.8))]
+    lines = _inner_lines(rng, -40, -8), _inner_lines(rng, 8, 40)
+    return Anatomy(plateau, condyles, tuple(femur), tuple(tibia), *corners, *lines)
 
 
 def landmarks(features: KneeFeatures, anatomy: Anatomy) -> dict[str, tuple[float, float]]:
-    """Places a reader looks at, name to (x, y) in mm in the right knee's frame.
-
-    `drawing.landmark_pixels` gives them in pixels of the drawn image.
-    """
-    gap = {
-        side: (x, (anatomy.height("plateau", x) + anatomy.height("condyles", x)) / 2)
-        for side, x in (("medial", COMPARTMENT_MM), ("lateral", -COMPARTMENT_MM))
-    }
-    corners = {}
-    for side, sign, number in (("lateral", -1, 0), ("medial", 1, 1)):
-        for bone, curve, outlines, into in (
-            ("femur", "condyles", anatomy.femur_sides, -1.5),
-            ("tibia", "plateau", anatomy.tibia_sides, 1.5),
-        ):
-            y = anatomy.height(curve, sign * MARGIN_MM)
-            corners[f"{side}_{bone}_margin"] = (sign * (_at(outlines[number], y + into) - 0.5), y + into)
-    return {
+    """Places a reader looks at, name to (x, y) in mm in the right knee's frame."""
+    places = {
         "femur": (0.0, -30.0),
         "tibia": (0.0, 25.0),
         "fibula": (features.build.fibula_x_mm, features.build.fibula_y_mm),
-        "medial_joint_space": gap["medial"],
-        "lateral_joint_space": gap["lateral"],
-        "tibial_spines": (6.0, anatomy.height("plateau", 6.0) + 1.0),
-        "notch": (0.5, anatomy.height("condyles", 0.5)),
-        **corners,
+        "tibial_spines": (6.0, value_at(anatomy.plateau, 6.0) + 1.0),
+        "notch": (0.5, value_at(anatomy.condyles, 0.5)),
     }
+    femur, tibia = (anatomy.condyles, anatomy.femur_sides, -1.5), (anatomy.plateau, anatomy.tibia_sides, 1.5)
+    for number, (side, sign) in enumerate((("lateral", -1), ("medial", 1))):
+        x = sign * COMPARTMENT_MM
+        places[f"{side}_joint_space"] = x, (value_at(anatomy.plateau, x) + value_at(anatomy.condyles, x)) / 2
+        for bone, (surface, outlines, into) in (("femur", femur), ("tibia", tibia)):
+            y = value_at(surface, sign * MARGIN_MM) + into
+            places[f"{side}_{bone}_margin"] = sign * (value_at(outlines[number], y) - 0.5), y
+    return places
 
 
 def _surfaces(build: Build, small: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -198,23 +175,24 @@ def _uneven(rng: np.random.Generator, size_mm: float) -> np.ndarray:
 
 
 def _inner_lines(rng: np.random.Generator, top: float, bottom: float) -> tuple[np.ndarray, np.ndarray]:
+    """Contours of the far side below both outlines: depth and how clearly each shows, lateral before medial."""
     depths, clear = [], []
     for _ in range(2):
         middle, reach = rng.uniform(top, bottom), rng.uniform(6, 14)
-        depth = rng.uniform(1.8, 5.5) + rng.uniform(-0.18, 0.18) * (AXIS_MM - middle) + _uneven(rng, 0.35)
-        depths.append(depth)
+        depths.append(rng.uniform(1.8, 5.5) + rng.uniform(-0.18, 0.18) * (AXIS_MM - middle) + _uneven(rng, 0.35))
         clear.append(rng.beta(1.6, 1.6) * np.exp(-(((AXIS_MM - middle) / reach) ** 4)))
     return np.concatenate(depths), np.concatenate(clear)
 
 
-def _at(curve: np.ndarray, x: float) -> float:
+def value_at(curve: np.ndarray, x: float) -> float:
+    """Value of a curve over `AXIS_MM` at `x`."""
     return float(np.interp(x, AXIS_MM, curve))
 
 
 def _femur_offset(condyles: np.ndarray, plateau: np.ndarray, features: KneeFeatures) -> np.ndarray:
     """Shift and tilt of the femur, in mm at every x, that leave exactly the features' joint spaces."""
-    lateral = _at(plateau, -COMPARTMENT_MM) - features.jsw_lateral_mm - _at(condyles, -COMPARTMENT_MM)
-    medial = _at(plateau, COMPARTMENT_MM) - features.jsw_medial_mm - _at(condyles, COMPARTMENT_MM)
+    lateral = value_at(plateau, -COMPARTMENT_MM) - features.jsw_lateral_mm - value_at(condyles, -COMPARTMENT_MM)
+    medial = value_at(plateau, COMPARTMENT_MM) - features.jsw_medial_mm - value_at(condyles, COMPARTMENT_MM)
     # Level beyond the compartments' middles: a tilt carried on to the margins would drive bone into bone.
     return np.interp(AXIS_MM, (-COMPARTMENT_MM, COMPARTMENT_MM), (lateral, medial))
 

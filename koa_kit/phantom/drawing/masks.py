@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from koa_kit.phantom.drawing.anatomy import COMPARTMENT_MM, MARGIN_MM, build_anatomy
+from koa_kit.phantom.drawing.anatomy import COMPARTMENT_MM, MARGIN_MM, build_anatomy, value_at
 from koa_kit.phantom.drawing.radiograph import check_picture
 from koa_kit.phantom.drawing.shadow import millimetres, place_bones
 from koa_kit.phantom.drawing.tissue import F
-from koa_kit.phantom.knee.features import SITES, KneeFeatures
+from koa_kit.phantom.knee.features import OSTEOPHYTES, KneeFeatures
 
 BAND_MM, HALF_BAND_MM = 5.0, 13.0
-"""Thickness of the strip of bone beside the joint that sclerosis whitens, and half its length."""
+"""Thickness of the strip of bone along the joint that sclerosis whitens, and half its length."""
 
 SPUR_MM = 10.0
 """How far from the joint margin an osteophyte is still counted as one; beyond it thins out along the flank."""
@@ -24,7 +24,7 @@ EDGE_MM = 0.5
 VISIBLE = 0.25
 """Sclerosis of a compartment below this has no mask."""
 
-MASKS = ("joint_space_medial", "joint_space_lateral", *(f"osteophyte_{site}" for site in SITES), "sclerosis")
+MASKS = ("joint_space_medial", "joint_space_lateral", *OSTEOPHYTES, "sclerosis")
 """What has a mask."""
 
 
@@ -38,14 +38,11 @@ def knee_masks(features: KneeFeatures, *, side: str = "R", size: int = 224, seed
     - ``sclerosis``: five millimetres of bone above and below the joint in the compartments that are sclerotic; empty
       where none is.
 
-    Raises
-    ------
-    KoaError
-        For an unknown side or a size below 16.
+    An unknown side or a size below 16 is a `KoaError`.
     """
     check_picture(side, size)
     anatomy = build_anatomy(features, np.random.default_rng(seed).spawn(2)[0])
-    smooth = replace(features, **{f"osteophyte_{site}": 0.0 for site in SITES})
+    smooth = replace(features, **dict.fromkeys(OSTEOPHYTES, 0.0))
     before = build_anatomy(smooth, np.random.default_rng(seed).spawn(2)[0])
     _, down, x, y = millimetres(features.exposure, size)
     femur, tibia = place_bones(anatomy, down, x, y)
@@ -59,11 +56,9 @@ def knee_masks(features: KneeFeatures, *, side: str = "R", size: int = 224, seed
     gap &= (across[rows] > 2 * COMPARTMENT_MM - MARGIN_MM) & (across[rows] < MARGIN_MM)
     for compartment, of_side in (("medial", x > 0), ("lateral", x <= 0)):
         masks[f"joint_space_{compartment}"][rows] = gap & of_side[rows]
-        for bone, curve, now, then in (
-            ("femur", "condyles", femur, femur_before),
-            ("tibia", "plateau", tibia, tibia_before),
-        ):
-            lip = anatomy.height(curve, MARGIN_MM if compartment == "medial" else -MARGIN_MM)
+        of_femur, of_tibia = (anatomy.condyles, femur, femur_before), (anatomy.plateau, tibia, tibia_before)
+        for bone, (surface, now, then) in (("femur", of_femur), ("tibia", of_tibia)):
+            lip = value_at(surface, MARGIN_MM if compartment == "medial" else -MARGIN_MM)
             grown = (now.depth > 0) & (then.depth <= 0) & of_side[now.rows] & (np.abs(y[now.rows] - F(lip)) < SPUR_MM)
             masks[f"osteophyte_{compartment}_{bone}"][now.rows] = grown
     shares = np.where(x > 0, F(features.medial_share), F(1 - features.medial_share))

@@ -1,12 +1,12 @@
-"""What shows beside the bones: the frame's beads, a lead marker, a surgeon's metal, the collimator's edge."""
+"""What shows next to the bones: the frame's beads, a lead marker, a surgeon's metal, the collimator's edge."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from koa_kit.phantom.drawing.tissue import F
 from koa_kit.phantom.knee.features import KneeFeatures
 
-F = np.float32
 _OPAQUE = F(0.9)
 """Attenuation of metal: far beyond any bone's, so that it shows white."""
 

@@ -1,4 +1,4 @@
-"""From signs to the picture: the knee's shadow, then exposure, blur and grain."""
+"""From signs to the radiograph: the knee's shadow, then exposure, blur and grain."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from koa_kit.phantom.drawing.shadow import FIELD_MM, JOINT_ROW, cast_shadow
 from koa_kit.phantom.drawing.tissue import F, grain_field
 from koa_kit.phantom.knee.features import KneeFeatures
 
-SMALLEST = 16
-
 
 def draw_knee(features: KneeFeatures, *, side: str = "R", size: int = 224, seed: int = 0) -> np.ndarray:
     """Radiograph of a knee with these signs, uint8 ``(size, size)``, bone bright.
@@ -22,8 +20,6 @@ def draw_knee(features: KneeFeatures, *, side: str = "R", size: int = 224, seed:
 
     Parameters
     ----------
-    features
-        Signs, build and exposure.
     side
         "R" or "L"; a left knee is the exact mirror image of the right one with the same `seed`.
     size
@@ -33,10 +29,7 @@ def draw_knee(features: KneeFeatures, *, side: str = "R", size: int = 224, seed:
         in one sign and are drawn with one seed differ by that sign (and by the windowing, which follows the image's
         mean and spread).
 
-    Raises
-    ------
-    KoaError
-        For an unknown side or a size below 16.
+    An unknown side or a size below 16 is a `KoaError`.
 
     Examples
     --------
@@ -53,10 +46,15 @@ def draw_knee(features: KneeFeatures, *, side: str = "R", size: int = 224, seed:
 
 def check_picture(side: str, size: int) -> None:
     """Nothing; raises `KoaError` for an unknown side or a picture too small to show anything."""
+    check_side(side)
+    if size < 16:
+        raise KoaError(f"A knee of {size} pixels shows nothing.", remedy="Give a size of at least 16.")
+
+
+def check_side(side: str) -> None:
+    """Nothing; raises `KoaError` for an unknown side."""
     if side not in ("L", "R"):
         raise KoaError(f"There is no side {side!r}.", remedy='Give "L" or "R".')
-    if size < SMALLEST:
-        raise KoaError(f"A knee of {size} pixels shows nothing.", remedy=f"Give a size of at least {SMALLEST}.")
 
 
 def landmark_pixels(
@@ -67,8 +65,7 @@ def landmark_pixels(
     The names: femur, tibia, fibula, medial_joint_space, lateral_joint_space, tibial_spines, notch, and for both sides
     and bones the margin where osteophytes grow, for example medial_tibia_margin. A place may lie outside the crop.
     """
-    build, _ = np.random.default_rng(seed).spawn(2)
-    exposure = features.exposure
+    exposure, build = features.exposure, np.random.default_rng(seed).spawn(2)[0]
     cos, sin = np.cos(np.deg2rad(exposure.tilt_deg)), np.sin(np.deg2rad(exposure.tilt_deg))
     pitch = FIELD_MM / exposure.scale / size
     places = {}
@@ -84,9 +81,7 @@ def _expose(shadow: np.ndarray, features: KneeFeatures, grain: np.random.Generat
     exposure, size = features.exposure, len(shadow)
     shadow = gaussian_filter(shadow, exposure.blur * size / 224, mode="nearest", truncate=2.5)
     middle, spread = float(shadow.mean(dtype=np.float64)), float(shadow.std(dtype=np.float64))
-    grey = shadow
-    grey -= F(middle)
-    grey *= F(exposure.contrast / spread)
+    grey = (shadow - F(middle)) * F(exposure.contrast / spread)
     # Windowing stretches the grain together with the knee.
     grey += F(exposure.noise * exposure.contrast / 0.15) * grain_field(size, grain)
     grey += F(exposure.brightness)

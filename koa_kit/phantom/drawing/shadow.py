@@ -10,20 +10,10 @@ from functools import lru_cache
 
 import numpy as np
 
+from koa_kit.phantom.drawing import tissue
 from koa_kit.phantom.drawing.anatomy import AXIS_MM, REACH_MM, STEP_MM, Anatomy
 from koa_kit.phantom.drawing.metal import add_metal
-from koa_kit.phantom.drawing.tissue import (
-    DEEPEST_MM,
-    PER_MM,
-    F,
-    add_fibula,
-    bell,
-    blobs_and_lines,
-    deep,
-    flesh,
-    kneecap,
-    trabeculae,
-)
+from koa_kit.phantom.drawing.tissue import DEEPEST_MM, PER_MM, F, bell, deep
 from koa_kit.phantom.knee.exposure import Exposure
 from koa_kit.phantom.knee.features import KneeFeatures
 
@@ -32,6 +22,8 @@ FIELD_MM = 96.0
 
 JOINT_ROW = 0.58
 """Height of the joint line in the crop, 0 top to 1 bottom, as in the mean knee of oai-kl224."""
+
+_DENSITY = 0.150
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,12 +34,9 @@ class Bone:
     ----------
     rows
         Rows of the image.
-    from_joint
-        Depth below the joint surface in mm, float32; negative outside.
-    from_side
-        Depth below the nearer flank in mm.
-    depth
-        Depth below the nearest outline, corners rounded, in mm.
+    from_joint, from_side, depth
+        Depth below the joint surface, below the nearer flank and below the nearest outline, corners rounded: float32
+        in mm, negative outside.
     column, row
         Index into a curve over x and over y at each pixel; `row` counts on for the medial side.
     """
@@ -77,13 +66,9 @@ def place_bones(anatomy: Anatomy, down: np.ndarray, x: np.ndarray, y: np.ndarray
     upper, lower = slice(0, int(np.searchsorted(down, 18))), slice(int(np.searchsorted(down, -18)), len(down))
     column, row, medial = _entry(x), _entry(y), x > 0
     row += medial * len(AXIS_MM)
-    return tuple(
-        _bone(rows, sign, curve, sides, corners, x[rows], y[rows], column[rows], row[rows], medial[rows])
-        for rows, sign, curve, sides, corners in (
-            (upper, -1, anatomy.condyles, anatomy.femur_sides, anatomy.femur_corners),
-            (lower, 1, anatomy.plateau, anatomy.tibia_sides, anatomy.tibia_corners),
-        )
-    )
+    femur = upper, -1, anatomy.condyles, anatomy.femur_sides, anatomy.femur_corners
+    tibia = lower, 1, anatomy.plateau, anatomy.tibia_sides, anatomy.tibia_corners
+    return tuple(_bone(*bone, *(pixels[bone[0]] for pixels in (x, y, column, row, medial))) for bone in (femur, tibia))
 
 
 def cast_shadow(
@@ -95,43 +80,32 @@ def cast_shadow(
     """
     exposure = features.exposure
     right, down, x, y = millimetres(exposure, size)
-    shadow = flesh(exposure, build.standard_normal(2), x, y)
-    shadow += blobs_and_lines(features, build, right, down)
-    shadow += kneecap(features, x, y)
-    add_fibula(shadow, features, x, y, _profiles(0.0)[1])
-    texture = trabeculae(size, exposure, build, grain)
+    shadow = tissue.flesh(exposure, build.standard_normal(2), x, y)
+    shadow += tissue.blobs_and_lines(features, build, right, down)
+    shadow += tissue.kneecap(features, x, y)
+    tissue.add_fibula(shadow, features, x, y, _profiles(0.0)[1])
+    texture = tissue.trabeculae(size, exposure, build, grain)
     whiteness = _whiteness(features)
-    lines = anatomy.femur_lines, anatomy.tibia_lines
-    scar = build.uniform(-36, -29), build.uniform(13, 19)
-    for bone, density, white, (depths, clear), far, veil, line in zip(
-        place_bones(anatomy, down, x, y),
-        (0.150, 0.150),
-        (0.35, 1.0),
-        lines,
-        (0.0, features.build.rim_mm),
-        (0.0, features.build.veil_mm),
-        ((scar[0], 0.004), (scar[1], -0.003)),
-        strict=True,
-    ):
-        rows = bone.rows
+    scars = build.uniform(-36, -29), build.uniform(13, 19)
+    of_femur = 0.35, anatomy.femur_lines, 0.0, 0.0, scars[0], 0.004
+    of_tibia = 1.0, anatomy.tibia_lines, features.build.rim_mm, features.build.veil_mm, scars[1], -0.003
+    bones = zip(place_bones(anatomy, down, x, y), (of_femur, of_tibia), strict=True)
+    for bone, (white, lines, far, veil, scar, bow) in bones:
+        rows, (depths, clear) = bone.rows, (curve.astype(F).take(bone.row, mode="clip") for curve in lines)
         sclerotic, profile = _profiles(round(far * 4) / 4)
         inside = profile.take(deep(bone.depth), mode="clip")
         band = sclerotic.take(deep(bone.from_joint), mode="clip")
         band *= F(white) * whiteness.take(bone.column, mode="clip")
         # Growth plate of the child, still a faint line across the adult bone.
-        curve = y[rows] - F(line[0]) + F(line[1]) * x[rows] * x[rows]
+        curve = y[rows] - F(scar) + F(bow) * x[rows] * x[rows]
         band += F(0.055 * features.build.growth_line) * bell(curve, 0.7)
         # Contours of the far side run inside the near one.
-        band += (
-            F(0.10)
-            * clear.astype(F).take(bone.row, mode="clip")
-            * bell(bone.from_side - depths.astype(F).take(bone.row, mode="clip"), 0.45)
-        )
-        band += F(density) * texture[rows]
+        band += F(0.10) * clear * bell(bone.from_side - depths, 0.45)
+        band += F(_DENSITY) * texture[rows]
         band *= inside
         if veil:
             # The rim that the beam meets too high covers part of the gap: the joint space looks narrower than it is.
-            over = np.clip(bone.from_joint * F(2.5) + F(2.5 * veil + 0.5), 0, 1) * F(0.3 * density)
+            over = np.clip(bone.from_joint * F(2.5) + F(2.5 * veil + 0.5), 0, 1) * F(0.3 * _DENSITY)
             over *= (bone.from_joint < 0) & (bone.from_side > 2)
             band += over
         shadow[rows] += band

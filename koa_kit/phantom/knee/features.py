@@ -9,19 +9,25 @@ from dataclasses import asdict, dataclass, field, fields
 import numpy as np
 import pandas as pd
 
-from koa_kit.phantom.knee.build import Build, require_within
+from koa_kit.phantom.knee.build import Build
 from koa_kit.phantom.knee.exposure import Exposure
+from koa_kit.phantom.knee.ranges import Ranged, number
 
 SITES = ("medial_femur", "medial_tibia", "lateral_femur", "lateral_tibia")
+OSTEOPHYTES = tuple(f"osteophyte_{site}" for site in SITES)
+SIGNS = ("jsw_medial_mm", "jsw_lateral_mm", *OSTEOPHYTES, "sclerosis", "deformity")
+"""The eight signs a grade follows from."""
+
+FURTHER = ("valgus_deg", "spiking")
+"""What the disease changes as well, though no grade asks for it."""
+
 LATERAL_SURPLUS_MM = 1.6
 """A healthy lateral joint space is wider than the medial one by about this much."""
 
 
 @dataclass(frozen=True)
-class KneeFeatures:
-    """The radiographic signs of one knee, its alignment, the person's build and how it was exposed.
-
-    The defaults are a healthy knee.
+class Signs(Ranged):
+    """The radiographic signs of one knee and its alignment; the defaults are a healthy knee.
 
     Attributes
     ----------
@@ -30,51 +36,52 @@ class KneeFeatures:
     osteophyte_medial_femur, osteophyte_medial_tibia, osteophyte_lateral_femur, osteophyte_lateral_tibia
         Size at the joint margin: 0 none to 3 large, like the grades of the OARSI atlas, but in between as well.
     sclerosis
-        Whitening of the bone beside the narrower compartment, 0 none to 3 severe.
+        Whitening of the bone along the narrower compartment, 0 none to 3 severe.
     deformity
         Attrition: the plateau of the narrower compartment sinks and turns uneven, 0 none to 3 severe.
     valgus_deg
-        Angle between the shafts of femur and tibia, -15 to 15 degrees: about 5 in health, below 0 a bow leg. The grade
-        does not depend on it.
+        Angle between the shafts of femur and tibia, -15 to 15 degrees: about 5 in health, below 0 a bow leg.
     spiking
-        Bone grown inside the knee: peaked tibial spines and a narrow notch, 0 none to 3. The grade does not depend on
-        it, though it comes with the disease.
-    build
-        The person's bones, whatever their disease.
-    exposure
-        Placement and exposure; the grade does not depend on it.
+        Bone grown inside the knee: peaked tibial spines and a narrow notch, 0 none to 3. The grade depends on neither
+        angle nor spiking, though both come with the disease.
 
-    Raises
-    ------
-    KoaError
-        When a sign or the angle is out of its range.
+    A number out of its range is a `KoaError`.
     """
 
-    jsw_medial_mm: float = 4.4
-    jsw_lateral_mm: float = 6.0
-    osteophyte_medial_femur: float = 0.0
-    osteophyte_medial_tibia: float = 0.0
-    osteophyte_lateral_femur: float = 0.0
-    osteophyte_lateral_tibia: float = 0.0
-    sclerosis: float = 0.0
-    deformity: float = 0.0
-    valgus_deg: float = 5.0
-    spiking: float = 0.0
-    build: Build = field(default_factory=Build)
-    exposure: Exposure = field(default_factory=Exposure)
-
-    def __post_init__(self):
-        require_within(self, RANGES)
+    jsw_medial_mm: float = number(4.4, 0, 9)
+    jsw_lateral_mm: float = number(6.0, 0, 9)
+    osteophyte_medial_femur: float = number(0.0, 0, 3)
+    osteophyte_medial_tibia: float = number(0.0, 0, 3)
+    osteophyte_lateral_femur: float = number(0.0, 0, 3)
+    osteophyte_lateral_tibia: float = number(0.0, 0, 3)
+    sclerosis: float = number(0.0, 0, 3)
+    deformity: float = number(0.0, 0, 3)
+    valgus_deg: float = number(5.0, -15, 15)
+    spiking: float = number(0.0, 0, 3)
 
     @property
     def osteophytes(self) -> tuple[float, float, float, float]:
         """Sizes at the four sites, in the order of `SITES`."""
-        return tuple(getattr(self, f"osteophyte_{site}") for site in SITES)
+        return tuple(getattr(self, name) for name in OSTEOPHYTES)
 
-    @property
-    def narrowest_mm(self) -> float:
-        """Width of the narrower compartment in mm, the lateral one less its natural surplus."""
-        return min(self.jsw_medial_mm, self.jsw_lateral_mm - LATERAL_SURPLUS_MM)
+    def as_table(self) -> pd.DataFrame:
+        """Table of one row with the eight `SIGNS`, as `kl_grades` and the readers take them."""
+        return pd.DataFrame({name: [float(getattr(self, name))] for name in SIGNS})
+
+
+RANGES = Signs.ranges()
+"""Least and greatest value of each sign, of the angle and of spiking."""
+
+
+@dataclass(frozen=True)
+class KneeFeatures(Signs):
+    """One knee, all that its radiograph needs: the `Signs`, the person's build and the exposure.
+
+    The grade does not depend on build and exposure. The defaults are a healthy knee.
+    """
+
+    build: Build = field(default_factory=Build)
+    exposure: Exposure = field(default_factory=Exposure)
 
     @property
     def medial_share(self) -> float:
@@ -83,29 +90,13 @@ class KneeFeatures:
 
     def as_row(self) -> dict[str, float]:
         """One flat table row: the signs, angle and spiking, then the fields of `Build` and of `Exposure`."""
-        own = {name: getattr(self, name) for name in (*SIGNS, *FURTHER)}
-        return own | asdict(self.build) | asdict(self.exposure)
+        return {name: getattr(self, name) for name in RANGES} | asdict(self.build) | asdict(self.exposure)
 
     @classmethod
     def from_row(cls, row: Mapping) -> KneeFeatures:
         """Features of a row as `as_row` writes it; further entries are ignored. A pandas row is welcome."""
-
-        def of(record) -> dict:
-            return {entry.name: row[entry.name] for entry in fields(record)}
-
-        own = {name: float(row[name]) for name in (*SIGNS, *FURTHER)}
-        return cls(**own, build=Build(**of(Build)), exposure=Exposure(**of(Exposure)))
-
-
-SIGNS = ("jsw_medial_mm", "jsw_lateral_mm", *(f"osteophyte_{site}" for site in SITES), "sclerosis", "deformity")
-"""The eight signs a grade follows from."""
-
-FURTHER = ("valgus_deg", "spiking")
-"""What the disease changes as well, though no grade asks for it."""
-
-RANGES = {name: (0, 9) if name.startswith("jsw") else (0, 3) for name in (*SIGNS, "spiking")}
-RANGES["valgus_deg"] = (-15, 15)
-"""Least and greatest value of each."""
+        build, exposure = ({entry.name: row[entry.name] for entry in fields(of)} for of in (Build, Exposure))
+        return cls(**{name: float(row[name]) for name in RANGES}, build=Build(**build), exposure=Exposure(**exposure))
 
 
 @dataclass(frozen=True)
@@ -118,10 +109,8 @@ class Rules:
         Below these widths of the narrower compartment (medial scale) narrowing is doubtful, definite, marked.
     possible, present, large
         From these sizes on an osteophyte is possible lipping, definite, large.
-    some_sclerosis, severe_sclerosis
-        From these on sclerosis is some, severe.
-    deformed
-        From this on the bone ends are definitely deformed.
+    some_sclerosis, severe_sclerosis, deformed
+        From these on sclerosis is some, severe, and the bone ends are definitely deformed.
     """
 
     doubtful_mm: float = 3.6
@@ -150,15 +139,10 @@ def kl_grades(signs: pd.DataFrame, rules: Rules | None = None) -> np.ndarray:
     0     no feature of osteoarthritis                         none of these
     ===== ==================================================== ===========================================
 
-    The numbers are the kit's own; the original gives words only, and it asks for osteophytes from grade 2 on. So a knee
-    that is narrowed but has none stays at 1, as it would by the letter of the original.
+    The numbers are the kit's own; the original gives words only, and it asks for osteophytes from grade 2 on, so a knee
+    that is narrowed but has none stays at 1.
 
-    Parameters
-    ----------
-    signs
-        Table with the columns `SIGNS`; others are ignored.
-    rules
-        Limits of the words; omitted, the defaults of `Rules`.
+    `signs` has the columns `SIGNS`; others are ignored. Without `rules` the defaults of `Rules` are the limits.
 
     Source: Kellgren and Lawrence (1957), Ann Rheum Dis 16:494-502.
     """
@@ -172,7 +156,7 @@ def kl_grades(signs: pd.DataFrame, rules: Rules | None = None) -> np.ndarray:
     return np.select([four, three, largest >= rules.present, one], [4, 3, 2, 1], 0)
 
 
-def kl_grade(features: KneeFeatures, rules: Rules | None = None) -> int:
+def kl_grade(features: Signs, rules: Rules | None = None) -> int:
     """KL grade 0 to 4 of one knee by the rules of `kl_grades`.
 
     Examples
@@ -180,11 +164,11 @@ def kl_grade(features: KneeFeatures, rules: Rules | None = None) -> int:
     >>> kl_grade(KneeFeatures()), kl_grade(KneeFeatures(osteophyte_medial_tibia=1.4))
     (0, 2)
     """
-    return int(kl_grades(pd.DataFrame([features.as_row()]), rules)[0])
+    return int(kl_grades(features.as_table(), rules)[0])
 
 
 def summary_signs(signs: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Narrowest width in mm (medial scale), largest and second largest osteophyte of every row, each ``(N,)``."""
     width = np.minimum(signs["jsw_medial_mm"], signs["jsw_lateral_mm"] - LATERAL_SURPLUS_MM).to_numpy(float)
-    sizes = np.sort(signs[[f"osteophyte_{site}" for site in SITES]].to_numpy(float), axis=1)
+    sizes = np.sort(signs[list(OSTEOPHYTES)].to_numpy(float), axis=1)
     return width, sizes[:, -1], sizes[:, -2]

@@ -1,4 +1,4 @@
-"""The laboratory's state as a picture, as HTML that needs no script, and as a figure for those who only read."""
+"""The laboratory's state as a picture and as HTML that needs no script."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import numpy as np
 from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES, grade_label
 from koa_kit.phantom.drawing.radiograph import draw_knee
-from koa_kit.phantom.knee.features import kl_grades
-from koa_kit.phantom.laboratory.state import LabState, features, signs
+from koa_kit.phantom.knee.features import kl_grade
+from koa_kit.phantom.laboratory.state import LabState
 from koa_kit.phantom.readers.readers import READERS, consensus_probabilities, grade_probabilities
-from koa_kit.phantom.reports import report
-from koa_kit.style import ACCENT, FAINT, GRADE_COLOURS, INK, PAPER, RADIOGRAPH
+from koa_kit.phantom.reporting import report
+from koa_kit.style import ACCENT, FAINT, GRADE_COLOURS, INK, PAPER
 
 Similarities = Callable[[np.ndarray, Sequence[str]], np.ndarray]
 
@@ -24,7 +24,6 @@ PICTURE, SHOWN = 320, 384
 """Pixels that are drawn, and CSS pixels they are shown in."""
 
 _BAR, _ROW = 24, 46
-_LADDER_MM = (5.0, 3.9, 2.8, 1.6, 0.5)
 
 STYLE = f"""<style>
 .koa-lab .widget-readout{{min-width:32px;max-width:32px;padding:0;text-align:right}}
@@ -62,7 +61,7 @@ STYLE = f"""<style>
 
 def draw(state: LabState, size: int = PICTURE) -> np.ndarray:
     """Radiograph of the state's knee, uint8 ``(size, size)``."""
-    return draw_knee(features(state), side=state.side, size=size, seed=state.seed)
+    return draw_knee(state.features(), side=state.side, size=size, seed=state.seed)
 
 
 def png(pixels: np.ndarray) -> bytes:
@@ -76,7 +75,7 @@ def png(pixels: np.ndarray) -> bytes:
 
 def opinions(state: LabState) -> dict[str, np.ndarray]:
     """Exact probability of each grade, ``(5,)``, by each reader (``A``, ``B``, ``C``) and of ``consensus``."""
-    knee = signs(state)
+    knee = state.as_table()
     found = {name: grade_probabilities(knee, one)[0] for name, one in READERS.items()}
     return found | {"consensus": consensus_probabilities(knee)[0]}
 
@@ -84,19 +83,8 @@ def opinions(state: LabState) -> dict[str, np.ndarray]:
 def answers(pixels: np.ndarray, side: str, similarities: Similarities) -> np.ndarray:
     """The model's five numbers, float64 ``(2, 5)``, for a radiograph and for its mirror image.
 
-    Parameters
-    ----------
-    pixels
-        uint8 ``(H, W)``.
-    side
-        "R" or "L"; the mirror image goes by the other one, which is what it looks like.
-    similarities
-        Function of uint8 images ``(n, H, W)`` and n sides that answers with probabilities or similarities ``(n, 5)``.
-
-    Raises
-    ------
-    KoaError
-        When it answers with something else.
+    `similarities` is a function of uint8 images ``(n, H, W)`` and n sides that returns probabilities or similarities
+    ``(n, 5)``, else `KoaError`. The mirror image is passed with the other side, which is what it looks like.
     """
     both = np.stack([pixels, pixels[:, ::-1]])
     found = np.asarray(similarities(both, [side, "L" if side == "R" else "R"]), float)
@@ -110,17 +98,16 @@ def answers(pixels: np.ndarray, side: str, similarities: Similarities) -> np.nda
 
 
 def readings_html(state: LabState, model: np.ndarray | None = None) -> str:
-    """The rules' grade, each reader's and the consensus' probabilities, and the model's answers, a bar a grade.
+    """The rules' grade, each reader's and the consensus' probabilities, and the model's answers, one bar per grade.
 
-    Parameters
-    ----------
-    model
-        ``(2, 5)`` as `answers` gives it. Rows that are not probabilities are shown as similarities, the bars then
-        running from the least to the greatest of the ten.
+    `model` is ``(2, 5)`` as `answers` gives it. Rows that are not probabilities are shown as similarities, their bars
+    running from the least to the greatest of the ten.
     """
-    rule = int(kl_grades(signs(state))[0])
+    rule = kl_grade(state)
     heads = "".join(f'<th style="color:{GRADE_COLOURS[grade]}">KL{grade}</th>' for grade in GRADES)
-    rows = [_row("the rules", [_dot(grade, grade == rule) for grade in GRADES])]
+    dot = f'<div class="koa-lab-cell koa-lab-rule"><i style="background:{GRADE_COLOURS[rule]}"></i></div>'
+    dot = f'<td title="{grade_label(rule)} by the rules of kl_grades">{dot}</td>'
+    rows = [_row("the rules", [dot if grade == rule else "<td></td>" for grade in GRADES])]
     for name, shares in opinions(state).items():
         rows.append(_row(name if name == "consensus" else f"reader {name}", _bars(shares, shares, _percent)))
     if model is not None:
@@ -137,13 +124,6 @@ def readings_html(state: LabState, model: np.ndarray | None = None) -> str:
 
 def _row(name: str, cells: Sequence[str]) -> str:
     return f"<tr><th>{escape(name)}</th>{''.join(cells)}</tr>"
-
-
-def _dot(grade: int, on: bool) -> str:
-    if not on:
-        return "<td></td>"
-    mark = f'<div class="koa-lab-cell koa-lab-rule"><i style="background:{GRADE_COLOURS[grade]}"></i></div>'
-    return f'<td title="{grade_label(grade)} by the rules of kl_grades">{mark}</td>'
 
 
 def _bars(heights: np.ndarray, numbers: np.ndarray, text: Callable[[float], str]) -> list[str]:
@@ -164,14 +144,15 @@ def _percent(share: float) -> str:
 
 def report_html(state: LabState) -> str:
     """The report a radiologist might write of this knee."""
-    text = report(features(state), side=state.side, detail=state.detail, seed=state.seed)
+    text = report(state.features(), side=state.side, detail=state.detail, seed=state.seed)
     return f'<div class="koa-lab-part"><p class="koa-lab-report">{escape(text)}</p></div>'
 
 
 def error_html(error: Exception) -> str:
     """An error as the reader sees it in the page."""
-    text = escape(f"{type(error).__name__}: {error}")
-    return f'<div class="koa-lab-part"><div class="koa-lab-error">{text}</div></div>'
+    return (
+        f'<div class="koa-lab-part"><div class="koa-lab-error">{escape(f"{type(error).__name__}: {error}")}</div></div>'
+    )
 
 
 def snapshot_html(state: LabState, similarities: Similarities | None = None) -> str:
@@ -181,55 +162,7 @@ def snapshot_html(state: LabState, similarities: Similarities | None = None) -> 
     model = None if similarities is None else answers(pixels, state.side, similarities)
     return (
         f'{STYLE}<div class="koa-lab-part"><div class="koa-lab-still">'
-        f'<img src="{source}" alt="X-ray of a made-up knee">'
+        f'<img src="{source}" alt="X-ray of a synthetic knee">'
         f"{readings_html(state, model)}</div>{report_html(state)}"
         '<p class="koa-lab-soft">A still picture of the laboratory. Run the notebook to move its sliders.</p></div>'
     )
-
-
-def laboratory_figure(states: Sequence[LabState] | None = None):
-    """Figure of knees in a row and, beneath each, how likely every reader and the consensus are to give each grade.
-
-    Parameters
-    ----------
-    states
-        The knees; omitted, one person's knee at five medial joint space widths from 5 to 0.5 mm, all else the same.
-
-    Raises
-    ------
-    KoaError
-        When there is no state.
-    """
-    import matplotlib.pyplot as plt
-
-    chosen = [LabState(jsw_medial_mm=width) for width in _LADDER_MM] if states is None else list(states)
-    if not chosen:
-        raise KoaError("There is no knee to show.", remedy="Give at least one LabState.")
-    figure, axes = plt.subplots(
-        2,
-        len(chosen),
-        figsize=(2.5 * len(chosen), 4.4),
-        height_ratios=(2.3, 1),
-        squeeze=False,
-        layout="constrained",
-    )
-    for state, top, below in zip(chosen, *axes, strict=True):
-        top.imshow(draw(state), **RADIOGRAPH)
-        top.set_title(f"medial {state.jsw_medial_mm:.1f} mm", loc="center")
-        top.set_axis_off()
-        found = opinions(state)
-        rows = np.arange(len(found))
-        left = np.zeros(len(found))
-        for grade in GRADES:
-            shares = np.array([shares[grade] for shares in found.values()])
-            below.barh(rows, shares, left=left, color=GRADE_COLOURS[grade], height=0.72, label=f"KL{grade}")
-            left += shares
-        names = [name if name == "consensus" else f"reader {name}" for name in found]
-        below.set_yticks(rows, names if below is axes[1, 0] else [""] * len(rows))
-        below.set(xlim=(0, 1), xticks=[], xlabel=f"by the rules KL{kl_grades(signs(state))[0]}")
-        below.invert_yaxis()
-        below.tick_params(length=0)
-        below.spines[:].set_visible(False)
-    handles, labels = axes[1, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(GRADES), frameon=False)
-    return figure

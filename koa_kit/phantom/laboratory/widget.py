@@ -1,4 +1,4 @@
-"""The phantom laboratory: move a sign and see the X-ray, the readers and the report follow. Widgets only."""
+"""The phantom laboratory: move a sign and see the X-ray, the readers and the report follow."""
 
 from __future__ import annotations
 
@@ -8,40 +8,35 @@ from dataclasses import asdict, replace
 
 import ipywidgets as widgets
 
-from koa_kit.phantom.knee.features import FURTHER
+from koa_kit.phantom.knee.features import FURTHER, OSTEOPHYTES
 from koa_kit.phantom.laboratory import page
-from koa_kit.phantom.laboratory.page import Similarities, laboratory_figure
-from koa_kit.phantom.laboratory.state import FILMS, LIMITS, OSTEOPHYTES, LabState, with_largest
-
-__all__ = ["LabState", "PhantomLaboratory", "drive_laboratory", "laboratory_figure"]
+from koa_kit.phantom.laboratory.page import Similarities
+from koa_kit.phantom.laboratory.state import FILMS, LIMITS, LabState
 
 _CONTROLS, _READINGS, _LEAST_PICTURE = 244, 282, 280
-_WORDS = {
+_LABELS = {
     "jsw_medial_mm": "medial, mm",
     "jsw_lateral_mm": "lateral, mm",
     "osteophyte_medial_femur": "med. femur",
     "osteophyte_medial_tibia": "med. tibia",
     "osteophyte_lateral_femur": "lat. femur",
     "osteophyte_lateral_tibia": "lat. tibia",
-    "sclerosis": "sclerosis",
-    "deformity": "deformity",
     "valgus_deg": "valgus, °",
-    "spiking": "spiking",
-    "detail": "detail",
+    "largest": "osteophytes",
 }
 
 
 class PhantomLaboratory:
-    """Sliders for the signs of one made-up knee; beside them its X-ray, who would give which grade, and a report.
+    """Sliders for the signs of one synthetic knee, with its X-ray, who would give it which grade, and a report.
 
-    Shown in a notebook it is alive; in an exported page, on paper or in a diff its HTML snapshot stands in for it.
+    Shown in a notebook it is alive; in an exported page or on paper its HTML snapshot stands in for it.
     An error of a control is shown in the page, and raised as well under ``KOA_STRICT=1``.
 
     Parameters
     ----------
     similarities
-        A model to put beside the readers: function of uint8 images ``(n, H, W)`` and n sides ("R" or "L") that answers
-        with probabilities or similarities ``(n, 5)``. It is asked at every move for the knee and its mirror image.
+        A model to compare with the readers: function of uint8 images ``(n, H, W)`` and n sides ("R" or "L") that
+        returns probabilities or similarities ``(n, 5)``. Every move asks it for the knee and its mirror image.
     state
         Where to begin, and where the reset button leads back to; omitted, a healthy right knee.
 
@@ -52,12 +47,7 @@ class PhantomLaboratory:
     controls
         The sliders and toggles, by the name of the attribute of `LabState` they set; ``largest`` sets all osteophytes.
     failure
-        The error of the last control used, or ``None``.
-
-    Raises
-    ------
-    KoaError
-        If the model's answer does not fit.
+        The error of the last control used, or ``None``; a model's answer that does not fit is a `KoaError`.
     """
 
     def __init__(self, *, similarities: Similarities | None = None, state: LabState | None = None):
@@ -69,14 +59,13 @@ class PhantomLaboratory:
         self._render()
 
     def _build(self) -> None:
-        self.controls = {name: _slider(name, text) for name, text in _WORDS.items()}
-        self.controls["largest"] = _slider("largest", "osteophytes")
-        half = widgets.Layout(width=f"{_CONTROLS // 2 - 4}px", padding="0")
+        self.controls = {name: _slider(name) for name in (*LIMITS, "largest")}
+        half = {"width": f"{_CONTROLS // 2 - 4}px", "padding": "0"}
         self.controls["side"] = widgets.ToggleButtons(
             options=[("right knee", "R"), ("left knee", "L")], style={"button_width": f"{_CONTROLS // 2 - 5}px"}
         )
         self.controls["film"] = widgets.Dropdown(
-            options=[(text, name) for name, text in FILMS.items()], layout=widgets.Layout(width="auto")
+            options=[(text, name) for name, text in FILMS.items()], layout={"width": "auto"}
         )
         for name, control in self.controls.items():
             control.add_class(f"koa-lab-{name.replace('_', '-')}").observe(self._on_value(name), "value")
@@ -85,38 +74,40 @@ class PhantomLaboratory:
         self.person.add_class("koa-lab-person").on_click(lambda _: self._apply(seed=self.state.seed + 1))
         self.reset.add_class("koa-lab-reset").on_click(lambda _: self._apply(**asdict(self.start)))
         shape = {"flex": f"0 1 {page.SHOWN}px", "min_width": f"{_LEAST_PICTURE}px", "max_width": f"{page.SHOWN}px"}
-        self.picture = widgets.Image(format="png", layout=widgets.Layout(height="auto", **shape))
-        self.picture.add_class("koa-lab-picture")
+        self.picture = widgets.Image(format="png", layout={"height": "auto", **shape}).add_class("koa-lab-picture")
         fixed = {"width": f"{_READINGS}px", "min_height": f"{page.SHOWN}px", "flex": "0 0 auto"}
-        self.readings = widgets.HTML(layout=widgets.Layout(**fixed))
-        self.report = widgets.HTML(layout=widgets.Layout(height="126px", overflow="auto", flex="1 1 0"))
-        self.readings.add_class("koa-lab-readings")
+        self.readings = widgets.HTML(layout=fixed).add_class("koa-lab-readings")
+        self.report = widgets.HTML(layout={"height": "126px", "overflow": "auto", "flex": "1 1 0"})
         self.report.add_class("koa-lab-words")
-
-        more = widgets.VBox([self.controls[name] for name in (*OSTEOPHYTES, *FURTHER)])
-        self.more = widgets.Accordion([more], titles=("each osteophyte, and more",), selected_index=None)
-        panel = [
+        self.more = widgets.Accordion(
+            [widgets.VBox(self._controls(*OSTEOPHYTES, *FURTHER))],
+            titles=("each osteophyte, and more",),
+            selected_index=None,
+        )
+        signs = [
             _heading("Joint space"),
-            *(self.controls[name] for name in ("jsw_medial_mm", "jsw_lateral_mm")),
+            *self._controls("jsw_medial_mm", "jsw_lateral_mm"),
             _heading("Signs, 0 none to 3 severe"),
-            *(self.controls[name] for name in ("largest", "sclerosis", "deformity")),
-            *(self.controls[name] for name in ("side", "film")),
+            *self._controls("largest", "sclerosis", "deformity", "side", "film"),
             widgets.HBox([self.person, self.reset]),
             self.more,
         ]
-        left = widgets.VBox(panel, layout=widgets.Layout(width=f"{_CONTROLS}px", flex="0 0 auto"))
-        row = widgets.Layout(grid_gap="8px", align_items="flex-start")
-        told = widgets.VBox([_heading("A radiologist’s report"), self.controls["detail"]])
-        told.layout = widgets.Layout(width=f"{_CONTROLS}px", flex="0 0 auto")
+        report = [_heading("A radiologist’s report"), self.controls["detail"]]
+        left, below = (
+            widgets.VBox(parts, layout={"width": f"{_CONTROLS}px", "flex": "0 0 auto"}) for parts in (signs, report)
+        )
+        row = {"grid_gap": "8px", "align_items": "flex-start"}
         self.widget = widgets.VBox(
             [
-                widgets.HTML(page.STYLE, layout=widgets.Layout(height="0", margin="0")),
+                widgets.HTML(page.STYLE, layout={"height": "0", "margin": "0"}),
                 widgets.HBox([left, self.picture, self.readings], layout=row),
-                widgets.HBox([told, self.report], layout=row),
+                widgets.HBox([below, self.report], layout=row),
             ],
-            layout=widgets.Layout(max_width="960px"),
-        )
-        self.widget.add_class("koa-lab")
+            layout={"max_width": "960px"},
+        ).add_class("koa-lab")
+
+    def _controls(self, *names: str) -> list[widgets.Widget]:
+        return [self.controls[name] for name in names]
 
     def _on_value(self, name: str) -> Callable:
         return lambda change: None if self._syncing else self._apply(**{name: change["new"]})
@@ -128,7 +119,7 @@ class PhantomLaboratory:
         """
         state, largest = self.state, changes.pop("largest", None)
         if largest is not None:
-            state = with_largest(state, largest)
+            state = state.with_largest(largest)
         self.state = replace(state, **changes)
         self._render()
         return self
@@ -165,23 +156,21 @@ class PhantomLaboratory:
         """The present state as HTML that needs no kernel."""
         return page.snapshot_html(self.state, self.similarities)
 
-    def __repr__(self) -> str:
-        return f"PhantomLaboratory({self.state})"
-
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
-        return {**self.widget._repr_mimebundle_(), "text/html": self.snapshot(), "text/plain": repr(self)}
+        text = f"PhantomLaboratory({self.state})"
+        return {**self.widget._repr_mimebundle_(), "text/html": self.snapshot(), "text/plain": text}
 
 
-def _slider(name: str, text: str) -> widgets.FloatSlider:
+def _slider(name: str) -> widgets.FloatSlider:
     low, high = LIMITS[OSTEOPHYTES[0] if name == "largest" else name]
     return widgets.FloatSlider(
         min=low,
         max=high,
         step=0.5 if name == "valgus_deg" else 0.1,
-        description=text,
+        description=_LABELS.get(name, name),
         readout_format=".1f",
         style={"description_width": "82px"},
-        layout=widgets.Layout(width="auto"),
+        layout={"width": "auto"},
     )
 
 
@@ -190,14 +179,9 @@ def _heading(text: str) -> widgets.HTML:
 
 
 def drive_laboratory(lab: PhantomLaboratory) -> int:
-    """Number of controls used: every slider, toggle and button of the laboratory, as a reader would.
+    """Number of controls used: every slider, toggle and button of the laboratory, which then shows what it did before.
 
-    Afterwards the laboratory shows what it showed before.
-
-    Raises
-    ------
-    Exception
-        The first error of a control, or ``RuntimeError`` if one did not do what it should.
+    The first error of a control is raised, and a ``RuntimeError`` if one did not do what it should.
     """
     before, steps = lab.state, 0
 

@@ -1,4 +1,4 @@
-"""A population of made-up patients: two knees each, later visits, and three readers who do not always agree."""
+"""A population of synthetic patients: two knees each, later visits, and three readers who do not always agree."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def sample_population(
     asymmetry: float = 0.0,
     shortcut: float = 0.0,
 ) -> pd.DataFrame:
-    """Table of ``2 * patients`` made-up knees, one row a knee, the same for the same arguments.
+    """Table of ``2 * patients`` synthetic knees, one row per knee, the same for the same arguments.
 
     A patient's two knees are alike in severity, but in some patients they have nothing in common. The
     disease goes on at the patient's own pace, hardly at all in most, and never back. Each of the `READERS` sees the
@@ -58,10 +58,9 @@ def sample_population(
 
     Parameters
     ----------
-    patients
-        Number of patients, at least 1.
-    seed
-        Decides everything that is left to chance. Calls that differ in `months` alone describe the same patients.
+    patients, seed
+        Number of patients, at least 1, and what decides everything that is left to chance. Calls that differ in
+        `months` alone describe the same patients.
     shares
         Expected share of the consensus grades KL0 to KL4 at the first visit: a name among `SHARES`, or five numbers
         that sum to 1. What no mix of severities can give, such as KL1 and nothing else, is met as nearly as possible.
@@ -73,9 +72,8 @@ def sample_population(
         the first visit. Only sides are exchanged: the same pairs of knees come out whatever the number.
     shortcut
         0 to 1: how far the lead marker gives the grade away. At 0, 3 % of knees have one, whatever their grade. Above
-        0, it lies beside a knee with ``kl`` >= 2 with probability ``0.5 + 0.5 * shortcut``, beside another with
-        ``0.5 - 0.5 * shortcut``: near 0 half of the knees have one and it tells next to nothing, at 1 it tells every
-        knee with ``kl`` >= 2 from the others.
+        0, a knee with ``kl`` >= 2 has one with probability ``0.5 + 0.5 * shortcut``, another knee with
+        ``0.5 - 0.5 * shortcut``.
 
     Returns
     -------
@@ -89,7 +87,7 @@ def sample_population(
           both knees of about 1.5 % of the patients, at least one patient from ten on;
         - ``kl``: the consensus, which is the median of the readers' grades ``reader_A``, ``reader_B``, ``reader_C``;
           ``kl_rules``: `kl_grades` of the true signs;
-        - the signs of `KneeFeatures`, ``valgus_deg`` and ``spiking``;
+        - the fields of `Signs`;
         - ``kl_12`` and so on: consensus at every visit later than `months`;
         - ``draw_seed``: below 2**31, for the picture; ``marker``: a lead marker lies in the corner of the film.
 
@@ -103,7 +101,7 @@ def sample_population(
         raise KoaError(f"A population of {patients} patients has no knees.", remedy="Give at least 1.")
     if months not in VISITS:
         raise KoaError(f"There is no visit at {months} months.", remedy=f"Choose from {', '.join(map(str, VISITS))}.")
-    for name, value in (("asymmetry", asymmetry), ("shortcut", shortcut)):
+    for name, value in {"asymmetry": asymmetry, "shortcut": shortcut}.items():
         if not 0 <= value <= 1:
             raise KoaError(f"{name} is {value}.", remedy="Give a number from 0 to 1.")
     weights = band_weights(shares_of(shares))
@@ -112,9 +110,10 @@ def sample_population(
     disease, habits, reading, people, films, sides = np.random.default_rng(seed).spawn(6)
     scores = _severity_scores(patients, disease)
     pace = np.repeat(PROGRESSION / 48 * np.exp(UNEVENNESS * disease.standard_normal(patients)), 2)
-    severity = _severity(ndtr(scores).ravel(), weights)
+    steps = np.concatenate([[0.0], np.cumsum(weights)])
+    severity = np.interp(ndtr(scores).ravel(), steps / steps[-1], np.arange(len(steps)))
     one = sample_habit(patients, habits)
-    other = sample_habit(patients, habits, beside=one)
+    other = sample_habit(patients, habits, other_knee=one)
     habit = pd.concat([one, other]).sort_index(kind="stable")
     errors = reading_errors(2 * patients, reading)
 
@@ -157,36 +156,21 @@ def shares_of(shares: str | Sequence[float]) -> tuple[float, ...]:
 
 @lru_cache(maxsize=1)
 def grades_by_band(knees: int = 4000) -> np.ndarray:
-    """``(5, 5)``: share of each consensus grade among knees with a severity of 0 to 1, 1 to 2, ..., 4 to 5.
-
-    The average of `consensus_probabilities` over `knees` sampled knees a band, to four decimals.
-    """
+    """Share of each consensus grade among `knees` knees of severity 0 to 1, 1 to 2, ..., 4 to 5, ``(5, 5)``."""
     rng = np.random.default_rng(0)
     bands = [consensus_probabilities(sample_signs(band + rng.random(knees), rng)).mean(axis=0) for band in GRADES]
-    grades = np.round(bands, 4)
-    grades.flags.writeable = False
-    return grades
+    return np.round(bands, 4)
 
 
-@lru_cache
 def band_weights(shares: tuple[float, ...]) -> np.ndarray:
-    """``(5,)``: share of the severities 0 to 1, 1 to 2, ..., 4 to 5 that gives these shares of consensus grades.
+    """Share of the severities 0 to 1, 1 to 2, ..., 4 to 5 that gives these shares of consensus grades, ``(5,)``.
 
-    The least-squares solution that has no negative share, to four decimals: results must not hang on the last bit of a
-    solver.
+    The non-negative least-squares solution to four decimals: results must not depend on the last bit of a solver.
     """
     from scipy.optimize import nnls
 
     weights, _ = nnls(grades_by_band().T, np.asarray(shares))
-    weights = np.round(weights / weights.sum(), 4)
-    weights.flags.writeable = False
-    return weights
-
-
-def _severity(quantile: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Severity 0 to 5 at these quantiles, 0 to 1, when the five bands have these shares."""
-    steps = np.concatenate([[0.0], np.cumsum(weights)])
-    return np.interp(quantile, steps / steps[-1], np.arange(len(steps)))
+    return np.round(weights / weights.sum(), 4)
 
 
 def _severity_scores(patients: int, rng: np.random.Generator) -> np.ndarray:
@@ -235,7 +219,6 @@ def _splits(severity: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Split of each patient: of any five neighbours in severity three train, one val, one test."""
     splits = np.empty(len(severity), object)
     order = np.argsort(severity, kind="stable")
-    for start in range(0, len(order), 5):
-        block = order[start : start + 5]
+    for block in np.split(order, range(5, len(order), 5)):
         splits[block] = rng.permutation(["train", "val", "test", "train", "train"][: len(block)])
     return splits

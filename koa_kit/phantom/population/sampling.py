@@ -9,7 +9,7 @@ from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES
 from koa_kit.phantom.knee.build import Build, sample_build
 from koa_kit.phantom.knee.exposure import Exposure, sample_exposure
-from koa_kit.phantom.knee.features import FURTHER, LATERAL_SURPLUS_MM, RANGES, SIGNS, SITES, KneeFeatures, kl_grades
+from koa_kit.phantom.knee.features import LATERAL_SURPLUS_MM, RANGES, SITES, KneeFeatures, kl_grades
 
 MOST_SEVERE = 5.0
 """Severity runs from 0 to this; between k and k + 1 the typical knee has KL grade k."""
@@ -46,17 +46,10 @@ ALIKE = 0.8
 both."""
 
 
-def sample_habit(knees: int, rng: np.random.Generator, *, beside: pd.DataFrame | None = None) -> pd.DataFrame:
-    """What stays the same in a knee while its disease goes on, one row a knee.
+def sample_habit(knees: int, rng: np.random.Generator, *, other_knee: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Table of what stays the same in a knee while its disease goes on, one row per knee.
 
-    Parameters
-    ----------
-    knees
-        Number of knees.
-    rng
-        Source of chance; the same state gives the same knees.
-    beside
-        Habit of as many knees; then the result is that of the other knees of the same people.
+    With `other_knee`, the habit of as many knees, the result is that of the second knees of the same people.
 
     Returns
     -------
@@ -71,12 +64,12 @@ def sample_habit(knees: int, rng: np.random.Generator, *, beside: pd.DataFrame |
     habit = {}
     for name, (mean, spread) in _AMONG_KNEES.items():
         habit[name] = mean + spread * rng.standard_normal(knees)
-        if beside is not None:
-            shared, own = beside[name].to_numpy() - mean, habit[name] - mean
+        if other_knee is not None:
+            shared, own = other_knee[name].to_numpy() - mean, habit[name] - mean
             habit[name] = mean + ALIKE * shared + (1 - ALIKE**2) ** 0.5 * own
     medial = rng.random(knees) < MEDIAL_SHARE
-    if beside is not None:
-        medial = np.where(rng.random(knees) < ALIKE, beside["medial"], medial)
+    if other_knee is not None:
+        medial = np.where(rng.random(knees) < ALIKE, other_knee["medial"], medial)
     # One site leads; its partner across the joint follows closely, the far side less.
     partner, far = rng.uniform(0.6, 1.0, knees), rng.uniform(0.35, 0.75, knees)
     femur_leads = rng.random(knees) < 0.5
@@ -88,7 +81,7 @@ def sample_habit(knees: int, rng: np.random.Generator, *, beside: pd.DataFrame |
 
 
 def signs_at(severity: np.ndarray, habit: pd.DataFrame) -> pd.DataFrame:
-    """Signs of knees of this habit when their disease has come this far, one row a knee.
+    """Signs of knees of this habit when their disease has come this far, one row per knee.
 
     With the same habit no sign is ever better at a greater severity: every sign follows a monotone course, read off
     at the severity plus the sign's own fixed lead. Typical knees at severity 0.5, 1.5, 2.5, 3.5 and 4.5:
@@ -100,23 +93,9 @@ def signs_at(severity: np.ndarray, habit: pd.DataFrame) -> pd.DataFrame:
     deformity             0.0  0.0  0.0  0.6  2.2
     ===================== ==== ==== ==== ==== ====
 
-    Parameters
-    ----------
-    severity
-        ``(N,)``, 0 to 5.
-    habit
-        N rows from `sample_habit`.
-
-    Returns
-    -------
-    DataFrame
-        The columns `SIGNS` and `FURTHER`, rounded to two decimals so that grades do not hang on a last bit. The
-        angle goes towards varus (below 0) in medial disease and towards valgus in lateral disease.
-
-    Raises
-    ------
-    KoaError
-        When the severities are not one a knee or not from 0 to 5.
+    `severity` is ``(N,)``, 0 to 5, one per row of `habit`, else `KoaError`. The columns are the fields of `Signs`,
+    rounded to two decimals so that grades do not depend on a last bit. The angle goes towards varus (below 0) in medial
+    disease and towards valgus in lateral disease.
     """
     severity = np.asarray(severity, float)
     if severity.shape != (len(habit),):
@@ -124,26 +103,24 @@ def signs_at(severity: np.ndarray, habit: pd.DataFrame) -> pd.DataFrame:
     if not np.all((severity >= 0) & (severity <= MOST_SEVERE)):
         raise KoaError("A severity is outside 0 to 5.", remedy="Give numbers from 0 to 5.")
 
-    def course(sign: str, leading: str) -> np.ndarray:
-        return np.interp(severity + habit[f"{leading}_lead"].to_numpy(), _SEVERITY, _COURSE[sign])
+    def course(sign: str, leading: str = "") -> np.ndarray:
+        return np.interp(severity + habit[f"{leading or sign}_lead"].to_numpy(), _SEVERITY, _COURSE[sign])
 
     medial = habit["medial"].to_numpy()
-    narrow = np.clip(course("width", "width"), _NARROWEST_MM, _WIDEST_MM)
+    narrow = np.clip(course("width"), _NARROWEST_MM, _WIDEST_MM)
     # The spared compartment keeps most of its cartilage, and stays the wider one.
     spared = habit["spared_mm"].to_numpy() - 0.1 * severity
     wide = np.clip(np.maximum(narrow, spared), _NARROWEST_MM, _WIDEST_MM)
-    largest = course("osteophytes", "osteophytes")
+    largest = course("osteophytes")
     bend = course("bend", "width") * np.where(medial, _VARUS_DEG, _VALGUS_DEG)
     drawn = {
         "jsw_medial_mm": np.where(medial, narrow, wide),
         "jsw_lateral_mm": np.where(medial, wide, narrow) + LATERAL_SURPLUS_MM,
         **{f"osteophyte_{site}": largest * habit[f"share_{site}"].to_numpy() for site in SITES},
-        "sclerosis": course("sclerosis", "sclerosis"),
-        "deformity": course("deformity", "deformity"),
-        "spiking": course("spiking", "spiking"),
+        **{name: course(name) for name in ("sclerosis", "deformity", "spiking")},
         "valgus_deg": habit["healthy_valgus_deg"].to_numpy() + bend,
     }
-    return pd.DataFrame({name: np.round(np.clip(drawn[name], *RANGES[name]), 2) for name in (*SIGNS, *FURTHER)})
+    return pd.DataFrame({name: np.round(np.clip(drawn[name], *RANGES[name]), 2) for name in RANGES})
 
 
 def sample_signs(severity: np.ndarray, rng: np.random.Generator) -> pd.DataFrame:
@@ -156,16 +133,8 @@ def sample_features(
 ) -> KneeFeatures:
     """Features of a knee for which `kl_grade` gives `grade`.
 
-    Neighbouring grades overlap in every single sign. About seven knees in ten have medial disease.
-
-    Parameters
-    ----------
-    grade
-        0 to 4; anything else raises `KoaError`.
-    rng
-        Source of chance; the same state gives the same knee.
-    exposure, build
-        Taken as they are; omitted, drawn by `sample_exposure` and `sample_build`.
+    Neighbouring grades overlap in every single sign. About seven knees in ten have medial disease. `exposure` and
+    `build` are drawn by `sample_exposure` and `sample_build` unless given; a grade outside 0 to 4 is a `KoaError`.
     """
     if grade not in GRADES:
         raise KoaError(f"There is no KL grade {grade!r}.", remedy="Give a grade from 0 to 4.")

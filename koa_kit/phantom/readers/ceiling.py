@@ -1,19 +1,18 @@
 """How well the readers' consensus can be predicted at all: the scores of the best rules that know every sign.
 
-A knee is the posterior of its consensus, `koa_kit.phantom.readers.readers.consensus_probabilities`. A picture tells at
-most the signs, and given the signs the readers' errors have nothing to do with the picture; so in expectation over the
-readers' chance no model that sees only the picture scores higher on these knees. Four things to keep in mind:
+A knee is the posterior of its consensus, `koa_kit.phantom.readers.readers.consensus_probabilities`. An image shows at
+most the signs, and given the signs the readers' errors have nothing to do with the image; so in expectation over the
+readers' errors no model that sees only the image scores higher on these knees. Four things to keep in mind:
 
-- A picture shows less than the signs, so the bound is seldom reached.
+- An image shows less than the signs, so the bound is seldom reached.
 - It is the bound for these knees; another sample of knees has another one nearby.
 - The score on one set of consensus grades scatters: by luck it can exceed the bound. `sampled_ceiling` says how far.
-- A model that is told more than the picture, such as one reader's grade or the same knee's grade at another visit, is
+- A model that is given more than the image, such as one reader's grade or the same knee's grade at another visit, is
   not bound by it.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,20 +27,15 @@ _NUMBERS_AT_ONCE = 2_000_000
 
 @dataclass(frozen=True)
 class Ceiling:
-    """What the best rules that know the signs reach in expectation; see the module for what it bounds.
+    """What the best rules that know the signs reach in expectation on `n` knees; see the module for what it bounds.
 
     Each number has a best rule of its own: no single rule reaches `accuracy`, `qwk` and `mae` together.
 
     Attributes
     ----------
-    n
-        Number of knees.
-    accuracy
-        Highest expected accuracy, by `accuracy_rule`.
-    qwk
-        Highest quadratic weighted kappa of the expected confusion, by `qwk_rule`; nan when all consensus is one grade.
-    mae
-        Lowest expected mean absolute error in grades, by the median of each posterior.
+    accuracy, qwk, mae
+        Highest expected accuracy, by `accuracy_rule`; highest quadratic weighted kappa of the expected confusion, by
+        `qwk_rule`, nan when all consensus is one grade; lowest expected mean absolute error, by the posterior medians.
     recall
         Expected recall of each grade under `accuracy_rule`, five numbers: no bounds, another rule can find more knees
         of one grade and fewer of the others. nan for a grade that cannot occur.
@@ -63,17 +57,9 @@ class Ceiling:
 
 
 def ceiling(posterior: np.ndarray) -> Ceiling:
-    """Best expected scores on knees with these posteriors.
+    """Best expected scores on knees with these posteriors: ``(N, 5)``, probability of each grade as the consensus.
 
-    Parameters
-    ----------
-    posterior
-        Probability of each grade as the consensus, ``(N, 5)``, rows summing to 1.
-
-    Raises
-    ------
-    KoaError
-        When `posterior` has another shape, no row, or a row that is no probability distribution.
+    Another shape, no row, or a row that is no probability distribution is a `KoaError`.
     """
     posterior = _checked(posterior)
     pred = accuracy_rule(posterior)
@@ -126,19 +112,14 @@ def qwk_expected(pred: np.ndarray, posterior: np.ndarray) -> float:
     """Quadratic weighted kappa of the expected confusion of `pred` (grades ``(N,)``) with the consensus.
 
     This is the QWK of a cohort in which every knee occurs very often; the mean over many small cohorts lies near it.
-    nan when consensus and predictions are all one grade.
-
-    Raises
-    ------
-    KoaError
-        When the predictions are not one grade from 0 to 4 a knee.
+    nan when consensus and predictions are all one grade; `KoaError` unless `pred` is one grade from 0 to 4 per knee.
     """
     posterior = _checked(posterior)
     pred = np.asarray(pred)
     if pred.shape != (len(posterior),) or not np.isin(pred, _GRADES).all():
         raise KoaError(f"Predictions of shape {pred.shape} do not fit.", remedy="Give one grade from 0 to 4 a knee.")
     mean, square = posterior @ _GRADES, posterior @ _GRADES**2
-    return float(_kappa(pred.mean(), (pred**2).mean(), mean.mean(), square.mean(), (pred * mean).mean()))
+    return float(_kappa(pred, mean, square))
 
 
 def kl1_frontier(posterior: np.ndarray, points: int = 41) -> pd.DataFrame:
@@ -148,13 +129,8 @@ def kl1_frontier(posterior: np.ndarray, points: int = 41) -> pd.DataFrame:
     KL1). It maximises accuracy plus a price times KL1 recall (a Lagrangian), so every row is Pareto optimal: no rule
     has more of both. This too holds in expectation, for a rule that knows the signs.
 
-    Parameters
-    ----------
-    posterior
-        ``(N, 5)``, as for `ceiling`.
-    points
-        Rows at most, at least 2, nearly evenly spaced in recall up to 0.999 (the last knees, in which KL1 is next to
-        impossible, would cost nearly all accuracy); few knees allow fewer.
+    There are at most `points` rows, nearly evenly spaced in recall up to 0.999 (the last knees, in which KL1 is next
+    to impossible, would cost nearly all accuracy); few knees allow fewer.
 
     Returns
     -------
@@ -182,43 +158,28 @@ def kl1_frontier(posterior: np.ndarray, points: int = 41) -> pd.DataFrame:
     # The first bias that reaches each target: rows are never repeated, and recall rises from row to row.
     end = max(found[0], 0.999 * found[-1])
     rows = np.unique(np.searchsorted(found, np.linspace(found[0], end, points)))
-    with np.errstate(invalid="ignore"):
-        precision = found / called
-    curve = {
-        "bias": biases,
-        "kl1_recall": found / kl1.sum(),
-        "accuracy": (others.sum() - lost + found) / len(posterior),
-        "kl1_precision": precision,
-    }
-    return pd.DataFrame(curve).iloc[rows].reset_index(drop=True)
+    accuracy = (others.sum() - lost + found) / len(posterior)
+    curve = pd.DataFrame({"bias": biases, "kl1_recall": found / kl1.sum(), "accuracy": accuracy})
+    return curve.assign(kl1_precision=pd.Series(found) / called).iloc[rows].reset_index(drop=True)
 
 
 def sampled_ceiling(posterior: np.ndarray, draws: int = 2000, seed: int = 0) -> pd.DataFrame:
     """What the best rules would score on these very knees, were their readers to grade them anew `draws` times.
 
-    A model's score on the consensus at hand belongs beside this range: within it, the model cannot be told from a
-    perfect one on so few knees. A score above `value` is luck, not skill.
-
-    Parameters
-    ----------
-    posterior
-        ``(N, 5)``, as for `ceiling`.
-    draws
-        Consensus gradings to simulate, at least 1.
-    seed
-        Decides the chance.
+    Compare a model's score on the consensus at hand with this range: within it, the model cannot be distinguished from
+    a perfect one on so few knees. A score above `value` is luck, not skill.
 
     Returns
     -------
     DataFrame
-        One row a ``metric``: ``accuracy`` and ``kl1_recall`` of `accuracy_rule`, ``qwk`` of `qwk_rule`. ``value`` is
+        One row per ``metric``: ``accuracy`` and ``kl1_recall`` of `accuracy_rule`, ``qwk`` of `qwk_rule`. ``value`` is
         that of `ceiling`; 95 % of the draws lie from ``low`` to ``high``. Draws that leave a score undefined are
         passed over; nan where all do.
 
     Raises
     ------
     KoaError
-        When there is no draw, or as for `ceiling`.
+        When `draws` is below 1, or as for `ceiling`.
     """
     posterior, expected = _checked(posterior), ceiling(posterior)
     if draws < 1:
@@ -231,18 +192,14 @@ def sampled_ceiling(posterior: np.ndarray, draws: int = 2000, seed: int = 0) -> 
     for start in range(0, draws, block):
         chance = rng.random((min(block, draws - start), len(posterior)))
         kl = sum((chance >= limit).astype(np.int64) for limit in limits)
-        qwk = _kappa(
-            spread.mean(), (spread**2).mean(), kl.mean(axis=1), (kl**2).mean(axis=1), (spread * kl).mean(axis=1)
-        )
+        qwk = _kappa(spread, kl, kl**2)
         with np.errstate(invalid="ignore"):
             kl1_recall = ((kl == 1) & (likeliest == 1)).sum(axis=1) / (kl == 1).sum(axis=1)
         scores.append([(kl == likeliest).mean(axis=1), qwk, kl1_recall])
-    rows = []
-    for name, drawn in zip(("accuracy", "qwk", "kl1_recall"), np.concatenate(scores, axis=1), strict=True):
-        defined = drawn[~np.isnan(drawn)]
-        low, high = np.quantile(defined, [0.025, 0.975]) if len(defined) else (math.nan, math.nan)
-        rows.append((name, getattr(expected, name), float(low), float(high)))
-    return pd.DataFrame(rows, columns=["metric", "value", "low", "high"])
+    names = ["accuracy", "qwk", "kl1_recall"]
+    low, high = pd.DataFrame(np.concatenate(scores, axis=1).T).quantile([0.025, 0.975]).to_numpy()
+    values = [getattr(expected, name) for name in names]
+    return pd.DataFrame({"metric": names, "value": values, "low": low, "high": high})
 
 
 def _nearest_grade(number: np.ndarray) -> np.ndarray:
@@ -250,11 +207,13 @@ def _nearest_grade(number: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(number), _GRADES[0], _GRADES[-1]).astype(np.int64)
 
 
-def _kappa(p, pp, y, yy, py):
-    """Quadratic kappa from the means of p, p^2, y, y^2 and py; nan where p and y are one and the same grade.
+def _kappa(pred: np.ndarray, kl: np.ndarray, square: np.ndarray) -> np.ndarray:
+    """Quadratic kappa of predictions with grades and their squares over the last axis; nan where all are one grade.
 
     It equals 2 cov(p, y) / (var p + var y + (mean p - mean y)^2), the concordance correlation.
     """
+    p, pp = pred.mean(), (pred**2).mean()
+    y, yy, py = kl.mean(axis=-1), square.mean(axis=-1), (pred * kl).mean(axis=-1)
     by_chance = np.asarray(pp + yy - 2 * p * y)
     # Means of grades differ by far more than this unless they are equal.
     defined = by_chance > 1e-12

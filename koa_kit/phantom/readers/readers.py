@@ -13,18 +13,16 @@ import pandas as pd
 from scipy.special import ndtr
 
 from koa_kit.errors import KoaError
-from koa_kit.grades import GRADES
-from koa_kit.phantom.knee.features import SIGNS, SITES, Rules, kl_grades, summary_signs
+from koa_kit.phantom.knee.features import OSTEOPHYTES, SIGNS, Rules, kl_grades, summary_signs
 
-ERRORS = ("width", "osteophytes", "sclerosis", "deformity")
-"""What a reader misjudges, in the order of the columns of an array of errors."""
-
-_COLUMNS = {
+ERRORS = {
     "width": ["jsw_medial_mm", "jsw_lateral_mm"],
-    "osteophytes": [f"osteophyte_{site}" for site in SITES],
+    "osteophytes": list(OSTEOPHYTES),
     "sclerosis": ["sclerosis"],
     "deformity": ["deformity"],
 }
+"""What a reader misjudges, in the order of the columns of an array of errors, and the signs she then sees wrong."""
+
 _IN_ORDER = (
     ("marked_mm", "definite_mm", "doubtful_mm"),
     ("possible", "present", "large"),
@@ -38,21 +36,16 @@ class Reader:
 
     She errs once a knee on each of `ERRORS`, normally and without bias: on the width of both compartments alike, on
     all four osteophytes alike, on sclerosis, on deformity. The errors are independent of each other, of other readers,
-    of other knees and, given the signs, of the picture. What leans her to one side is her `rules`.
+    of other knees and, given the signs, of the image. Any bias of hers lies in her `rules`.
 
     Attributes
     ----------
-    name
-        What she is called.
     rules
         Her own limits, in order: marked narrowing is narrower than definite, a large osteophyte larger than a possible.
     width_noise_mm, osteophyte_noise, sclerosis_noise, deformity_noise
         Standard deviations of her errors, in mm and in the units of the signs, at least 0.
 
-    Raises
-    ------
-    KoaError
-        When a standard deviation is negative, or limits are not in order.
+    A negative standard deviation, or limits that are not in order, are a `KoaError`.
     """
 
     name: str
@@ -64,7 +57,7 @@ class Reader:
 
     def __post_init__(self):
         for name in ("width_noise_mm", "osteophyte_noise", "sclerosis_noise", "deformity_noise"):
-            if not (getattr(self, name) >= 0 and math.isfinite(getattr(self, name))):
+            if not 0 <= getattr(self, name) < math.inf:
                 raise KoaError(f"{name} is {getattr(self, name)}.", where=self.name, remedy="Give 0 or more.")
         for names in _IN_ORDER:
             limits = [getattr(self.rules, name) for name in names]
@@ -92,13 +85,6 @@ READER_COLUMNS = tuple(f"reader_{name}" for name in READERS)
 """Columns of a table that hold the readers' grades."""
 
 
-def reader(name: str) -> Reader:
-    """The default reader of this name; `KoaError` with the known names when there is none."""
-    if name not in READERS:
-        raise KoaError(f"There is no reader {name!r}.", remedy=f"Choose from {', '.join(READERS)}.")
-    return READERS[name]
-
-
 def reading_errors(knees: int, rng: np.random.Generator, readers: Mapping[str, Reader] = READERS) -> np.ndarray:
     """Errors of each reader at each knee in standard deviations, float64 ``(R, N, 4)``, columns as in `ERRORS`.
 
@@ -113,24 +99,15 @@ def read(signs: pd.DataFrame, reader: Reader, errors: np.ndarray) -> np.ndarray:
     With the same errors worse signs never lower a grade. What she perceives is not cut to the range of the sign: the
     limits lie inside it, so no grade would change.
 
-    Parameters
-    ----------
-    signs
-        Table with the columns `SIGNS`; others are ignored.
-    errors
-        Standard normal errors ``(N, 4)``, one layer of `reading_errors`; zeros for a reader who sees without error.
-
-    Raises
-    ------
-    KoaError
-        When a sign is missing, or the errors do not fit the table.
+    `errors` is standard normal, ``(N, 4)``, one layer of `reading_errors`; zeros for a reader who sees without error.
+    A missing sign, or errors that do not fit the table, are a `KoaError`.
     """
     perceived = _signs(signs)
     errors = np.asarray(errors, float)
     if errors.shape != (len(perceived), len(ERRORS)):
         raise KoaError(f"Errors of shape {errors.shape} do not fit.", remedy=f"Give ({len(perceived)}, {len(ERRORS)}).")
     for error, name in zip((errors * reader.noise).T, ERRORS, strict=True):
-        perceived[_COLUMNS[name]] += error[:, None]
+        perceived[ERRORS[name]] += error[:, None]
     return kl_grades(perceived, reader.rules)
 
 
@@ -144,13 +121,7 @@ def readings(signs: pd.DataFrame, errors: np.ndarray, readers: Mapping[str, Read
 
 
 def consensus(grades: np.ndarray | pd.DataFrame) -> np.ndarray:
-    """Median grade of every row of ``(N, R)``, int64 ``(N,)``.
-
-    Raises
-    ------
-    KoaError
-        When the number of readers is even: the median could lie between two grades.
-    """
+    """Median grade of every row of ``(N, R)``, int64 ``(N,)``; `KoaError` when R is even: it could lie between two."""
     grades = np.asarray(grades)
     if grades.ndim != 2 or grades.shape[1] % 2 == 0:
         raise KoaError(f"Grades of shape {grades.shape} have no middle one.", remedy="Give an odd number of columns.")
@@ -162,12 +133,7 @@ def grade_probabilities(signs: pd.DataFrame, reader: Reader) -> np.ndarray:
 
     Each grade of `kl_grades` asks for limits on independent normal numbers, so its probability is a product. Grade 3
     or more means the description of 3, or of 4, or both; both together are such a product again, because all
-    osteophytes share one error.
-
-    Raises
-    ------
-    KoaError
-        When a sign is missing.
+    osteophytes share one error. A missing sign is a `KoaError`.
     """
     return 0.0 - np.diff(_at_least_each_grade(signs, reader), axis=1, append=0)
 
@@ -178,10 +144,7 @@ def consensus_probabilities(signs: pd.DataFrame, readers: Mapping[str, Reader] =
     The median is at least k where more than half of the readers say at least k; their number is a sum of independent
     yes-or-no draws (the Poisson binomial distribution).
 
-    Raises
-    ------
-    KoaError
-        When the number of readers is even, or a sign is missing.
+    An even number of readers or a missing sign is a `KoaError`.
     """
     if len(readers) % 2 == 0:
         raise KoaError(f"{len(readers)} readers have no middle one.", remedy="Give an odd number of readers.")
@@ -196,15 +159,7 @@ def consensus_probabilities(signs: pd.DataFrame, readers: Mapping[str, Reader] =
 def agreement(grades: pd.DataFrame) -> pd.DataFrame:
     """Agreement of every two readers: ``reader``, ``other``, ``kappa`` (quadratic weights), ``exact`` (share), ``n``.
 
-    Parameters
-    ----------
-    grades
-        Table with a column ``reader_<name>`` for each; other columns are ignored.
-
-    Raises
-    ------
-    KoaError
-        When there are fewer than two readers.
+    `grades` has a column ``reader_<name>`` for each; other columns are ignored. Fewer than two are a `KoaError`.
     """
     from sklearn.metrics import cohen_kappa_score
 
@@ -218,13 +173,6 @@ def agreement(grades: pd.DataFrame) -> pd.DataFrame:
         kappa = cohen_kappa_score(a, b, weights="quadratic") if len({*a, *b}) > 1 else math.nan
         rows.append((one.removeprefix("reader_"), other.removeprefix("reader_"), kappa, float((a == b).mean()), len(a)))
     return pd.DataFrame(rows, columns=["reader", "other", "kappa", "exact", "n"])
-
-
-def reader_confusion(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Number of knees by the grade of reader `a` (rows) and of reader `b` (columns), int64 ``(5, 5)``."""
-    from sklearn.metrics import confusion_matrix
-
-    return confusion_matrix(a, b, labels=list(GRADES))
 
 
 def _signs(table: pd.DataFrame) -> pd.DataFrame:
@@ -255,10 +203,9 @@ def _at_least_each_grade(signs: pd.DataFrame, reader: Reader) -> np.ndarray:
     four = osteophyte(largest - rules.large) * severe
     three = osteophyte(second - rules.present) * (1 - wide(rules.definite_mm)) * sclerotic(rules.some_sclerosis)
     both = osteophyte(np.minimum(largest - rules.large, second - rules.present)) * severe
+    two = osteophyte(largest - rules.present)
     one = 1 - wide(rules.doubtful_mm) * (1 - osteophyte(largest - rules.possible))
-    return _nested(
-        np.stack([np.ones(len(signs)), one, osteophyte(largest - rules.present), four + three - both, four], axis=1)
-    )
+    return _nested(np.stack([np.ones(len(signs)), one, two, four + three - both, four], axis=1))
 
 
 def _reaches(excess: np.ndarray, noise: float) -> np.ndarray:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
 
 from koa_kit.errors import KoaError
+from koa_kit.phantom.drawing.radiograph import check_side
 from koa_kit.phantom.knee.exposure import Exposure
 from koa_kit.phantom.knee.features import LATERAL_SURPLUS_MM, SITES, KneeFeatures
-
-SIDES = {"R": "right", "L": "left"}
 
 # Where one word gives way to the next: near the limits of `Rules`, on neither side of them by design.
 _NARROW_MM = (1.1, 2.4, 3.2, 3.9)
@@ -23,7 +21,7 @@ _BENT = (0.5, 1.2, 2.2)
 _AXIS_DEG = (-4.0, 0.0, 9.5, 12.5)
 _BURDEN = (1.2, 3.0, 5.5, 9.0)
 
-# Standard deviations of what she takes the signs for: width in mm, osteophytes, sclerosis, deformity, angle, burden.
+# Standard deviations of the radiologist's errors: width in mm, osteophytes, sclerosis, deformity, angle, burden.
 _ERRORS = np.array((0.3, 0.22, 0.3, 0.3, 1.2, 0.6))
 
 _TECHNIQUE = ("Frontal radiograph of the {} knee", "Single frontal view of the {} knee", "{} knee, frontal view")
@@ -35,6 +33,7 @@ _SPACE = (
     ("clearly narrowed", "definitely reduced"),
     ("markedly narrowed", "almost lost", "nearly obliterated"),
 )
+_NO_SPURS = ("No osteophytes", "No marginal spurs", "Joint margins smooth")
 _SIZES = (
     (),
     ("possible", "doubtful", "questionable"),
@@ -42,7 +41,6 @@ _SIZES = (
     ("definite", "moderate"),
     ("large", "prominent"),
 )
-_NO_SPURS = ("No osteophytes", "No marginal spurs", "Joint margins smooth")
 _SCLEROSIS = (
     ("no subchondral sclerosis", "subchondral bone unremarkable"),
     ("sclerosis cannot be excluded", "possible slight sclerosis"),
@@ -70,31 +68,32 @@ _VERDICT = (
 )
 
 
-@dataclass(frozen=True)
 class _Impression:
     """What the radiologist takes the knee for, as steps of each scale; medial before lateral."""
 
-    space: tuple[int, int]
-    spurs: tuple[int, ...]
-    sclerosis: int
-    deformity: int
-    alignment: int
-    verdict: int
-    widths_mm: tuple[float, float]
-    narrower: str
-    sicker: str
+    def __init__(self, features: KneeFeatures, errors: np.ndarray):
+        # One error for both compartments and one for all sites: the worse side stays the worse one.
+        widths = features.jsw_medial_mm, features.jsw_lateral_mm - LATERAL_SURPLUS_MM
+        self.widths_mm = [max(0.0, width + errors[0]) for width in (widths[0], widths[1] + LATERAL_SURPLUS_MM)]
+        self.space = [len(_NARROW_MM) - bisect_right(_NARROW_MM, width + errors[0]) for width in widths]
+        self.spurs = [bisect_right(_SPUR, size + errors[1]) if size > 0 else 0 for size in features.osteophytes]
+        self.sclerosis = bisect_right(_WHITE, features.sclerosis + errors[2])
+        self.deformity = bisect_right(_BENT, features.deformity + errors[3])
+        self.alignment = bisect_right(_AXIS_DEG, features.valgus_deg + errors[4])
+        burden = max(self.space) + max(self.spurs) + 0.6 * self.sclerosis + 0.8 * self.deformity + errors[5]
+        self.verdict = bisect_right(_BURDEN, burden)
+        self.narrower = _side_of(widths[1] - widths[0], 0.25)
+        self.sicker = _side_of(self.space[0] + max(self.spurs[:2]) - self.space[1] - max(self.spurs[2:]), 0.5)
 
 
 def report(features: KneeFeatures, *, side: str = "R", detail: float = 0.7, seed: int | Sequence[int] = 0) -> str:
     """Report of one knee in two to five sentences: the film, joint space, osteophytes, bone and axis, an impression.
 
     It never names a grade. The words begin at limits that are not those of `Rules` and are applied to the signs as
-    somebody sees them who errs a little, so the text tells of the grade without giving it away.
+    somebody sees them who errs a little, so the text hints at the grade without giving it away.
 
     Parameters
     ----------
-    features
-        The knee.
     side
         "R" or "L".
     detail
@@ -111,146 +110,99 @@ def report(features: KneeFeatures, *, side: str = "R", detail: float = 0.7, seed
     """
     if not 0 <= detail <= 1:
         raise KoaError(f"A report cannot have detail {detail}.", remedy="Give a number from 0 to 1.")
-    if side not in SIDES:
-        raise KoaError(f"There is no side {side!r}.", remedy='Give "L" or "R".')
+    check_side(side)
     rng = np.random.default_rng(seed)
-    seen = _look(features, _ERRORS * rng.standard_normal(len(_ERRORS)))
+    seen = _Impression(features, _ERRORS * rng.standard_normal(len(_ERRORS)))
     said = rng.random(6) < detail
     placed = rng.random(4) < detail
     measured = rng.random() < 5 * detail - 4
-    # Words of their own for each part: another finding leaves the rest of the text as it was.
-    film, space, spurs, bone, end = (_Words(own) for own in rng.spawn(5))
+    # Choices of their own for each part: another finding leaves the rest of the text as it was.
+    film, space, spurs, bone, end = (_choice(own) for own in rng.spawn(5))
 
-    sentences = [f"{film.one_of(_TECHNIQUE).format(SIDES[side])}, {_quality(features.exposure, film)}"]
+    technique = film(_TECHNIQUE).format("right" if side == "R" else "left")
+    sentences = [f"{technique}, {_quality(features.exposure, film)}"]
     if said[0]:
         sentences.append(_joint_space(seen, placed[0], measured, space))
     if said[1]:
         sentences.append(_osteophytes(seen, placed[1], spurs))
     where = f" on the {seen.narrower} side" if placed[2] and seen.narrower else ""
     clauses = (
-        bone.one_of(_SCLEROSIS[seen.sclerosis]) + (where if seen.sclerosis else ""),
-        bone.one_of(_DEFORMITY[seen.deformity]) + (where if seen.deformity else ""),
+        bone(_SCLEROSIS[seen.sclerosis]) + (where if seen.sclerosis else ""),
+        bone(_DEFORMITY[seen.deformity]) + (where if seen.deformity else ""),
         f"alignment {_ALIGNMENT[seen.alignment]}",
     )
     if said[2:5].any():
         sentences.append("; ".join(clause for clause, spoken in zip(clauses, said[2:5], strict=True) if spoken))
-    verdict = end.one_of(_VERDICT[seen.verdict] if said[5] else _OPEN)
+    verdict = end(_VERDICT[seen.verdict] if said[5] else _OPEN)
     if said[5] and placed[3] and seen.sicker and seen.verdict > 1:
         verdict += f", mainly {seen.sicker}"
-    sentences.append(verdict)
-    return " ".join(f"{sentence[0].upper()}{sentence[1:]}." for sentence in sentences)
+    return " ".join(f"{sentence[0].upper()}{sentence[1:]}." for sentence in (*sentences, verdict))
 
 
 def reports(table: pd.DataFrame, *, detail: float = 0.7, seed: int = 0) -> list[str]:
     """Report of every row of a table of phantom knees; see `report`.
 
-    Parameters
-    ----------
-    table
-        Columns as `KneeFeatures.as_row` writes them, and ``side``. With a column ``draw_seed`` a knee keeps its report
-        wherever its row stands; without one, the row's number takes its place.
-    detail
-        How much each says, 0 to 1.
-    seed
-        Another number, other words.
-
-    Raises
-    ------
-    KoaError
-        When `detail` is not from 0 to 1, a side is unknown or a column is missing.
+    The table has the columns of `KneeFeatures.as_row` and ``side``, else `KoaError`. With a column ``draw_seed`` a knee
+    keeps its report wherever its row stands; without one, the row's number takes its place.
     """
     missing = [name for name in (*KneeFeatures().as_row(), "side") if name not in table]
     if missing:
         raise KoaError("The table lacks columns.", where=", ".join(missing), remedy="Give the table of phantom knees.")
-    own = table["draw_seed"].tolist() if "draw_seed" in table else range(len(table))
+    own = table.get("draw_seed", range(len(table)))
     return [
         report(KneeFeatures.from_row(row), side=row["side"], detail=detail, seed=(seed, int(number)))
         for row, number in zip(table.to_dict("records"), own, strict=True)
     ]
 
 
-class _Words:
-    """One part of the text's own choice among phrases that mean the same."""
-
-    def __init__(self, rng: np.random.Generator):
-        self.rng = rng
-
-    def one_of(self, phrases: Sequence[str]) -> str:
-        return phrases[int(self.rng.random() * len(phrases))]
-
-
-def _look(features: KneeFeatures, errors: np.ndarray) -> _Impression:
-    # One error for both compartments and one for all sites: the worse side stays the worse one.
-    widths = (features.jsw_medial_mm, features.jsw_lateral_mm - LATERAL_SURPLUS_MM)
-    space = tuple(len(_NARROW_MM) - bisect_right(_NARROW_MM, width + errors[0]) for width in widths)
-    spurs = tuple(bisect_right(_SPUR, size + errors[1]) if size > 0 else 0 for size in features.osteophytes)
-    sclerosis = bisect_right(_WHITE, features.sclerosis + errors[2])
-    deformity = bisect_right(_BENT, features.deformity + errors[3])
-    burden = max(space) + max(spurs) + 0.6 * sclerosis + 0.8 * deformity + errors[5]
-    return _Impression(
-        space=space,
-        spurs=spurs,
-        sclerosis=sclerosis,
-        deformity=deformity,
-        alignment=bisect_right(_AXIS_DEG, features.valgus_deg + errors[4]),
-        verdict=bisect_right(_BURDEN, burden),
-        widths_mm=tuple(max(0.0, width + errors[0]) for width in (widths[0], widths[1] + LATERAL_SURPLUS_MM)),
-        narrower=_side_of(widths[1] - widths[0], 0.25),
-        sicker=_side_of(space[0] + max(spurs[:2]) - space[1] - max(spurs[2:]), 0.5),
-    )
+def _choice(rng: np.random.Generator) -> Callable[[Sequence[str]], str]:
+    """Function that picks one of several phrases that mean the same."""
+    return lambda phrases: phrases[int(rng.random() * len(phrases))]
 
 
 def _side_of(surplus: float, least: float) -> str:
     return "medial" if surplus > least else "lateral" if surplus < -least else ""
 
 
-def _quality(exposure: Exposure, words: _Words) -> str:
+def _quality(exposure: Exposure, choose: Callable) -> str:
     """Words about the film, which say nothing about the disease."""
-    faults = [
-        ("in part overexposed", exposure.burnt > 0.3 or exposure.glow > 0.7),
-        ("rather dark", exposure.brightness < 0.45),
-        ("a little unsharp", exposure.blur > 1.2),
-        ("slightly rotated", abs(exposure.tilt_deg) > 2.5),
-        ("cut off by the collimator", exposure.collimation_mm > 3),
-    ]
-    text = " and ".join([fault for fault, present in faults if present][:2]) or words.one_of(_GOOD)
+    faults = {
+        "in part overexposed": exposure.burnt > 0.3 or exposure.glow > 0.7,
+        "rather dark": exposure.brightness < 0.45,
+        "a little unsharp": exposure.blur > 1.2,
+        "slightly rotated": abs(exposure.tilt_deg) > 2.5,
+        "cut off by the collimator": exposure.collimation_mm > 3,
+    }
+    text = " and ".join([fault for fault, present in faults.items() if present][:2]) or choose(_GOOD)
     return text + ("" if exposure.hardware == "none" else f", with a metal {exposure.hardware} in place")
 
 
-def _joint_space(seen: _Impression, placed: bool, measured: bool, words: _Words) -> str:
-    medial, lateral = seen.space
-    worse = words.one_of(_SPACE[max(medial, lateral)])
+def _joint_space(seen: _Impression, placed: bool, measured: bool, choose: Callable) -> str:
+    (worse, name), (better, other) = sorted(zip(seen.space, ("medial", "lateral"), strict=True), reverse=True)
+    words = choose(_SPACE[worse])
     if not placed:
-        return f"The joint space is {worse}"
-    if medial == lateral:
-        text = f"The joint space is {worse} in both compartments"
+        return f"The joint space is {words}"
+    if worse == better:
+        text = f"The joint space is {words} in both compartments"
     else:
-        other = words.one_of(_SPACE[min(medial, lateral)])
-        names = ("medial", "lateral") if medial > lateral else ("lateral", "medial")
-        text = f"The {names[0]} joint space is {worse}, the {names[1]} one {other}"
+        text = f"The {name} joint space is {words}, the {other} one {choose(_SPACE[better])}"
     if measured:
-        text += f" (medial {_in_mm(seen.widths_mm[0])}, lateral {_in_mm(seen.widths_mm[1])})"
+        rounded = [f"about {round(2 * mm) / 2:.1f} mm" if mm > 0.25 else "less than 0.5 mm" for mm in seen.widths_mm]
+        text += f" (medial {rounded[0]}, lateral {rounded[1]})"
     return text
 
 
-def _in_mm(width: float) -> str:
-    return f"about {round(2 * width) / 2:.1f} mm" if width > 0.25 else "less than 0.5 mm"
-
-
-def _osteophytes(seen: _Impression, placed: bool, words: _Words) -> str:
+def _osteophytes(seen: _Impression, placed: bool, choose: Callable) -> str:
     worst = max(seen.spurs)
     if not worst:
-        return words.one_of(_NO_SPURS)
+        return choose(_NO_SPURS)
     if not placed:
         several = sum(step > 1 for step in seen.spurs) > 1
-        return f"{words.one_of(_SIZES[worst])} {'marginal osteophytes' if several else 'osteophyte formation'}"
+        return f"{choose(_SIZES[worst])} {'marginal osteophytes' if several else 'osteophyte formation'}"
     groups = []
     for step in range(worst, 0, -1):
         sites = [name.replace("_", " ") for name, own in zip(SITES, seen.spurs, strict=True) if own == step]
         if sites:
-            groups.append(f"{words.one_of(_SIZES[step])} osteophytes at the {_listed(sites)}")
+            listed = " and ".join(filter(None, (", ".join(sites[:-1]), sites[-1])))
+            groups.append(f"{choose(_SIZES[step])} osteophytes at the {listed}")
     return "; ".join(groups)
-
-
-def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
