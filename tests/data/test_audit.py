@@ -11,7 +11,14 @@ from typer.testing import CliRunner
 
 from koa_kit.commands.data import app
 from koa_kit.data import figures, load_cohort, progression
-from koa_kit.data.audit import audit, cohort_followup, knee_pairs, leak_of_image_split, patient_overlap, provenance
+from koa_kit.data.audit import (
+    audit_cohort,
+    cohort_followup,
+    knee_pairs,
+    leak_of_image_split,
+    patient_overlap,
+    provenance,
+)
 from koa_kit.errors import KoaError
 
 
@@ -27,7 +34,7 @@ def odd_cohort(tmp_path):
 
 
 def test_the_audit_counts_grades_patients_and_sides(odd_cohort):
-    result = audit(odd_cohort)
+    result = audit_cohort(odd_cohort)
     assert result.classes.loc["train"].tolist() == [2, 2, 2, 2, 2, 10]
     row = result.patients.loc["val"]
     assert row[["patients", "knees", "left", "right", "both_knees"]].tolist() == [5, 10, 5, 5, 5]
@@ -36,7 +43,7 @@ def test_the_audit_counts_grades_patients_and_sides(odd_cohort):
 
 
 def test_the_audit_finds_the_inverted_knee_the_copy_and_the_excluded_folder(odd_cohort):
-    result = audit(odd_cohort)
+    result = audit_cohort(odd_cohort)
     assert result.inverted["inverted"].to_dict() == {"train": 1, "val": 0}
     assert result.duplicates[["knee_id", "split"]].to_numpy().tolist() == [["TRAIN00L", "train"], ["VAL00L", "val"]]
     assert result.excluded["part"].tolist() == ["auto_test"]
@@ -46,7 +53,7 @@ def test_the_audit_finds_the_inverted_knee_the_copy_and_the_excluded_folder(odd_
 def test_a_knee_and_its_negative_are_found_as_one_picture(odd_cohort, tmp_path):
     root = tmp_path / "mine"
     save(root / "val" / "4" / "VAL04L.png", bright_knee(20))
-    result = audit(load_cohort(root, cache_dir=tmp_path / "cache", size=SIZE))
+    result = audit_cohort(load_cohort(root, cache_dir=tmp_path / "cache", size=SIZE))
     assert result.duplicates["group"].nunique() == 2
 
 
@@ -57,10 +64,10 @@ def test_a_shared_patient_would_be_counted(odd_cohort):
 
 
 def test_counts_that_differ_from_the_published_are_told(data_home, published):
-    assert audit("oai-kl224").differs_from_published == ()
+    assert audit_cohort("oai-kl224").differs_from_published == ()
     cohort = load_cohort("oai-kl224")
     fewer = cohort.take(np.arange(1, len(cohort)))
-    assert "train: grades [1, 2, 2, 2, 2] differ from the published" in audit(fewer).differs_from_published[0]
+    assert "train: grades [1, 2, 2, 2, 2] differ from the published" in audit_cohort(fewer).differs_from_published[0]
 
 
 def test_the_command_prints_tables_for_a_reader_and_json_for_a_script(data_home):
@@ -169,7 +176,7 @@ def test_the_source_of_a_published_cohort_is_told_and_of_ones_own_asked_for(odd_
 
 
 def test_the_real_train_and_val_knees_hold_84_inverted_images_and_share_no_patient(real_data):
-    result = audit("oai-kl224", data_dir=real_data)
+    result = audit_cohort("oai-kl224", data_dir=real_data)
     assert result.inverted["inverted"].to_dict() == {"train": 70, "val": 14}
     assert result.overlap["patients"].to_dict() == {"train & val": 0}
     assert result.duplicates.empty

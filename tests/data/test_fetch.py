@@ -7,8 +7,8 @@ import zipfile
 import pytest
 from knee_files import bright_knee, save
 
-from koa_kit.data.acquire.fetch import fetch
-from koa_kit.data.acquire.verify import verify
+from koa_kit.data.acquire.fetch import fetch_dataset
+from koa_kit.data.acquire.verify import verify_dataset
 from koa_kit.data.manifest import Source
 from koa_kit.errors import KoaError
 
@@ -77,8 +77,8 @@ def all_files(folder):
 def test_a_download_becomes_a_complete_data_set_and_leaves_nothing_else(published, tmp_path, serve):
     extra = [("set/auto_test/0/X1L.png", b"recrop"), ("set/readme.txt", b"hello")]
     server = serve({"/a.zip": zipped(published, prefix="set/ClsKLData/kneeKL224/", extra=extra)})
-    folder = fetch("oai-kl224", data_dir=tmp_path / "home", sources=[f"{server.url}/a.zip"], progress=False)
-    assert verify("oai-kl224", data_dir=tmp_path / "home", require=("train", "val", "test")).ok
+    folder = fetch_dataset("oai-kl224", data_dir=tmp_path / "home", sources=[f"{server.url}/a.zip"], progress=False)
+    assert verify_dataset("oai-kl224", data_dir=tmp_path / "home", require=("train", "val", "test")).ok
     assert all_files(tmp_path / "home") == [f"oai-kl224/{file}" for file in all_files(published)]
     assert folder == tmp_path / "home" / "oai-kl224"
 
@@ -86,7 +86,7 @@ def test_a_download_becomes_a_complete_data_set_and_leaves_nothing_else(publishe
 def test_a_second_fetch_asks_for_nothing(published, tmp_path, serve):
     server = serve({"/a.zip": zipped(published)})
     for _ in range(2):
-        fetch("oai-kl224", data_dir=tmp_path / "home", sources=[f"{server.url}/a.zip"], progress=False)
+        fetch_dataset("oai-kl224", data_dir=tmp_path / "home", sources=[f"{server.url}/a.zip"], progress=False)
     assert len(server.asked) == 1
 
 
@@ -94,9 +94,9 @@ def test_a_second_fetch_asks_for_nothing(published, tmp_path, serve):
 def test_a_download_that_breaks_off_goes_on(published, tmp_path, serve, ranges, monkeypatch):
     monkeypatch.setattr("koa_kit.data.acquire.download.CHUNK", 1000)
     server = serve({"/a.zip": zipped(published)}, breaks=5000, ranges=ranges)
-    fetch("oai-kl224", data_dir=tmp_path / "home", sources=[f"{server.url}/a.zip"], progress=False)
+    fetch_dataset("oai-kl224", data_dir=tmp_path / "home", sources=[f"{server.url}/a.zip"], progress=False)
     assert server.asked == [None, "bytes=5000-"]
-    assert verify("oai-kl224", data_dir=tmp_path / "home", require=("train", "val", "test")).ok
+    assert verify_dataset("oai-kl224", data_dir=tmp_path / "home", require=("train", "val", "test")).ok
 
 
 def test_only_what_is_missing_or_altered_is_written(published, data_home, serve):
@@ -105,16 +105,16 @@ def test_only_what_is_missing_or_altered_is_written(published, data_home, serve)
     untouched = sorted((data_home / "oai-kl224/train/0").iterdir())[0]
     before = untouched.stat().st_mtime_ns
     server = serve({"/a.zip": zipped(published)})
-    fetch("oai-kl224", sources=[f"{server.url}/a.zip"], progress=False)
+    fetch_dataset("oai-kl224", sources=[f"{server.url}/a.zip"], progress=False)
     assert untouched.stat().st_mtime_ns == before
-    assert verify("oai-kl224", require=("train", "val", "test")).ok
+    assert verify_dataset("oai-kl224", require=("train", "val", "test")).ok
 
 
 def test_of_two_files_of_one_name_the_one_with_the_right_hash_is_taken(published, tmp_path, serve):
     wrong = [(f"kneeKL299/{file}", b"another crop") for file in all_files(published)]
     server = serve({"/a.zip": zipped(published, prefix="kneeKL224/", extra=wrong)})
-    fetch("oai-kl224", data_dir=tmp_path / "home", sources=[f"{server.url}/a.zip"], progress=False)
-    assert verify("oai-kl224", data_dir=tmp_path / "home", require=("train",)).ok
+    fetch_dataset("oai-kl224", data_dir=tmp_path / "home", sources=[f"{server.url}/a.zip"], progress=False)
+    assert verify_dataset("oai-kl224", data_dir=tmp_path / "home", require=("train",)).ok
 
 
 def test_an_archive_inside_the_archive_is_opened(published, tmp_path, serve):
@@ -122,8 +122,8 @@ def test_an_archive_inside_the_archive_is_opened(published, tmp_path, serve):
     with zipfile.ZipFile(outer, "w") as archive:
         archive.writestr("dataset/KneeXrayData.zip", zipped(published, prefix="ClsKLData/kneeKL224/"))
     server = serve({"/a.zip": outer.getvalue()})
-    fetch("oai-kl224", data_dir=tmp_path / "home", sources=[f"{server.url}/a.zip"], progress=False)
-    assert verify("oai-kl224", data_dir=tmp_path / "home", require=("test",)).ok
+    fetch_dataset("oai-kl224", data_dir=tmp_path / "home", sources=[f"{server.url}/a.zip"], progress=False)
+    assert verify_dataset("oai-kl224", data_dir=tmp_path / "home", require=("test",)).ok
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_an_archive_inside_the_archive_is_opened(published, tmp_path, serve):
 def test_an_archive_that_leads_outside_is_refused_whole(published, tmp_path, serve, name):
     server = serve({"/a.zip": zipped(published, extra=[(name, b"evil")])})
     with pytest.raises(KoaError, match="leads outside"):
-        fetch("oai-kl224", data_dir=tmp_path / "home", sources=[f"{server.url}/a.zip"], progress=False)
+        fetch_dataset("oai-kl224", data_dir=tmp_path / "home", sources=[f"{server.url}/a.zip"], progress=False)
     assert all_files(tmp_path / "home") == []
     assert not list(tmp_path.rglob("escaped.png"))
 
@@ -143,15 +143,15 @@ def test_an_altered_mirror_gives_nothing_and_is_named(published, tmp_path, serve
         save(wrong / file, bright_knee(77))
     server = serve({"/a.zip": zipped(wrong)})
     with pytest.raises(KoaError, match=r"a\.zip: still lacks 30 file"):
-        fetch("oai-kl224", data_dir=tmp_path / "home", sources=[f"{server.url}/a.zip"], progress=False)
+        fetch_dataset("oai-kl224", data_dir=tmp_path / "home", sources=[f"{server.url}/a.zip"], progress=False)
     assert all_files(tmp_path / "home") == []
 
 
 def test_a_source_that_fails_is_followed_by_the_next(published, tmp_path, serve):
     server = serve({"/broken.zip": b"no zip at all", "/good.zip": zipped(published)})
     sources = [f"{server.url}/{name}.zip" for name in ("absent", "broken", "good")]
-    fetch("oai-kl224", data_dir=tmp_path / "home", sources=sources, progress=False)
-    assert verify("oai-kl224", data_dir=tmp_path / "home", require=("train",)).ok
+    fetch_dataset("oai-kl224", data_dir=tmp_path / "home", sources=sources, progress=False)
+    assert verify_dataset("oai-kl224", data_dir=tmp_path / "home", require=("train",)).ok
 
 
 def test_when_every_source_fails_the_message_names_each_with_its_reason_and_the_way_by_hand(published, tmp_path, serve):
@@ -160,7 +160,7 @@ def test_when_every_source_fails_the_message_names_each_with_its_reason_and_the_
     closed.server_close()
     sources = [f"{server.url}/absent.zip", f"{server.url}/broken.zip", f"{closed.url}/a.zip"]
     with pytest.raises(KoaError) as caught:
-        fetch("oai-kl224", data_dir=tmp_path / "home", sources=sources, progress=False)
+        fetch_dataset("oai-kl224", data_dir=tmp_path / "home", sources=sources, progress=False)
     message = str(caught.value)
     for part in (
         "404",
@@ -179,9 +179,9 @@ def test_kaggle_is_not_asked_without_being_told_to(published, tmp_path, monkeypa
     monkeypatch.setitem(sys.modules, "kagglehub", None)
     source = Source(kind="kaggle", at="someone/knees")
     with pytest.raises(KoaError, match="ask for it with --kaggle"):
-        fetch("oai-kl224", data_dir=tmp_path, sources=[source])
+        fetch_dataset("oai-kl224", data_dir=tmp_path, sources=[source])
     with pytest.raises(KoaError, match="kagglehub is not installed"):
-        fetch("oai-kl224", data_dir=tmp_path, sources=[source], kaggle=True)
+        fetch_dataset("oai-kl224", data_dir=tmp_path, sources=[source], kaggle=True)
 
 
 @pytest.mark.parametrize("unpacked", [True, False])
@@ -189,13 +189,13 @@ def test_a_zip_or_folder_downloaded_by_hand_is_taken_without_a_network(published
     given = published if unpacked else tmp_path / "by_hand.zip"
     if not unpacked:
         given.write_bytes(zipped(published, prefix="data/sample_xrays/"))
-    fetch("oai-kl224", data_dir=tmp_path / "home", archive=given, progress=False)
-    assert verify("oai-kl224", data_dir=tmp_path / "home", require=("train", "val", "test")).ok
+    fetch_dataset("oai-kl224", data_dir=tmp_path / "home", archive=given, progress=False)
+    assert verify_dataset("oai-kl224", data_dir=tmp_path / "home", require=("train", "val", "test")).ok
     assert given.exists()
 
 
 def test_a_gated_or_drawn_data_set_is_not_fetched(tmp_path):
     with pytest.raises(KoaError, match="Register at"):
-        fetch("oai-followup", data_dir=tmp_path)
+        fetch_dataset("oai-followup", data_dir=tmp_path)
     with pytest.raises(KoaError, match="drawn by the kit"):
-        fetch("phantom", data_dir=tmp_path)
+        fetch_dataset("phantom", data_dir=tmp_path)

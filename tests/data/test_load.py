@@ -39,7 +39,7 @@ def test_a_folder_becomes_one_array_and_one_table_row_for_row(tmp_path):
 def test_the_second_load_is_the_same_cohort_without_reading_a_file(tmp_path, monkeypatch):
     root = knee_tree(tmp_path / "mine")
     first = load(root, tmp_path)
-    monkeypatch.setattr("koa_kit.data.sources.folders.decode_radiograph", None)
+    monkeypatch.setattr("koa_kit.data.sources.split_folders.decode_radiograph", None)
     second = load(root, tmp_path)
     assert second.fingerprint == first.fingerprint
     assert np.array_equal(second.images, first.images)
