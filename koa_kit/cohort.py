@@ -11,14 +11,14 @@ from koa_kit.errors import KoaError
 from koa_kit.grades import LABEL_NAMES
 
 COLUMNS = ("knee_id", "patient", "side", "split", "kl", "file", "sha256", "inverted")
-EXCLUDED_COLUMNS = ("part", "images", "reason")
 MONTHS = {"00": 0, "01": 12, "03": 24, "05": 36, "06": 48, "08": 72, "10": 96}
 """Months after baseline of each OAI visit code with a KL reading."""
 
 
 def excluded_table(rows: list[dict] | tuple = ()) -> pd.DataFrame:
-    """Table of what was left out, with the columns `EXCLUDED_COLUMNS`; empty without `rows`."""
-    return pd.DataFrame(list(rows), columns=list(EXCLUDED_COLUMNS)).astype({"part": str, "images": int, "reason": str})
+    """Table of what was left out, columns ``part``, ``images`` and ``reason``; empty without `rows`."""
+    columns = {"part": str, "images": int, "reason": str}
+    return pd.DataFrame(list(rows), columns=list(columns)).astype(columns)
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,10 +41,7 @@ class Cohort:
     excluded
         What lies next to the knees and was left out: a part (folder or file), its number of images, the reason.
 
-    Raises
-    ------
-    KoaError
-        If columns are missing, images and table do not fit, or a patient's knees lie in more than one split.
+    Raises `KoaError` if columns are missing, images and table do not fit, or a patient is in more than one split.
     """
 
     name: str
@@ -94,8 +91,7 @@ class Cohort:
 
 def require_patients_in_one_split(table: pd.DataFrame, name: str) -> None:
     """Nothing; raises `KoaError` naming a patient whose knees lie in more than one split of `table`."""
-    splits_per_patient = table.groupby("patient")["split"].nunique()
-    shared = splits_per_patient.index[splits_per_patient > 1]
+    shared = table.groupby("patient")["split"].nunique().loc[lambda splits: splits > 1].index
     if len(shared):
         others = f" and {len(shared) - 1} more" if len(shared) > 1 else ""
         raise KoaError(

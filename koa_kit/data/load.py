@@ -34,10 +34,9 @@ def load_cohort(
         ``phantom``, ``oai-kl224``, ``digital-knee``, or the path of a folder with your own images laid out as
         ``split/grade/<patient><L|R>.png`` (grade 0 to 4; every grade folder must exist, it may be empty). Of a folder
         no hashes are known: nothing tells an altered image from an original. All else is checked as strictly.
-    data_dir
-        Folder that holds ``<name>/``; omitted, ``KOA_DATA_DIR`` or the user's data folder.
-    cache_dir
-        Folder for caches; omitted, ``KOA_CACHE_DIR`` or the user's cache folder.
+    data_dir, cache_dir
+        Folder that holds ``<name>/`` and folder for caches; omitted, ``KOA_DATA_DIR`` and ``KOA_CACHE_DIR`` or the
+        user's own folders for such files.
     splits
         Splits to read. Omitted: all of ``phantom``; ``train`` and ``val`` of ``oai-kl224``; of a folder every split but
         ``test``. A test split is read only when it is named here.
@@ -55,7 +54,7 @@ def load_cohort(
         Naming everything that is wrong at once: files missing, altered or refused by `read_radiograph`, a grade folder
         missing, a patient in two splits. Nothing is written then.
     """
-    # The layouts and the cache are no part of the core and are imported where they are needed.
+    # Layouts, cache and phantom are outside the core: they are imported where they are needed.
     from koa_kit.data.cache import cached
     from koa_kit.data.files import survey
     from koa_kit.data.sources import expert_folders, split_folders
@@ -64,17 +63,22 @@ def load_cohort(
     manifest = load_manifest()
     entry = manifest.get(name)
     if entry and entry.access == "generated":
-        cohort = _load_phantom(patients, size, seed, cache_dir)
+        from koa_kit.phantom import cohort as phantom
+
+        recipe = {"patients": patients, "size": size, "seed": seed, "version": phantom.VERSION}
+        cohort = cached(name, recipe, lambda _: phantom.phantom_cohort(patients, size=size, seed=seed), cache_dir)
         return cohort if splits is None else cohort.split(*splits)
     if entry and not entry.counts:
         raise KoaError(f"{name} holds grades, not images.", remedy="Call load_followup() for its table.")
-
-    root = find_dataset(name, data_dir) if entry else _own_folder(name, manifest.names)
+    root = find_dataset(name, data_dir) if entry else Path(name).expanduser()
+    if not root.is_dir():
+        remedy = f"Choose from {', '.join(manifest.names)}, or give the path of a folder with your own images."
+        raise KoaError(f"There is no data set and no folder {str(name)!r}.", where=root, remedy=remedy)
     label = entry.name if entry else root.resolve().name
     shape = tuple(entry.pixels.size[::-1]) if entry and entry.pixels.size else (size, size)
     layout = expert_folders if entry and entry.folders else split_folders
     parts = layout.choose_parts(label, root, splits, entry)
-    # Whatever the result depends on: if any of it changes, the files are read again.
+    # All that the result depends on: if any of it changes, the files are read again.
     recipe = {
         "reader": READER,
         "published": entry.fingerprint if entry else None,
@@ -84,9 +88,11 @@ def load_cohort(
         "parts": parts,
         "shape": shape,
     }
-    return cached(
-        label, recipe, lambda folder: _read(layout.plan(label, root, parts, shape, entry), folder, progress), cache_dir
-    )
+
+    def build(folder: Path) -> Cohort:
+        return _read(layout.plan(label, root, parts, shape, entry), folder, progress)
+
+    return cached(label, recipe, build, cache_dir)
 
 
 def _read(plan, folder: Path, progress: bool) -> Cohort:
@@ -100,8 +106,8 @@ def _read(plan, folder: Path, progress: bool) -> Cohort:
     images = np.lib.format.open_memmap(folder / "images.npy", "w+", dtype=np.uint8, shape=(len(files), *plan.shape))
 
     def read(row: int) -> tuple[str, bool, str | None]:
-        """Hash of the row's file, whether its bone was dark, and what is wrong with it; its pixels go to `images`."""
-        file, digest, inverted = files[row], "", False
+        """Hash of a row's file, whether it shows bone dark, and what is wrong with it; its pixels go to `images`."""
+        file, digest = files[row], ""
         try:
             data = (plan.root / file).read_bytes()
             digest = hashlib.sha256(data).hexdigest()
@@ -122,22 +128,3 @@ def _read(plan, folder: Path, progress: bool) -> Cohort:
     for knee in table[["split", "kl", "file", "sha256"]].itertuples(index=False):
         fingerprint.update("\n".join(map(str, knee)).encode())
     return Cohort(plan.name, images, table, fingerprint.hexdigest()[:16], excluded=excluded_table(plan.excluded))
-
-
-def _load_phantom(patients: int, size: int, seed: int, cache_dir) -> Cohort:
-    from koa_kit.data.cache import cached
-    from koa_kit.phantom import cohort as phantom
-
-    recipe = {"patients": patients, "size": size, "seed": seed, "version": phantom.VERSION}
-    return cached("phantom", recipe, lambda _: phantom.phantom_cohort(patients, size=size, seed=seed), cache_dir)
-
-
-def _own_folder(name: str | os.PathLike, known: list[str]) -> Path:
-    root = Path(name).expanduser()
-    if not root.is_dir():
-        raise KoaError(
-            f"There is no data set and no folder {str(name)!r}.",
-            where=root,
-            remedy=f"Choose from {', '.join(known)}, or give the path of a folder with your own images.",
-        )
-    return root

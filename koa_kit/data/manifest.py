@@ -6,24 +6,26 @@ import gzip
 import hashlib
 import os
 import re
+import zlib
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from koa_kit import paths
 from koa_kit.errors import KoaError
 from koa_kit.grades import LABEL_NAMES
 
-HASHES = Path(__file__).resolve().parent / "hashes"
+HASHES = Path(__file__).parent / "hashes"
 Count = Annotated[int, Field(ge=0)]
 GradeCounts = Annotated[list[Count], Field(min_length=5, max_length=5)]
 
 
 class Record(BaseModel):
-    """Base of the manifest's records: no unknown key, no silent conversion (`True` or 1.9 is no count), no change."""
+    """Base of the manifest's records: no unknown key, no silent conversion (``True`` or 1.9 is no count), no change."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
@@ -51,9 +53,8 @@ class PixelContract(Record):
 
 
 class Entry(Record):
-    """One data set: ``counts`` holds the knees per grade of each split, ``excluded`` the reason for each part left out.
-
-    ``folders`` holds each expert's grade folders, where two experts graded the same images.
+    """One data set: knees per grade of each split (``counts``), the reason for each part left out (``excluded``), and
+    each expert's grade folders where two experts graded the same images (``folders``).
     """
 
     name: str
@@ -77,21 +78,16 @@ class Entry(Record):
     fingerprint: str | None = None
     notes: str = ""
 
-    @field_validator("patient_pattern")
-    @classmethod
-    def _compiles(cls, pattern: str | None) -> str | None:
-        try:
-            re.compile(pattern or "")
-        except re.error as error:
-            raise ValueError(f"no regular expression: {error}") from error
-        return pattern
-
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Entry:
         if unknown := [split for split in (*self.default_splits, *self.patients) if split not in self.counts]:
             raise ValueError(f"counts lack the splits {unknown}")
         if bool(self.hashes) != bool(self.fingerprint):
             raise ValueError("hashes and fingerprint go together")
+        try:
+            re.compile(self.patient_pattern or "")
+        except re.error as error:
+            raise ValueError(f"patient_pattern is no regular expression: {error}") from error
         return self
 
     @property
@@ -112,13 +108,14 @@ class Entry(Record):
         """
         if not self.hashes:
             return {}
-        file, reinstall = HASHES / self.hashes, "Install the kit again; the list is part of it."
         try:
-            text = gzip.decompress(file.read_bytes())
-        except (OSError, EOFError) as error:
-            raise KoaError(f"The list of file hashes cannot be read: {error}.", where=file, remedy=reinstall) from error
-        if hashlib.sha256(text).hexdigest()[:16] != self.fingerprint:
-            raise KoaError("The list of file hashes was changed.", where=file, remedy=reinstall)
+            text = gzip.decompress((HASHES / self.hashes).read_bytes())
+            if hashlib.sha256(text).hexdigest()[:16] != self.fingerprint:
+                raise ValueError("it was changed")
+        except (OSError, EOFError, ValueError, zlib.error) as error:
+            what = f"The list of file hashes cannot be used: {error}."
+            remedy = "Install the kit again; the list is part of it."
+            raise KoaError(what, where=HASHES / self.hashes, remedy=remedy) from error
         return dict(line.split("  ", 1)[::-1] for line in text.decode("ascii").splitlines())
 
 
@@ -130,12 +127,10 @@ class Manifest(Record):
 
     def __getitem__(self, name: str) -> Entry:
         """Entry of the data set `name`; `KoaError` naming the known ones if there is none."""
-        if name not in self.datasets:
-            choices = f"Choose from {', '.join(self.names)}."
-            raise KoaError(
-                f"There is no data set {name!r} in the manifest.", where="data_manifest.yaml", remedy=choices
-            )
-        return self.datasets[name]
+        if name in self.datasets:
+            return self.datasets[name]
+        choices = f"Choose from {', '.join(self.names)}."
+        raise KoaError(f"There is no data set {name!r} in the manifest.", where="data_manifest.yaml", remedy=choices)
 
     def get(self, name: object) -> Entry | None:
         """Entry of the data set `name`, None if there is none."""
@@ -148,10 +143,7 @@ class Manifest(Record):
 
 
 def load_manifest(path: str | os.PathLike | None = None) -> Manifest:
-    """Manifest read from `path`, or the kit's own ``data_manifest.yaml``.
-
-    Raises `KoaError` naming every key that is unknown, missing or of the wrong type.
-    """
+    """Manifest in `path`, or the kit's own; `KoaError` names every key that is unknown, missing or of a wrong type."""
     path = Path(path) if path else paths.resource("data_manifest.yaml")
     return _read_manifest(path, path.stat().st_mtime_ns if path.exists() else 0)
 
@@ -161,14 +153,14 @@ def find_dataset(name: str, data_dir: str | os.PathLike | None = None) -> Path:
 
     Looks for ``<data folder>/<name>``, where the data folder is `data_dir`, else ``KOA_DATA_DIR``, else the user's data
     folder; the publisher's own inner folders (``ClsKLData/kneeKL224``) are looked through. Raises `KoaError` saying how
-    to get the data set if it is not there.
+    to get the data set if it is absent.
     """
     entry = load_manifest()[name]
     if entry.access == "generated":
         raise KoaError(f"{name} is drawn by the kit and lies in no folder.", remedy=f'Call load_cohort("{name}").')
     home = paths.data_dir(data_dir)
     folder = home / name
-    for candidate in (folder, *(folder / source.prefix for source in entry.sources if source.prefix)):
+    for candidate in (folder, *(folder / source.prefix for source in entry.sources)):
         if any((candidate / part).is_dir() for part in entry.splits):
             return candidate
     if not entry.counts and folder.is_dir() and any(folder.iterdir()):
@@ -192,11 +184,9 @@ def _read_manifest(path: Path, _changed: int) -> Manifest:
         content = yaml.load(path.read_text(encoding="utf-8"), _PlainNumbers)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise KoaError(f"The manifest cannot be read: {error}", where=path, remedy="Restore the file.") from error
-    try:
+    with suppress(TypeError, KeyError, AttributeError):  # Of another shape altogether: pydantic says where.
         for name, fields in content["datasets"].items():
             fields.setdefault("name", name)
-    except (TypeError, KeyError, AttributeError):
-        pass  # Not of this shape at all: pydantic says where.
     try:
         return Manifest.model_validate(content)
     except ValidationError as error:
@@ -208,8 +198,7 @@ class _PlainNumbers(yaml.SafeLoader):
     """Reads whole numbers in plain decimal digits only: YAML takes 010 for eight and 1:30 for ninety."""
 
 
-_PlainNumbers.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":int")]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_PlainNumbers.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"-?(0|[1-9]\d*)$"), list("-0123456789"))
+_PlainNumbers.add_constructor(
+    "tag:yaml.org,2002:int",
+    lambda _, node: int(node.value) if re.fullmatch(r"-?(0|[1-9]\d*)", node.value) else node.value,
+)

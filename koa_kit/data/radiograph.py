@@ -40,9 +40,8 @@ def read_radiograph(path: str | os.PathLike, *, size: int | tuple[int, int] | No
         Naming the file: unreadable or truncated, several frames, palette, transparency or colour, fewer than 8 bits, a
         16-bit file that uses 12 bits or fewer, the wrong size, or a single grey level all over.
     """
-    path = Path(path)
     try:
-        data = path.read_bytes()
+        data = Path(path).read_bytes()
     except OSError as error:
         raise KoaError(f"The image cannot be opened: {error.strerror}.", where=path) from error
     return decode_radiograph(data, where=path, size=size)
@@ -63,9 +62,8 @@ def decode_radiograph(data: bytes, where: object, size: int | tuple[int, int] | 
 def looks_inverted(pixels: np.ndarray) -> bool:
     """True if bone is dark: the joint in the middle is darker than the soft tissue at the left and right borders.
 
-    The mean of the central 64 rows by 104 columns minus the mean of the 8 columns at either border, below
-    `INVERTED_BELOW`; the three lengths are for 224 x 224 and scale with the image. The limit was set on oai-kl224: on
-    another crop look at what it marks.
+    The mean of the central 64 rows by 104 columns minus that of the 8 columns at either border, below `INVERTED_BELOW`;
+    the lengths are for 224 x 224 and scale with the image. The limit was set on oai-kl224: check it on another crop.
     """
     height, width = pixels.shape
     rows, columns = max(1, round(height * 64 / 224)), max(1, round(width * 104 / 224))
@@ -92,8 +90,7 @@ def _grey_pixels(data: bytes, where: object) -> np.ndarray:
         raise _refusal(f"it is no {', '.join(FORMATS)} image", where) from error
     except Image.DecompressionBombError as error:
         raise _refusal("it claims to be larger than any X-ray", where) from error
-    # Some damaged TIFFs raise TypeError.
-    except (OSError, SyntaxError, ValueError, EOFError, TypeError) as error:
+    except (OSError, SyntaxError, ValueError, EOFError, TypeError) as error:  # TypeError: of some damaged TIFFs.
         raise _refusal(f"it is truncated or damaged ({error})", where, "Get the file again.") from error
     if bits < 8:
         raise _refusal(f"it has {bits} bit(s) a pixel, at least 8 are needed", where)
@@ -105,10 +102,9 @@ def _grey_pixels(data: bytes, where: object) -> np.ndarray:
         return np.ascontiguousarray(pixels[..., 0])
     # Older Pillow opens a 16-bit grey PNG as 32-bit "I".
     if mode.startswith("I;16") or (mode == "I" and bits == 16):
-        if pixels.max() < 4096:
-            reason = f"it has 16 bits a pixel but uses no level above {pixels.max()}"
-            unscaled = "It was saved from 12 bits or fewer without scaling: scale it to the full range."
-            raise _refusal(reason, where, unscaled)
+        if (highest := pixels.max()) < 4096:
+            remedy = "It was saved from 12 bits or fewer without scaling: scale it to the full range."
+            raise _refusal(f"it has 16 bits a pixel but uses no level above {highest}", where, remedy)
         return ((pixels.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
     raise _refusal(f"its mode is {mode}, not grey", where, "Save it as an 8- or 16-bit grey PNG.")
 

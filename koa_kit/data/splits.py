@@ -25,12 +25,8 @@ def set_aside(cohort: Cohort, share: float) -> Cohort:
     cohort
         With a split "train".
     share
-        Share of its patients, in [0, 1); 0 returns the cohort unchanged.
-
-    Raises
-    ------
-    KoaError
-        If the share is outside [0, 1), or leaves no patient on one of the two sides.
+        Share of its patients, in [0, 1); 0 returns the cohort unchanged. Outside [0, 1), or if it leaves no patient on
+        one of the two sides, a `KoaError` is raised.
     """
     if not 0 <= share < 1:
         raise KoaError("The share of patients set aside must lie in [0, 1).", where=f"share={share}")

@@ -101,7 +101,7 @@ def test_the_figures_show_the_knees_they_name(odd_cohort):
     assert np.array_equal(as_read, bright_knee(20))
     assert np.array_equal(on_file, 255 - bright_knee(20))
     counts = figures.class_counts_figure(odd_cohort)
-    assert [bar.get_height() for bar in counts.patches] == [2] * 10
+    assert [bar.get_height() for bars in counts.containers for bar in bars] == [2] * 10
     agreement = figures.pair_agreement_figure(odd_cohort)
     assert "Same grade in 0% of 10 patients" in agreement.get_title() + agreement.get_title(loc="left")
     plt.close("all")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from koa_kit import paths
 from koa_kit.data.acquire.download import download_archive
-from koa_kit.data.acquire.unpack import take_archive, take_folder
+from koa_kit.data.acquire.unpack import take_files
 from koa_kit.data.acquire.verify import check_files
 from koa_kit.data.manifest import Entry, Source, find_dataset, how_to_get, load_manifest
 from koa_kit.errors import KoaError
@@ -72,7 +72,7 @@ def fetch_dataset(
             if isinstance(source, Source):
                 _take_source(source, wanted, folder, home / DOWNLOADS, kaggle, progress)
             else:
-                _take_given(source, wanted, folder)
+                take_files(source, wanted, folder)
             wanted = _wanted(entry, folder)
             if wanted:
                 tried.append(f"{label}: still lacks {_count(wanted)}")
@@ -96,28 +96,19 @@ def _sources(entry: Entry, given: Sequence[str | Source] | None, archive: str | 
 
 def _take_source(source: Source, wanted: dict, folder: Path, downloads: Path, kaggle: bool, progress: bool) -> None:
     if source.kind == "kaggle":
-        take_folder(_from_kaggle(source, kaggle), wanted, folder)
+        take_files(_from_kaggle(source, kaggle), wanted, folder)
         return
     if source.kind != "url":
         raise KoaError("It has no address to download from.")
     archive = download_archive(source.at, downloads, progress=progress)
     try:
-        take_archive(archive, wanted, folder, prefix=source.prefix)
+        take_files(archive, wanted, folder, prefix=source.prefix)
     except KoaError:
         archive.unlink()  # A damaged archive must not be taken for a finished download next time.
         raise
     archive.unlink()
     if not any(downloads.iterdir()):
         downloads.rmdir()
-
-
-def _take_given(archive: Path, wanted: dict, folder: Path) -> None:
-    if archive.is_dir():
-        take_folder(archive, wanted, folder)
-    elif archive.is_file():
-        take_archive(archive, wanted, folder)
-    else:
-        raise KoaError("It does not exist.")
 
 
 def _from_kaggle(source: Source, asked: bool) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import tempfile
 import zipfile
 import zlib
@@ -22,44 +21,46 @@ Offer = tuple[str, int, Callable[[], bytes]]
 """Name, size in bytes and content of a file that an archive or a folder offers."""
 
 
-def take_archive(
-    archive: Path, wanted: dict[str, str | None], folder: Path, *, prefix: str = "", nested: bool = True
+def take_files(
+    source: Path, wanted: dict[str, str | None], folder: Path, *, prefix: str = "", nested: bool = True
 ) -> int:
-    """Number of wanted files taken from a zip into `folder`; zips inside it are opened too, one level deep.
+    """Number of wanted files written to `folder` from a zip or an unpacked folder, which stays as it is.
 
     The publisher's folders before the layout are dropped: ``…/kneeKL224/train/0/9003126L.png`` becomes
-    ``train/0/9003126L.png``. Where several members end alike, the one whose sha256 fits is taken, `prefix` first.
-    Raises `KoaError` for a damaged zip, and before anything is written for a member whose path leads outside.
+    ``train/0/9003126L.png``. Where several files end alike, the one whose sha256 fits is taken, `prefix` first. Zips
+    inside a zip are opened too, one level deep.
+
+    Parameters
+    ----------
+    wanted
+        sha256 by file; instead of a file a pattern, whose sha256 is None.
+
+    Raises
+    ------
+    KoaError
+        If the source is absent or a damaged zip, and before anything is written if a member's path leads outside.
     """
+    if source.is_dir():
+        files = sorted(path for path in source.rglob("*.png") if path.is_file())
+        offers = ((path.relative_to(source).as_posix(), path.stat().st_size, path.read_bytes) for path in files)
+        return _take(offers, wanted, folder, prefix)
+    if not source.is_file():
+        raise KoaError("It does not exist.")
     try:
-        with zipfile.ZipFile(archive) as opened:
-            members = [member for member in opened.infolist() if not member.is_dir()]
-            _refuse_unsafe(opened.namelist(), archive)
-            taken = _take(
-                ((one.filename, one.file_size, partial(opened.read, one)) for one in members), wanted, folder, prefix
-            )
+        with zipfile.ZipFile(source) as archive:
+            _refuse_unsafe(archive.namelist(), source)
+            members = [member for member in archive.infolist() if not member.is_dir()]
+            offers = ((member.filename, member.file_size, partial(archive.read, member)) for member in members)
+            taken = _take(offers, wanted, folder, prefix)
             for member in members:
-                if member.filename.lower().endswith(".zip") and taken < len(wanted) and nested:
-                    taken += _take_inner(opened, member, wanted, folder, prefix)
+                if nested and member.filename.lower().endswith(".zip") and taken < len(wanted):
+                    folder.parent.mkdir(parents=True, exist_ok=True)
+                    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".koa-") as scratch:
+                        inner = Path(archive.extract(member, scratch))
+                        taken += take_files(inner, wanted, folder, prefix=prefix, nested=False)
             return taken
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise KoaError(f"The archive is damaged or no zip ({error}).", where=archive.name) from error
-
-
-def take_folder(source: Path, wanted: dict[str, str | None], folder: Path) -> int:
-    """Number of wanted files copied from an unpacked folder; as `take_archive`, the source stays as it is."""
-    files = sorted(path for path in source.rglob("*.png") if path.is_file())
-    offers = ((path.relative_to(source).as_posix(), path.stat().st_size, path.read_bytes) for path in files)
-    return _take(offers, wanted, folder)
-
-
-def _take_inner(opened: zipfile.ZipFile, member: zipfile.ZipInfo, wanted: dict, folder: Path, prefix: str) -> int:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".koa-") as scratch:
-        inner = Path(scratch) / PurePosixPath(member.filename).name
-        with opened.open(member) as packed, inner.open("wb") as file:
-            shutil.copyfileobj(packed, file)
-        return take_archive(inner, wanted, folder, prefix=prefix, nested=False)
+        raise KoaError(f"The archive is damaged or no zip ({error}).", where=source.name) from error
 
 
 def _take(offers: Iterable[Offer], wanted: dict[str, str | None], folder: Path, prefix: str = "") -> int:

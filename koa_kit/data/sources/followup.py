@@ -19,7 +19,7 @@ TABLE = "kl_by_visit.csv"
 
 
 def load_followup(data_dir: str | os.PathLike | None = None, *, raw: bool = False) -> pd.DataFrame:
-    """One row per knee and visit: ``patient`` (text, as in a cohort), ``side``, ``months``, ``kl``, ``reading_project``.
+    """One row per knee and visit: ``patient`` (text), ``side``, ``months``, ``kl``, ``reading_project``.
 
     Some knees were read twice at a visit, in two reading projects of the OAI. The rule: the reading of project 15, from
     which the images' grades come, is kept; where it is absent, the one of the lowest project number. Where
