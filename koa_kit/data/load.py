@@ -35,8 +35,7 @@ def load_cohort(
         ``split/grade/<patient><L|R>.png`` (grade 0 to 4; every grade folder must exist, it may be empty). Of a folder
         no hashes are known: nothing tells an altered image from an original. All else is checked as strictly.
     data_dir, cache_dir
-        Folder that holds ``<name>/`` and folder for caches; omitted, ``KOA_DATA_DIR`` and ``KOA_CACHE_DIR`` or the
-        user's own folders for such files.
+        Folders of ``<name>/`` and of the caches; omitted, ``KOA_DATA_DIR`` and ``KOA_CACHE_DIR`` or the user's own.
     splits
         Splits to read. Omitted: all of ``phantom``; ``train`` and ``val`` of ``oai-kl224``; of a folder every split but
         ``test``. A test split is read only when it is named here.

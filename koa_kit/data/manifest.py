@@ -151,9 +151,8 @@ def load_manifest(path: str | os.PathLike | None = None) -> Manifest:
 def find_dataset(name: str, data_dir: str | os.PathLike | None = None) -> Path:
     """Folder of the data set `name`, the one that holds its splits (or its tables).
 
-    Looks for ``<data folder>/<name>``, where the data folder is `data_dir`, else ``KOA_DATA_DIR``, else the user's data
-    folder; the publisher's own inner folders (``ClsKLData/kneeKL224``) are looked through. Raises `KoaError` saying how
-    to get the data set if it is absent.
+    Looks for ``<name>`` in `data_dir`, else ``KOA_DATA_DIR``, else the user's data folder, and there for the
+    publisher's own inner folders (``ClsKLData/kneeKL224``). If it is absent, `KoaError` says how to get it.
     """
     entry = load_manifest()[name]
     if entry.access == "generated":
