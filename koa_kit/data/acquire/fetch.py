@@ -80,8 +80,8 @@ def fetch_dataset(
             tried.append(f"{label}: {error.what}" + (f" ({error.where})" if error.where else ""))
         except OSError as error:
             tried.append(f"{label}: Writing failed: {error.strerror or error}. ({home})")
-    if wanted:
-        raise _failure(entry, home, _wanted(entry, folder), tried, archive)
+    if wanted and (missing := _wanted(entry, folder)):
+        raise _failure(entry, home, missing, tried, archive)
     return folder
 
 
