@@ -11,12 +11,14 @@ from koa_kit.errors import KoaError
 from koa_kit.grades import LABEL_NAMES
 
 COLUMNS = ("knee_id", "patient", "side", "split", "kl", "file", "sha256", "inverted")
-EXCLUDED_COLUMNS = ("part", "images", "reason")
+MONTHS = {"00": 0, "01": 12, "03": 24, "05": 36, "06": 48, "08": 72, "10": 96}
+"""Months after baseline of each OAI visit code with a KL reading."""
 
 
-def nothing_excluded() -> pd.DataFrame:
-    """Empty table with the columns `EXCLUDED_COLUMNS`."""
-    return pd.DataFrame({"part": pd.Series(dtype=str), "images": pd.Series(dtype=int), "reason": pd.Series(dtype=str)})
+def excluded_table(rows: list[dict] | tuple = ()) -> pd.DataFrame:
+    """Table of what was left out, columns ``part``, ``images`` and ``reason``; empty without `rows`."""
+    columns = {"part": str, "images": int, "reason": str}
+    return pd.DataFrame(list(rows), columns=list(columns)).astype(columns)
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,14 +32,16 @@ class Cohort:
     images
         uint8 ``(N, H, W)``, 0 black to 255 white, bone bright; usually memory-mapped, not to be written to.
     table
-        One row a knee, at least the columns `COLUMNS`: ``side`` is "L" or "R" ("?" where the source does not say),
-        ``kl`` 0 to 4, ``inverted`` tells that the file showed bone dark and was turned round on ingest.
+        One row per knee, at least the columns `COLUMNS`: ``side`` is "L" or "R" ("?" where the source does not say),
+        ``kl`` 0 to 4, ``inverted`` tells that the file showed bone dark and was inverted on reading.
     fingerprint
         First 16 hex digits of a sha256 over the knees' hashes and how they were read.
     label_names
         The five grades' names.
     excluded
-        What lay beside the knees and was left out: a part (folder or file), its number of images, the reason.
+        What lies next to the knees and was left out: a part (folder or file), its number of images, the reason.
+
+    Raises `KoaError` if columns are missing, images and table do not fit, or a patient is in more than one split.
     """
 
     name: str
@@ -45,11 +49,10 @@ class Cohort:
     table: pd.DataFrame = field(repr=False)
     fingerprint: str
     label_names: tuple[str, ...] = LABEL_NAMES
-    excluded: pd.DataFrame = field(default_factory=nothing_excluded, repr=False)
+    excluded: pd.DataFrame = field(default_factory=excluded_table, repr=False)
 
     def __post_init__(self):
-        missing = [column for column in COLUMNS if column not in self.table]
-        if missing:
+        if missing := [column for column in COLUMNS if column not in self.table]:
             raise KoaError(f"The cohort's table lacks {', '.join(missing)}.", where=self.name)
         if self.images.dtype != np.uint8 or self.images.ndim != 3 or len(self.images) != len(self.table):
             raise KoaError(
@@ -70,11 +73,13 @@ class Cohort:
         """Number of knees in each split, in the table's order."""
         return self.table.groupby("split", sort=False).size().to_dict()
 
-    def split(self, name: str) -> Cohort:
-        """Knees of one split."""
-        if name not in self.splits:
-            raise KoaError(f"There is no split {name!r}.", where=self.name, remedy=f"Choose from {list(self.splits)}.")
-        return self.take(np.flatnonzero(self.table["split"] == name))
+    def split(self, *names: str) -> Cohort:
+        """Knees of one split, or of several, in the table's order."""
+        for name in names:
+            if name not in self.splits:
+                choices = f"Choose from {list(self.splits)}."
+                raise KoaError(f"There is no split {name!r}.", where=self.name, remedy=choices)
+        return self.take(np.flatnonzero(self.table["split"].isin(names)))
 
     def take(self, rows: np.ndarray) -> Cohort:
         """Knees at these row numbers, in that order; adjacent rows share memory with this cohort."""
@@ -86,8 +91,7 @@ class Cohort:
 
 def require_patients_in_one_split(table: pd.DataFrame, name: str) -> None:
     """Nothing; raises `KoaError` naming a patient whose knees lie in more than one split of `table`."""
-    splits_per_patient = table.groupby("patient")["split"].nunique()
-    shared = splits_per_patient.index[splits_per_patient > 1]
+    shared = table.groupby("patient")["split"].nunique().loc[lambda splits: splits > 1].index
     if len(shared):
         others = f" and {len(shared) - 1} more" if len(shared) > 1 else ""
         raise KoaError(
@@ -95,7 +99,3 @@ def require_patients_in_one_split(table: pd.DataFrame, name: str) -> None:
             where=f"{name}, patient {shared[0]}{others}",
             remedy="Split by patient, never by image.",
         )
-
-
-MONTHS = {"00": 0, "01": 12, "03": 24, "05": 36, "06": 48, "08": 72, "10": 96}
-"""Months after baseline of each OAI visit code with a KL reading."""

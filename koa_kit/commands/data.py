@@ -54,9 +54,9 @@ def fetch_dataset(
 
     Example: koa data fetch oai-kl224 --archive ~/Downloads/archive.zip
     """
-    from koa_kit.data.acquire.fetch import fetch
+    from koa_kit import data
 
-    folder = fetch(name, data_dir=data_dir, sources=source or None, archive=archive, kaggle=kaggle)
+    folder = data.fetch_dataset(name, data_dir=data_dir, sources=source or None, archive=archive, kaggle=kaggle)
     typer.echo(f"{name} is complete in {folder}")
 
 
@@ -71,9 +71,9 @@ def verify_dataset(
 
     Example: koa data verify oai-kl224 --require train --require val
     """
-    from koa_kit.data.acquire.verify import verify
+    from koa_kit import data
 
-    result = verify(name, data_dir=data_dir, require=require or (), progress=not as_json)
+    result = data.verify_dataset(name, data_dir=data_dir, require=require or (), progress=not as_json)
     frame = result.to_frame()
     if as_json:
         faults = {check.split: {"missing": check.missing, "altered": check.altered} for check in result.splits}
@@ -102,10 +102,9 @@ def audit_dataset(
 
     Example: koa data audit oai-kl224
     """
-    from koa_kit.data.audit import audit
-    from koa_kit.data.load import load_cohort
+    from koa_kit import data
 
-    result = audit(load_cohort(name, data_dir=data_dir, splits=split or None, progress=not as_json))
+    result = data.audit_cohort(data.load_cohort(name, data_dir=data_dir, splits=split or None, progress=not as_json))
     if not as_json:
         typer.echo(result.summary())
         return
@@ -150,7 +149,7 @@ def _here(entry, folder: Path | None) -> str:
 
 
 def _folder(name: str, data_dir: Path | None) -> Path | None:
-    from koa_kit.data.locate import find_dataset
+    from koa_kit.data.manifest import find_dataset
 
     try:
         return find_dataset(name, data_dir)

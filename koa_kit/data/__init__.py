@@ -1,28 +1,16 @@
-"""What knees do I have, and can I trust them?
+"""What knees do I have, and can I trust them?"""
 
-The names below load when they are first used. `audit`, `fetch` and `verify` share their name with their module and are
-imported from it: ``from koa_kit.data.audit import audit``.
-"""
+import lazy_loader as lazy
 
-from importlib import import_module
-
-_HOMES = {
-    "find_dataset": "locate",
-    "load_cohort": "load",
-    "load_followup": "sources.followup",
-    "load_manifest": "manifest",
-    "progression": "sources.followup",
-    "read_oai_tables": "sources.followup",
-    "read_radiograph": "radiograph",
-}
-__all__ = list(_HOMES)
-
-
-def __getattr__(name: str):
-    if name in _HOMES:
-        return getattr(import_module(f"koa_kit.data.{_HOMES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOMES])
+__getattr__, __dir__, __all__ = lazy.attach(
+    __name__,
+    submod_attrs={
+        "acquire.fetch": ["fetch_dataset"],
+        "acquire.verify": ["verify_dataset"],
+        "audit": ["audit_cohort"],
+        "load": ["load_cohort"],
+        "manifest": ["find_dataset", "load_manifest"],
+        "radiograph": ["read_radiograph"],
+        "sources.followup": ["load_followup", "progression", "read_oai_tables"],
+    },
+)

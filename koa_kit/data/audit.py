@@ -12,35 +12,39 @@ import numpy as np
 import pandas as pd
 
 from koa_kit.cohort import Cohort
-from koa_kit.data.locate import find_dataset
-from koa_kit.data.manifest import load_manifest
+from koa_kit.data.load import load_cohort
+from koa_kit.data.manifest import find_dataset, load_manifest
 from koa_kit.data.sources.followup import COLUMNS as FOLLOWUP_COLUMNS
 from koa_kit.data.sources.followup import load_followup
 from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES
 
+TABLES = ("classes", "patients", "overlap", "duplicates", "inverted", "excluded")
+
 
 @dataclass(frozen=True)
 class Audit:
-    """Result of `audit`.
+    """Result of `audit_cohort`.
 
     Attributes
     ----------
     name, fingerprint
         Of the cohort.
     classes
-        Knees a grade (columns KL0 to KL4, total), one row a split.
+        Knees per grade (columns KL0 to KL4, total), one row per split.
     patients
-        One row a split: patients, knees, left and right knees, patients with both knees, and of those the share whose
+        One row per split: patients, knees, left and right knees, patients with both knees, and of those the share whose
         two knees have the same grade and grades at most one apart (missing where no side is known).
     overlap
-        One row a pair of splits: patients in both. Anything but 0 flatters every score.
+        One row per pair of splits: patients in both. Anything but 0 flatters every score.
     duplicates
-        One row a knee whose pixel array occurs more than once: ``group``, ``knee_id``, ``split``, ``kl``, ``file``.
+        One row per knee whose pixel array occurs more than once: ``group``, ``knee_id``, ``split``, ``kl``, ``file``.
     inverted
-        One row a split: images whose file shows bone dark, and how many of them are known of the published data set.
+        One row per split: images whose file shows bone dark, and how many of them are known of the published data set.
     excluded
-        What lies beside the knees and was left out: part, images, reason.
+        What lies next to the knees and was left out: part, images, reason.
+    published
+        True if the manifest states counts for any split of this cohort.
     differs_from_published
         Sentences naming counts that differ from the manifest's; empty where all agree or none are published.
     """
@@ -53,21 +57,21 @@ class Audit:
     duplicates: pd.DataFrame
     inverted: pd.DataFrame
     excluded: pd.DataFrame
+    published: bool = False
     differs_from_published: tuple[str, ...] = ()
 
     def to_frames(self) -> dict[str, pd.DataFrame]:
         """Every table by its name."""
-        names = ("classes", "patients", "overlap", "duplicates", "inverted", "excluded")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in TABLES}
 
     def to_frame(self) -> pd.DataFrame:
-        """One row a split: the class counts, the patients and the inverted images side by side."""
+        """One row per split: the class counts, the patients and the inverted images side by side."""
         return self.classes.join(self.patients.drop(columns="knees")).join(self.inverted[["inverted"]])
 
     def summary(self) -> str:
-        """Plain text for a terminal: the tables and one line a finding."""
-        groups = self.duplicates["group"].nunique()
-        shared = ", ".join(f"{pair} {row.patients}" for pair, row in self.overlap.iterrows()) or "only one split"
+        """Plain text for a terminal: the tables and one line per finding."""
+        shared = ", ".join(f"{pair} {n}" for pair, n in self.overlap["patients"].items()) or "only one split"
+        inverted = self.inverted["inverted"]
         lines = [
             f"{self.name} ({self.fingerprint})",
             self.classes.to_string(),
@@ -75,23 +79,16 @@ class Audit:
             self.patients.to_string(float_format="{:.2f}".format, na_rep="-"),
             "",
             f"patients in two splits: {shared}",
-            f"equal pixel arrays: {groups} group(s), {len(self.duplicates)} images",
-            f"inverted images, turned bone bright: {self.inverted['inverted'].sum()} "
-            f"({', '.join(f'{split} {count}' for split, count in self.inverted['inverted'].items())})",
+            f"equal pixel arrays: {self.duplicates['group'].nunique()} group(s), {len(self.duplicates)} images",
+            f"inverted images, turned bone bright: {inverted.sum()} "
+            f"({', '.join(f'{split} {count}' for split, count in inverted.items())})",
         ]
         lines += [f"left out: {row.part}, {row.images} image(s): {row.reason}" for row in self.excluded.itertuples()]
-        lines += list(self.differs_from_published) or [
-            "counts: as published" if self.published else "counts: none published"
-        ]
-        return "\n".join(lines)
-
-    @property
-    def published(self) -> bool:
-        """True if the manifest states counts for any split of this cohort."""
-        return bool(_published_counts(self.name, self.classes.index))
+        counts = "counts: as published" if self.published else "counts: none published"
+        return "\n".join(lines + (list(self.differs_from_published) or [counts]))
 
 
-def audit(cohort: Cohort | str | os.PathLike, *, data_dir: str | os.PathLike | None = None) -> Audit:
+def audit_cohort(cohort: Cohort | str | os.PathLike, *, data_dir: str | os.PathLike | None = None) -> Audit:
     """Tables of what a cohort holds and what is odd about it.
 
     Parameters
@@ -102,26 +99,37 @@ def audit(cohort: Cohort | str | os.PathLike, *, data_dir: str | os.PathLike | N
         Where to look for a data set given by name.
     """
     if not isinstance(cohort, Cohort):
-        from koa_kit.data.load import load_cohort
-
         cohort = load_cohort(cohort, data_dir=data_dir)
-    classes = class_counts(cohort)
-    inverted = count_inverted(cohort)
+    classes, inverted = class_counts(cohort), count_inverted(cohort)
+    entry = load_manifest().get(cohort.name)
+    published = {split: entry.counts[split] for split in classes.index if split in entry.counts} if entry else {}
+    here = {split: classes.loc[split].tolist()[:-1] for split in published}
+    differs = [
+        f"{split}: grades {here[split]} differ from the published {counts}"
+        for split, counts in published.items()
+        if here[split] != counts
+    ]
+    differs += [
+        f"{split}: {row['inverted']} inverted images, {row['published']} are known"
+        for split, row in inverted.dropna().iterrows()
+        if row["inverted"] != row["published"]
+    ]
     return Audit(
-        name=cohort.name,
-        fingerprint=cohort.fingerprint,
+        cohort.name,
+        cohort.fingerprint,
         classes=classes,
         patients=count_patients(cohort),
         overlap=patient_overlap(cohort.table),
         duplicates=equal_pixels(cohort),
         inverted=inverted,
         excluded=cohort.excluded,
-        differs_from_published=_differences(cohort.name, classes, inverted),
+        published=bool(published),
+        differs_from_published=tuple(differs),
     )
 
 
 def class_counts(cohort: Cohort) -> pd.DataFrame:
-    """Knees a grade: one row a split, columns KL0 to KL4 and total."""
+    """Knees per grade: one row per split, columns KL0 to KL4 and total."""
     counts = pd.crosstab(cohort.table["split"], cohort.table["kl"])
     counts = counts.reindex(index=list(cohort.splits), columns=list(GRADES), fill_value=0)
     counts.columns = [f"KL{kl}" for kl in GRADES]
@@ -129,54 +137,49 @@ def class_counts(cohort: Cohort) -> pd.DataFrame:
 
 
 def knee_pairs(table: pd.DataFrame) -> pd.DataFrame:
-    """One row a patient with both knees: ``split``, ``L`` and ``R``, the grades of the left and the right knee."""
+    """One row per patient with both knees: ``split``, ``L`` and ``R``, the grades of the left and the right knee."""
     sides = table[table["side"].isin(["L", "R"])]
     pairs = sides.pivot(index=["split", "patient"], columns="side", values="kl").reindex(columns=["L", "R"])
     return pairs.dropna().astype(int).reset_index("split")
 
 
 def count_patients(cohort: Cohort) -> pd.DataFrame:
-    """One row a split: patients, knees, sides, and how far both knees of a patient agree."""
-    table = cohort.table
+    """One row per split: patients, knees, sides, and how far both knees of a patient agree."""
+    table = cohort.table.assign(left=cohort.table["side"] == "L", right=cohort.table["side"] == "R")
+    counts = table.groupby("split", sort=False).agg(
+        patients=("patient", "nunique"), knees=("patient", "size"), left=("left", "sum"), right=("right", "sum")
+    )
     pairs = knee_pairs(table)
     apart = (pairs["L"] - pairs["R"]).abs()
-    by_split = table.groupby("split", sort=False)
-    counts = pd.DataFrame(
-        {
-            "patients": by_split["patient"].nunique(),
-            "knees": by_split.size(),
-            "left": by_split["side"].agg(lambda side: (side == "L").sum()),
-            "right": by_split["side"].agg(lambda side: (side == "R").sum()),
-        }
+    pairs = pairs.assign(same_grade=apart == 0, within_one=apart <= 1).groupby("split")
+    agreement = pairs.agg(
+        both_knees=("L", "size"), same_grade=("same_grade", "mean"), within_one=("within_one", "mean")
     )
-    counts["both_knees"] = pairs.groupby("split").size().reindex(counts.index, fill_value=0)
-    counts["same_grade"] = (apart == 0).groupby(pairs["split"]).mean().reindex(counts.index)
-    counts["within_one"] = (apart <= 1).groupby(pairs["split"]).mean().reindex(counts.index)
-    return counts.rename_axis("split")
+    return counts.join(agreement).fillna({"both_knees": 0}).astype({"both_knees": int})
 
 
 def patient_overlap(table: pd.DataFrame) -> pd.DataFrame:
-    """One row a pair of splits, such as ``train & val``: the number of patients with knees in both."""
+    """One row per pair of splits, such as ``train & val``: the number of patients with knees in both."""
     by_split = table.groupby("split", sort=False)["patient"].agg(set)
     rows = {f"{one} & {other}": len(by_split[one] & by_split[other]) for one, other in combinations(by_split.index, 2)}
     return pd.DataFrame({"patients": pd.Series(rows, dtype=int)}).rename_axis("splits")
 
 
 def equal_pixels(cohort: Cohort) -> pd.DataFrame:
-    """One row a knee whose pixels equal another's exactly, in groups numbered from 1; empty is what one hopes for."""
+    """One row per knee whose pixels equal another's exactly, in groups numbered from 1; empty is what one hopes for."""
     digests = pd.Series([hashlib.sha256(np.ascontiguousarray(image)).hexdigest() for image in cohort.images], dtype=str)
-    rows = cohort.table.loc[digests.duplicated(keep=False), ["knee_id", "split", "kl", "file"]]
-    groups = digests[rows.index].groupby(digests[rows.index], sort=False).ngroup() + 1
-    return rows.assign(group=groups.astype(int)).reset_index(drop=True)
+    digests = digests[digests.duplicated(keep=False)]
+    rows = cohort.table.loc[digests.index, ["knee_id", "split", "kl", "file"]]
+    return rows.assign(group=pd.factorize(digests)[0] + 1).reset_index(drop=True)
 
 
 def count_inverted(cohort: Cohort) -> pd.DataFrame:
-    """One row a split: images whose file shows bone dark, and the number known of the published data set."""
+    """One row per split: images whose file shows bone dark, and the number known of the published data set."""
     counts = cohort.table.groupby("split", sort=False)["inverted"].sum().astype(int)
-    manifest = load_manifest()
-    pixels = manifest[cohort.name].pixels if cohort.name in manifest else None
-    known = [pixels.inverted.get(split) if pixels else None for split in counts.index]
-    return pd.DataFrame({"inverted": counts, "published": pd.array(known, dtype="Int64")}).rename_axis("split")
+    entry = load_manifest().get(cohort.name)
+    known = entry.pixels.inverted if entry and entry.pixels else {}
+    published = pd.array([known.get(split) for split in counts.index], dtype="Int64")
+    return pd.DataFrame({"inverted": counts, "published": published}).rename_axis("split")
 
 
 def leak_of_image_split(table: pd.DataFrame, *, val_share: float = 0.2, seed: int = 0) -> float:
@@ -187,14 +190,9 @@ def leak_of_image_split(table: pd.DataFrame, *, val_share: float = 0.2, seed: in
     table
         A cohort's table; its own splits are pooled and forgotten.
     val_share
-        Share of the knees drawn for val, above 0 and below 1.
+        Share of the knees drawn for val; `KoaError` if it leaves val or training without a knee.
     seed
         Which knees are drawn.
-
-    Raises
-    ------
-    KoaError
-        If `val_share` leaves val or training without a knee.
     """
     n_val = round(val_share * len(table))
     if not 0 < n_val < len(table):
@@ -203,7 +201,7 @@ def leak_of_image_split(table: pd.DataFrame, *, val_share: float = 0.2, seed: in
             where=f"{len(table)} knees",
             remedy="Give a share between 0 and 1, for example 0.2.",
         )
-    shuffled = table["patient"].to_numpy()[np.random.default_rng(seed).permutation(len(table))]
+    shuffled = np.random.default_rng(seed).permutation(table["patient"].to_numpy())
     return float(np.isin(shuffled[:n_val], shuffled[n_val:]).mean())
 
 
@@ -214,46 +212,26 @@ def cohort_followup(cohort: Cohort, *, data_dir: str | os.PathLike | None = None
     table is looked up only for patients whose numbers look like its own. Raises `KoaError` if the table is here but
     cannot be read.
     """
-    visits = {name: int(name[3:]) for name in cohort.table if re.fullmatch(r"kl_\d+", name)}
+    table = cohort.table
+    visits = {name: int(name[3:]) for name in table if re.fullmatch(r"kl_\d+", name)}
     if visits:
-        long = cohort.table.rename(columns={"kl": 0} | visits).melt(
+        long = table.rename(columns={"kl": 0} | visits).melt(
             ["patient", "side"], [0, *visits.values()], var_name="months", value_name="kl"
         )
         return long.astype({"months": int, "kl": int}).assign(reading_project=0)[FOLLOWUP_COLUMNS]
     nothing = pd.DataFrame(columns=FOLLOWUP_COLUMNS).astype({"months": int, "kl": int, "reading_project": int})
-    known = re.compile(load_manifest()["oai-followup"].patient_pattern)
-    if not cohort.table["patient"].map(lambda patient: bool(known.fullmatch(patient))).any():
+    if not table["patient"].str.fullmatch(load_manifest()["oai-followup"].patient_pattern).any():
         return nothing
     try:
         find_dataset("oai-followup", data_dir)
     except KoaError:  # not here; a table that is here but broken raises below
         return nothing
-    return load_followup(data_dir).merge(cohort.table[["patient", "side"]], on=["patient", "side"])
+    return load_followup(data_dir).merge(table[["patient", "side"]], on=["patient", "side"])
 
 
 def provenance(cohort: Cohort) -> pd.Series:
     """Where the knees come from, by the manifest: title, version, access, licence, citation, doi, notes."""
-    fields = ("title", "version", "access", "licence", "citation", "doi", "notes")
-    manifest = load_manifest()
-    if cohort.name not in manifest:
+    if (entry := load_manifest().get(cohort.name)) is None:
         return pd.Series({"title": f"{cohort.name}: not in the manifest, so licence and citation are yours to state"})
-    entry = manifest[cohort.name]
+    fields = ("title", "version", "access", "licence", "citation", "doi", "notes")
     return pd.Series({name: getattr(entry, name) for name in fields if getattr(entry, name)}, name=cohort.name)
-
-
-def _published_counts(name: str, splits) -> dict[str, list[int]]:
-    manifest = load_manifest()
-    counts = manifest[name].counts if name in manifest else {}
-    return {split: counts[split] for split in splits if split in counts}
-
-
-def _differences(name: str, classes: pd.DataFrame, inverted: pd.DataFrame) -> tuple[str, ...]:
-    found = []
-    for split, expected in _published_counts(name, classes.index).items():
-        here = classes.loc[split].tolist()[:-1]
-        if here != expected:
-            found.append(f"{split}: grades {here} differ from the published {expected}")
-    for split, row in inverted.dropna().iterrows():
-        if row["inverted"] != row["published"]:
-            found.append(f"{split}: {row['inverted']} inverted images, {row['published']} are known")
-    return tuple(found)

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
+import filecmp
 import hashlib
 import json
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from koa_kit import paths
-from koa_kit.cohort import EXCLUDED_COLUMNS, Cohort, nothing_excluded
+from koa_kit.cohort import Cohort, excluded_table
 from koa_kit.errors import KoaError
 
 IMAGES, TABLE, RECORD = "images.npy", "table.parquet", "cohort.json"
 
 
-def cached(name: str, recipe: object, build: Callable[[Path], Cohort], cache_dir: str | os.PathLike | None) -> Cohort:
+def cached(name: str, recipe: dict, build: Callable[[Path], Cohort], cache_dir: str | os.PathLike | None) -> Cohort:
     """Cohort made from `recipe` before, or by ``build(folder)`` now; opened from the cache either way.
 
     Two steps: a note ``<name>-<recipe's hash>.json`` says which folder ``<name>-<fingerprint>`` holds the result, so
@@ -35,7 +35,7 @@ def cached(name: str, recipe: object, build: Callable[[Path], Cohort], cache_dir
     recipe
         Everything the result depends on, as JSON can hold it.
     build
-        Writes ``images.npy`` into the folder it is given and returns the cohort; what it raises leaves nothing behind.
+        Returns the cohort; may write ``images.npy`` into the folder it is given. What it raises leaves nothing behind.
     cache_dir
         Folder for caches; omitted, ``KOA_CACHE_DIR`` or the user's cache folder.
     """
@@ -43,46 +43,45 @@ def cached(name: str, recipe: object, build: Callable[[Path], Cohort], cache_dir
     label = re.sub(r"[^\w.-]+", "_", name)
     key = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
     note = home / f"{label}-{key}.json"
-    if (cohort := _recall(home, note)) is not None:
+    if (cohort := _open(home, note)) is not None:
         return cohort
-    with (
-        _writing(home),
-        tempfile.TemporaryDirectory(dir=home, prefix=f".{label}-", ignore_cleanup_errors=True) as scratch,
-    ):
-        folder = Path(scratch) / "cohort"
-        folder.mkdir()
-        cohort = build(folder)
-        _write(cohort, folder)
-        content = {"folder": f"{label}-{cohort.fingerprint}", "excluded": cohort.excluded.to_dict("records")}
-        del cohort  # Windows renames no folder while an array in it is mapped.
-        _publish(folder, home / content["folder"])
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=home, prefix=f".{label}-", ignore_cleanup_errors=True) as scratch:
+            folder = Path(scratch) / "cohort"
+            folder.mkdir()
+            cohort = build(folder)
+            _write(cohort, folder)
+            content = {"folder": f"{label}-{cohort.fingerprint}", "excluded": cohort.excluded.to_dict("records")}
+            del cohort  # Windows renames no folder while an array in it is mapped.
+            _publish(folder, home / content["folder"])
         with paths.replacing(note) as temporary:
             temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    if (cohort := _recall(home, note)) is None:
+    except OSError as error:
+        raise KoaError(
+            f"The cache cannot be written: {error.strerror or error}.",
+            where=home,
+            remedy="Free some space (about 350 MB for oai-kl224) or set KOA_CACHE_DIR to another folder.",
+        ) from error
+    if (cohort := _open(home, note)) is None:
         raise KoaError("The cohort was written and cannot be read back.", where=home, remedy="Check the disk.")
     return cohort
 
 
-def _recall(home: Path, note: Path) -> Cohort | None:
+def _open(home: Path, note: Path) -> Cohort | None:
+    """Cohort that a note points to; None if it was not made yet, or damaged since: it is made again."""
     try:
         content = json.loads(note.read_text(encoding="utf-8"))
         folder = home / content["folder"]
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         images = np.load(folder / IMAGES, mmap_mode="r", allow_pickle=False)
         table = pd.read_parquet(folder / TABLE)
-        excluded = pd.DataFrame(content["excluded"], columns=list(EXCLUDED_COLUMNS))
+        excluded = excluded_table(content["excluded"])
+        if len(images) != len(table):
+            return None
     except (OSError, ValueError, KeyError):
-        return None  # Not made yet, or damaged since: made again.
-    if len(images) != len(table):
         return None
-    return Cohort(
-        record["name"],
-        images,
-        table,
-        record["fingerprint"],
-        tuple(record["label_names"]),
-        excluded if len(excluded) else nothing_excluded(),
-    )
+    return Cohort(record["name"], images, table, record["fingerprint"], tuple(record["label_names"]), excluded)
 
 
 def _write(cohort: Cohort, folder: Path) -> None:
@@ -94,32 +93,17 @@ def _write(cohort: Cohort, folder: Path) -> None:
 
 
 def _publish(folder: Path, final: Path) -> None:
-    """Give a finished folder its name; one that stands there already is kept if whole and swapped out if damaged."""
-    if final.exists() and not _same_files(folder, final):
+    """Give a finished folder its name; one that stands there already is kept if equal and replaced if damaged."""
+    if final.exists() and not _equal(folder, final):
         os.replace(final, folder.parent / "damaged")
     try:
         os.rename(folder, final)
     except OSError:
-        if not _same_files(folder, final):
+        if not _equal(folder, final):
             raise
         shutil.rmtree(folder)
 
 
-def _same_files(one: Path, other: Path) -> bool:
-    return all(
-        (other / file.name).is_file() and (other / file.name).stat().st_size == file.stat().st_size
-        for file in one.iterdir()
-    )
-
-
-@contextmanager
-def _writing(home: Path) -> Iterator[None]:
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-        yield
-    except OSError as error:
-        raise KoaError(
-            f"The cache cannot be written: {error.strerror or error}.",
-            where=home,
-            remedy="Free some space (about 350 MB for oai-kl224) or set KOA_CACHE_DIR to another folder.",
-        ) from error
+def _equal(folder: Path, other: Path) -> bool:
+    names = os.listdir(folder)
+    return filecmp.cmpfiles(folder, other, names, shallow=False)[0] == names

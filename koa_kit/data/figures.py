@@ -16,31 +16,33 @@ from koa_kit.grades import GRADES, grade_label
 from koa_kit.style import GRADE_COLOURS, INK, RADIOGRAPH, SEQUENTIAL
 
 BORDER, TITLE_PAD, TITLE_LINE = 0.05, 0.12, 0.18
-"""Inches: between X-rays, above a title, and for each of its lines."""
+"""Inches: between radiographs, above a title, and for each of its lines."""
+CAPTION = {"facecolor": "black", "alpha": 0.55, "edgecolor": "none", "pad": 1.5}
+"""Dark ground on which a small text reads on any radiograph."""
 
 
 def class_counts_figure(data: Cohort, *, ax: Axes | None = None) -> Axes:
-    """Bars of the knees a grade, one group a split, each bar with its count and its share of the split."""
-    counts = class_counts(data).drop(columns="total")
-    if ax is None:
-        _, ax = plt.subplots(figsize=(3.2 * max(2, len(counts)) + 0.8, 3.6), layout="constrained")
-    width = 0.84 / len(GRADES)
-    for kl in GRADES:
-        places = np.arange(len(counts)) + (kl - 2) * width
-        bars = ax.bar(places, counts[f"KL{kl}"], width * 0.94, color=GRADE_COLOURS[kl], label=grade_label(kl))
-        shares = counts[f"KL{kl}"] / counts.sum(axis=1)
-        labels = [f"{count}\n{share:.0%}" for count, share in zip(counts[f"KL{kl}"], shares, strict=True)]
-        ax.bar_label(bars, labels, padding=2, fontsize=8.5)
-    ax.set(xticks=range(len(counts)), ylabel="knees", title=f"{data.name}: knees a grade")
-    ax.set_xticklabels([f"{split} ({total:,})" for split, total in zip(counts.index, counts.sum(axis=1), strict=True)])
+    """Bars of the knees per grade, one group per split, each bar with its count and its share of the split."""
+    counts = class_counts(data).drop(columns="total").set_axis([grade_label(kl) for kl in GRADES], axis=1)
+    totals = counts.sum(axis=1)
+    ax = ax or plt.subplots(figsize=(3.2 * max(2, len(counts)) + 0.8, 3.6), layout="constrained")[1]
+    bars = counts.reset_index().melt("split", var_name="grade", value_name="knees")
+    sns.barplot(
+        bars, x="split", y="knees", hue="grade", palette=list(GRADE_COLOURS), saturation=1, width=0.84, gap=0.06, ax=ax
+    )
+    for container, (_, of_grade) in zip(ax.containers, counts.items(), strict=True):
+        labels = [f"{count}\n{count / totals[split]:.0%}" for split, count in of_grade.items()]
+        ax.bar_label(container, labels, padding=2, fontsize=8.5)
+    ax.set_xticks(range(len(counts)), [f"{split} ({total:,})" for split, total in totals.items()])
+    ax.set(xlabel="", title=f"{data.name}: knees per grade")
     ax.margins(y=0.18)
-    ax.spines[["top", "right"]].set_visible(False)
+    sns.despine(ax=ax)
     ax.legend(frameon=False, fontsize=9, loc="upper right")
     return ax
 
 
 def contact_sheet(data: Cohort, *, rows_per_grade: int = 6, split: str | None = None, seed: int = 0) -> Figure:
-    """Grid of knees drawn at random: a column a grade, `rows_per_grade` examples of it below one another.
+    """Grid of knees drawn at random: a column per grade, `rows_per_grade` examples of it below one another.
 
     Parameters
     ----------
@@ -55,14 +57,14 @@ def contact_sheet(data: Cohort, *, rows_per_grade: int = 6, split: str | None = 
     """
     data = data.split(split) if split else data
     rng = np.random.default_rng(seed)
-    rows = [np.flatnonzero(data.table["kl"] == kl) for kl in GRADES]
-    rows = [rng.permutation(of_grade)[:rows_per_grade] for of_grade in rows]
+    rows = [rng.permutation(np.flatnonzero(data.table["kl"] == kl))[:rows_per_grade] for kl in GRADES]
     figure, axes = _grid(max(1, *map(len, rows)), len(GRADES), data)
-    for column, (kl, of_grade) in enumerate(zip(GRADES, rows, strict=True)):
-        axes[0, column].set_title(grade_label(kl), color=GRADE_COLOURS[kl], fontsize=11, loc="left")
-        for ax, row in zip(axes[:, column], of_grade, strict=False):
+    for kl in GRADES:
+        axes[0, kl].set_title(grade_label(kl), color=GRADE_COLOURS[kl], fontsize=11, loc="left")
+        for ax, row in zip(axes[:, kl], rows[kl], strict=False):
             ax.imshow(data.images[row], **RADIOGRAPH)
-            _caption(ax, data.table["knee_id"].iloc[row])
+            place = {"transform": ax.transAxes, "va": "bottom", "bbox": CAPTION}
+            ax.text(0.02, 0.02, data.table["knee_id"].iloc[row], fontsize=7, color="white", **place)
     return figure
 
 
@@ -70,15 +72,12 @@ def inverted_figure(data: Cohort, *, n: int = 4) -> Figure:
     """Knees whose file shows bone dark, above as on file and below as read; a sentence if the cohort has none."""
     rows = np.flatnonzero(data.table["inverted"])
     if not len(rows):
-        figure, ax = plt.subplots(figsize=(6, 0.8), layout="constrained")
-        ax.text(0, 0.5, f"{data.name}: no file shows bone dark.", va="center", fontsize=11, color=INK)
-        ax.set_axis_off()
-        return figure
+        return _sentence(f"{data.name}: no file shows bone dark.").figure
     rows = rows[np.linspace(0, len(rows) - 1, min(n, len(rows))).round().astype(int)]
     figure, axes = _grid(2, len(rows), data)
     for column, row in enumerate(rows):
-        for ax, image in zip(axes[:, column], (255 - data.images[row], data.images[row]), strict=True):
-            ax.imshow(image, **RADIOGRAPH)
+        axes[0, column].imshow(255 - data.images[row], **RADIOGRAPH)
+        axes[1, column].imshow(data.images[row], **RADIOGRAPH)
         axes[0, column].set_title(data.table["knee_id"].iloc[row], fontsize=10, loc="left")
     for ax, name in zip(axes[:, 0], ("as on file", "as read"), strict=True):
         ax.set_axis_on()
@@ -90,10 +89,13 @@ def inverted_figure(data: Cohort, *, n: int = 4) -> Figure:
 
 def mean_knees(data: Cohort) -> tuple[np.ndarray, np.ndarray]:
     """Mean image of the left knees and of the right knees, float ``(H, W)``, 0 to 255."""
-    sides = data.table["side"].to_numpy()
-    if not {"L", "R"} <= set(sides):
+    rows = [np.flatnonzero(data.table["side"] == side) for side in "LR"]
+    if not all(map(len, rows)):
         raise KoaError("Left and right knees are needed to compare them.", where=data.name)
-    return tuple(_mean_image(data.images, np.flatnonzero(sides == side)) for side in ("L", "R"))
+    # In blocks: a mapped array need not fit into memory.
+    blocks = [np.array_split(of_side, len(of_side) // 512 + 1) for of_side in rows]
+    sums = [sum(data.images[block].sum(axis=0, dtype=np.float64) for block in of_side) for of_side in blocks]
+    return sums[0] / len(rows[0]), sums[1] / len(rows[1])
 
 
 def mean_knee_figure(data: Cohort) -> Figure:
@@ -113,16 +115,15 @@ def pair_agreement_figure(data: Cohort, *, ax: Axes | None = None) -> Axes:
     pairs = knee_pairs(data.table)
     if pairs.empty:
         raise KoaError("No patient of this cohort has both knees.", where=data.name)
-    counts = pairs.groupby(["L", "R"]).size().unstack(fill_value=0).reindex(index=GRADES, columns=GRADES, fill_value=0)
-    shares = counts / len(pairs)
-    if ax is None:
-        _, ax = plt.subplots(figsize=(4.8, 4.4), layout="constrained")
-    sns.heatmap(100 * shares, annot=True, fmt=".1f", cmap=SEQUENTIAL, square=True, cbar=False, linewidths=1, ax=ax)
+    shares = pd.crosstab(pairs["L"], pairs["R"], normalize=True).reindex(index=GRADES, columns=GRADES, fill_value=0)
+    ax = ax or plt.subplots(figsize=(4.8, 4.4), layout="constrained")[1]
     names = [f"KL{kl}" for kl in GRADES]
-    ax.set(xlabel="right knee", ylabel="left knee", xticklabels=names, yticklabels=names)
-    ax.tick_params(length=0)
-    same = np.trace(shares.to_numpy())
+    looks = {"cmap": SEQUENTIAL, "square": True, "cbar": False, "linewidths": 1}
+    sns.heatmap(100 * shares, annot=True, fmt=".1f", xticklabels=names, yticklabels=names, ax=ax, **looks)
+    same = (pairs["L"] == pairs["R"]).mean()
     ax.set_title(f"Same grade in {same:.0%} of {len(pairs):,} patients\n(cells: percent of patients)", fontsize=11)
+    ax.set(xlabel="right knee", ylabel="left knee")
+    ax.tick_params(length=0)
     return ax
 
 
@@ -137,29 +138,21 @@ def progression_figure(data: pd.DataFrame, *, months: int = 48, ax: Axes | None 
         As given to `progression`, for the title.
     """
     if data.empty:
-        ax = ax or plt.subplots(figsize=(6, 0.8), layout="constrained")[1]
-        ax.text(0, 0.5, "These knees were X-rayed once: no follow-up grades.", va="center", fontsize=11, color=INK)
-        ax.set_axis_off()
-        return ax
+        return _sentence("These knees were X-rayed once: no follow-up grades.", ax)
     ax = ax or plt.subplots(figsize=(6.4, 3.6), layout="constrained")[1]
-    worse = data["one_grade_worse"].dropna()
-    bars = ax.bar(range(len(worse)), worse, 0.62, color=[GRADE_COLOURS[kl] for kl in worse.index])
-    ax.bar_label(bars, [f"{share:.0%}" for share in worse], padding=3)
-    labels = [f"{grade_label(kl)}\n{n:,} knees" for kl, n in data.loc[worse.index, "n"].items()]
-    ax.set_xticks(range(len(worse)), labels, fontsize=10)
-    ax.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
-    ax.set(ylim=(0, max(0.2, 1.2 * worse.max())), ylabel="share of knees", xlabel="grade at baseline")
+    worse = data.dropna(subset="one_grade_worse")
+    shares = worse["one_grade_worse"].to_numpy()
+    labels = [f"{grade_label(kl)}\n{n:,} knees" for kl, n in worse["n"].items()]
+    colours = [GRADE_COLOURS[kl] for kl in worse.index]
+    sns.barplot(x=labels, y=shares, hue=labels, palette=colours, saturation=1, width=0.62, ax=ax)
+    for bar, share in zip(ax.containers, shares, strict=True):
+        ax.bar_label(bar, [f"{share:.0%}"], padding=3)
+    ax.yaxis.set_major_formatter("{x:.0%}")
+    ax.set(ylim=(0, max(0.2, 1.2 * shares.max())), ylabel="share of knees", xlabel="grade at baseline")
     ax.set_title(f"At least one grade worse within {months} months")
-    ax.tick_params(axis="x", length=0)
-    ax.spines[["top", "right"]].set_visible(False)
+    ax.tick_params(axis="x", length=0, labelsize=10)
+    sns.despine(ax=ax)
     return ax
-
-
-def _mean_image(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    total = np.zeros(images.shape[1:])
-    for start in range(0, len(rows), 512):  # In blocks: a mapped array need not fit into memory.
-        total += images[rows[start : start + 512]].sum(axis=0, dtype=np.float64)
-    return total / len(rows)
 
 
 def _grid(
@@ -176,7 +169,9 @@ def _grid(
     return figure, axes
 
 
-def _caption(ax: Axes, text: str) -> None:
-    """Small text inside the lower left corner, on its own dark ground so that it reads on any X-ray."""
-    box = {"facecolor": "black", "alpha": 0.55, "edgecolor": "none", "pad": 1.5}
-    ax.text(0.02, 0.02, text, transform=ax.transAxes, fontsize=7, color="white", va="bottom", bbox=box)
+def _sentence(text: str, ax: Axes | None = None) -> Axes:
+    """Axes that hold a sentence in the place of a picture."""
+    ax = ax or plt.subplots(figsize=(6, 0.8), layout="constrained")[1]
+    ax.text(0, 0.5, text, va="center", fontsize=11, color=INK)
+    ax.set_axis_off()
+    return ax

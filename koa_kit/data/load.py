@@ -5,20 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
-from koa_kit.cohort import EXCLUDED_COLUMNS, Cohort, nothing_excluded, require_patients_in_one_split
-from koa_kit.data.acquire.verify import WORKERS
-from koa_kit.data.cache import IMAGES, cached
-from koa_kit.data.locate import find_dataset
-from koa_kit.data.manifest import Entry, load_manifest
+from koa_kit.cohort import Cohort, excluded_table, require_patients_in_one_split
+from koa_kit.data.manifest import find_dataset, load_manifest
 from koa_kit.data.radiograph import READER
-from koa_kit.data.sources import digital_knee, folders
-from koa_kit.data.sources.plan import Plan, survey
 from koa_kit.errors import KoaError
 
 
@@ -41,10 +34,8 @@ def load_cohort(
         ``phantom``, ``oai-kl224``, ``digital-knee``, or the path of a folder with your own images laid out as
         ``split/grade/<patient><L|R>.png`` (grade 0 to 4; every grade folder must exist, it may be empty). Of a folder
         no hashes are known: nothing tells an altered image from an original. All else is checked as strictly.
-    data_dir
-        Folder that holds ``<name>/``; omitted, ``KOA_DATA_DIR`` or the user's data folder.
-    cache_dir
-        Folder for caches; omitted, ``KOA_CACHE_DIR`` or the user's cache folder.
+    data_dir, cache_dir
+        Folders of ``<name>/`` and of the caches; omitted, ``KOA_DATA_DIR`` and ``KOA_CACHE_DIR`` or the user's own.
     splits
         Splits to read. Omitted: all of ``phantom``; ``train`` and ``val`` of ``oai-kl224``; of a folder every split but
         ``test``. A test split is read only when it is named here.
@@ -62,111 +53,77 @@ def load_cohort(
         Naming everything that is wrong at once: files missing, altered or refused by `read_radiograph`, a grade folder
         missing, a patient in two splits. Nothing is written then.
     """
+    # Layouts, cache and phantom are outside the core: they are imported where they are needed.
+    from koa_kit.data.cache import cached
+    from koa_kit.data.files import survey
+    from koa_kit.data.sources import expert_folders, split_folders
+
+    splits = [splits] if isinstance(splits, str) else splits and list(dict.fromkeys(splits))
     manifest = load_manifest()
-    if name not in manifest:
-        return _load_own(name, splits, size, cache_dir, progress, manifest.names)
-    entry = manifest[name]
-    if entry.access == "generated":
-        return _load_phantom(splits, seed, patients, size, cache_dir)
-    if not entry.counts:
+    entry = manifest.get(name)
+    if entry and entry.access == "generated":
+        from koa_kit.phantom import cohort as phantom
+
+        recipe = {"patients": patients, "size": size, "seed": seed, "version": phantom.VERSION}
+        cohort = cached(name, recipe, lambda _: phantom.phantom_cohort(patients, size=size, seed=seed), cache_dir)
+        return cohort if splits is None else cohort.split(*splits)
+    if entry and not entry.counts:
         raise KoaError(f"{name} holds grades, not images.", remedy="Call load_followup() for its table.")
-    root = find_dataset(name, data_dir)
-    if entry.folders:
-        return _load_digital_knee(entry, root, splits, size, cache_dir, progress)
-    chosen = folders.choose_splits(name, root, splits, entry)
-    recipe = _recipe(root, chosen, published=entry.fingerprint, asked=splits is not None)
-    return cached(
-        name, recipe, lambda folder: _build(folders.plan_published(entry, root, chosen), folder, progress), cache_dir
-    )
-
-
-def _load_own(name, splits, size, cache_dir, progress, known: list[str]) -> Cohort:
-    root = Path(name).expanduser()
+    root = find_dataset(name, data_dir) if entry else Path(name).expanduser()
     if not root.is_dir():
-        raise KoaError(
-            f"There is no data set and no folder {str(name)!r}.",
-            where=root,
-            remedy=f"Choose from {', '.join(known)}, or give the path of a folder with your own images.",
-        )
-    label = root.resolve().name
-    chosen = folders.choose_splits(label, root, splits)
-    recipe = _recipe(root, chosen, size=size)
-    return cached(
-        label, recipe, lambda folder: _build(folders.plan_own(label, root, chosen, size), folder, progress), cache_dir
-    )
+        remedy = f"Choose from {', '.join(manifest.names)}, or give the path of a folder with your own images."
+        raise KoaError(f"There is no data set and no folder {str(name)!r}.", where=root, remedy=remedy)
+    label = entry.name if entry else root.resolve().name
+    shape = tuple(entry.pixels.size[::-1]) if entry and entry.pixels.size else (size, size)
+    layout = expert_folders if entry and entry.folders else split_folders
+    parts = layout.choose_parts(label, root, splits, entry)
+    # All that the result depends on: if any of it changes, the files are read again.
+    recipe = {
+        "reader": READER,
+        "published": entry.fingerprint if entry else None,
+        "root": str(root.resolve()),
+        "folders": sorted(item.name for item in root.iterdir() if item.is_dir() and not item.name.startswith(".")),
+        "files": hashlib.sha256(repr(survey(root, parts)).encode()).hexdigest(),
+        "parts": parts,
+        "shape": shape,
+    }
+
+    def build(folder: Path) -> Cohort:
+        return _read(layout.plan(label, root, parts, shape, entry), folder, progress)
+
+    return cached(label, recipe, build, cache_dir)
 
 
-def _load_digital_knee(entry: Entry, root: Path, splits, size: int, cache_dir, progress: bool) -> Cohort:
-    if splits is not None and list(splits) != [digital_knee.SPLIT] and splits != digital_knee.SPLIT:
-        raise KoaError(
-            f"{entry.name} has the one split {digital_knee.SPLIT!r}: it is for testing only.",
-            remedy="Leave out splits.",
-        )
-    recipe = _recipe(root, list(entry.folders), size=size)
-    return cached(
-        entry.name, recipe, lambda folder: _build(digital_knee.plan(entry, root, size), folder, progress), cache_dir
-    )
-
-
-def _load_phantom(splits, seed: int, patients: int, size: int, cache_dir) -> Cohort:
-    from koa_kit.phantom import cohort as phantom
-
-    def draw(_folder: Path) -> Cohort:
-        return phantom.phantom_cohort(patients, size=size, seed=seed)
-
-    recipe = {"patients": patients, "size": size, "seed": seed, "version": phantom.VERSION}
-    cohort = cached("phantom", recipe, draw, cache_dir)
-    if splits is None:
-        return cohort
-    wanted = [splits] if isinstance(splits, str) else list(splits)
-    for split in wanted:
-        cohort.split(split)  # Raises for an unknown one.
-    return cohort.take(np.flatnonzero(cohort.table["split"].isin(wanted)))
-
-
-def _recipe(root: Path, parts: list[str], **further) -> dict:
-    beside = sorted(item.name for item in root.iterdir() if item.is_dir() and not item.name.startswith("."))
-    listing = hashlib.sha256(repr(survey(root, parts)).encode()).hexdigest()
-    return {"reader": READER, "parts": parts, "beside": beside, "listing": listing, **further}
-
-
-def _build(plan: Plan, folder: Path, progress: bool) -> Cohort:
-    """Cohort read by `plan`, its images in ``folder/images.npy``; raises one `KoaError` for everything refused."""
-    from rich.console import Console
-    from rich.progress import track
+def _read(plan, folder: Path, progress: bool) -> Cohort:
+    """Cohort read by a `Plan`, its images in ``folder/images.npy``; one `KoaError` names everything that is refused."""
+    from koa_kit.data.files import in_threads
 
     if plan.knees.empty:
         plan.refuse(["no image was found"])
     require_patients_in_one_split(plan.knees, plan.name)
     files = plan.knees["file"].tolist()
-    images = np.lib.format.open_memmap(folder / IMAGES, mode="w+", dtype=np.uint8, shape=(len(files), *plan.shape))
+    images = np.lib.format.open_memmap(folder / "images.npy", "w+", dtype=np.uint8, shape=(len(files), *plan.shape))
 
     def read(row: int) -> tuple[str, bool, str | None]:
+        """Hash of a row's file, whether it shows bone dark, and what is wrong with it; its pixels go to `images`."""
+        file, digest = files[row], ""
         try:
-            data = (plan.root / files[row]).read_bytes()
+            data = (plan.root / file).read_bytes()
             digest = hashlib.sha256(data).hexdigest()
-            if plan.hashes and plan.hashes[files[row]] != digest:
-                return digest, False, f"{files[row]}: its bytes differ from the published file (sha256 {digest[:12]}…)"
-            images[row], inverted = plan.read(data, files[row])
+            if plan.hashes and plan.hashes[file] != digest:
+                return digest, False, f"{file}: its bytes differ from the published file (sha256 {digest[:12]}…)"
+            images[row], inverted = plan.read(data, file, plan.shape)
         except OSError as error:
-            return "", False, f"{files[row]}: cannot be read ({error.strerror})"
+            return digest, False, f"{file}: cannot be read ({error.strerror})"
         except KoaError as error:
-            return "", False, f"{files[row]}: {error.what.removeprefix('The image is refused: ')}"
+            return digest, False, f"{file}: {error.what.removeprefix('The image is refused: ')}"
         return digest, inverted, None
 
-    with ThreadPoolExecutor(WORKERS) as pool:
-        results = pool.map(read, range(len(files)))
-        shown = track(results, "reading", len(files), console=Console(stderr=True), disable=not progress)
-        digests, inverted, problems = zip(*shown, strict=True)
+    digests, inverted, problems = zip(*in_threads(read, range(len(files)), "reading", progress), strict=True)
     plan.refuse([problem for problem in problems if problem])
     images.flush()
     table = plan.knees.assign(sha256=digests, inverted=inverted)
-    excluded = pd.DataFrame(plan.excluded, columns=list(EXCLUDED_COLUMNS)) if plan.excluded else nothing_excluded()
-    return Cohort(plan.name, images, table, _fingerprint(table, plan.shape), excluded=excluded)
-
-
-def _fingerprint(table: pd.DataFrame, shape: tuple[int, int]) -> str:
-    digest = hashlib.sha256(f"reader {READER} {shape}".encode())
+    fingerprint = hashlib.sha256(f"reader {READER} {plan.shape}".encode())
     for knee in table[["split", "kl", "file", "sha256"]].itertuples(index=False):
-        digest.update("\n".join(map(str, knee)).encode())
-    return digest.hexdigest()[:16]
+        fingerprint.update("\n".join(map(str, knee)).encode())
+    return Cohort(plan.name, images, table, fingerprint.hexdigest()[:16], excluded=excluded_table(plan.excluded))

@@ -1,4 +1,4 @@
-"""The manifest: what is known of each data set before a single image is opened."""
+"""The manifest: what is known of each data set before an image is opened, and where it lies on this machine."""
 
 from __future__ import annotations
 
@@ -6,32 +6,32 @@ import gzip
 import hashlib
 import os
 import re
+import zlib
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from koa_kit import paths
 from koa_kit.errors import KoaError
 from koa_kit.grades import LABEL_NAMES
 
-HASHES = Path(__file__).resolve().parent / "hashes"
-GradeCounts = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=5, max_length=5)]
+HASHES = Path(__file__).parent / "hashes"
+Count = Annotated[int, Field(ge=0)]
+GradeCounts = Annotated[list[Count], Field(min_length=5, max_length=5)]
 
 
 class Record(BaseModel):
-    """Base of the manifest's records: no unknown key, no silent conversion, no later change."""
+    """Base of the manifest's records: no unknown key, no silent conversion (``True`` or 1.9 is no count), no change."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
 class Source(Record):
-    """One place a data set can be had from.
-
-    ``at`` is a URL or a Kaggle handle, ``prefix`` the folder inside the publisher's archive that holds the layout.
-    """
+    """One place to get a data set: a URL or Kaggle handle, and the folder in its archive that holds the layout."""
 
     kind: Literal["url", "kaggle", "registration"]
     at: str
@@ -49,11 +49,13 @@ class PixelContract(Record):
     bits: Literal[8, 16] | None = 8
     size: Annotated[list[int], Field(min_length=2, max_length=2)] | None = None
     polarity: Literal["bone bright", "bone dark"] = "bone bright"
-    inverted: dict[str, int] = {}
+    inverted: dict[str, Count] = {}
 
 
 class Entry(Record):
-    """One data set of the manifest; ``counts`` holds knees a grade in each split, ``excluded`` a reason a part."""
+    """One data set: knees per grade of each split (``counts``), the reason for each part left out (``excluded``), and
+    each expert's grade folders where two experts graded the same images (``folders``).
+    """
 
     name: str
     title: str
@@ -65,9 +67,9 @@ class Entry(Record):
     doi: str | None = None
     sources: list[Source] = []
     folders: dict[str, list[str]] = {}
-    label_names: list[str] = list(LABEL_NAMES)
+    label_names: Annotated[list[str], Field(min_length=5, max_length=5)] = list(LABEL_NAMES)
     counts: dict[str, GradeCounts] = {}
-    patients: dict[str, int] = {}
+    patients: dict[str, Count] = {}
     patient_pattern: str | None = None
     pixels: PixelContract | None = None
     default_splits: list[str] = []
@@ -76,24 +78,16 @@ class Entry(Record):
     fingerprint: str | None = None
     notes: str = ""
 
-    @field_validator("patient_pattern")
-    @classmethod
-    def _compiles(cls, pattern: str | None) -> str | None:
-        try:
-            re.compile(pattern or "")
-        except re.error as error:
-            raise ValueError(f"no regular expression: {error}") from error
-        return pattern
-
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Entry:
-        if len(self.label_names) != 5:
-            raise ValueError("label_names must be five")
-        unknown = [split for split in (*self.default_splits, *self.patients) if split not in self.counts]
-        if unknown:
+        if unknown := [split for split in (*self.default_splits, *self.patients) if split not in self.counts]:
             raise ValueError(f"counts lack the splits {unknown}")
         if bool(self.hashes) != bool(self.fingerprint):
             raise ValueError("hashes and fingerprint go together")
+        try:
+            re.compile(self.patient_pattern or "")
+        except re.error as error:
+            raise ValueError(f"patient_pattern is no regular expression: {error}") from error
         return self
 
     @property
@@ -104,8 +98,7 @@ class Entry(Record):
     @property
     def n_images(self) -> int:
         """Number of published images; where two experts grade the same ones, they count once."""
-        counted = list(self.folders)[:1] or self.splits
-        return sum(sum(self.counts[part]) for part in counted)
+        return sum(sum(self.counts[part]) for part in list(self.folders)[:1] or self.splits)
 
     def file_hashes(self) -> dict[str, str]:
         """sha256 of each published file by its path inside the data set; empty where none are known.
@@ -113,40 +106,35 @@ class Entry(Record):
         The list lies in ``koa_kit/data/hashes`` in the format of ``sha256sum``, gzipped: unpacked inside the data set's
         folder, ``sha256sum --check`` reads it. Raises `KoaError` if the list itself was changed.
         """
-        return dict(_read_hashes(HASHES / self.hashes, self.fingerprint)) if self.hashes else {}
-
-
-@lru_cache(maxsize=8)
-def _read_hashes(path: Path, fingerprint: str) -> dict[str, str]:
-    reinstall = "Install the kit again; the list is part of it."
-    try:
-        text = gzip.decompress(path.read_bytes())
-    except (OSError, EOFError) as error:
-        raise KoaError(f"The list of file hashes cannot be read: {error}.", where=path, remedy=reinstall) from error
-    if hashlib.sha256(text).hexdigest()[:16] != fingerprint:
-        raise KoaError("The list of file hashes was changed.", where=path, remedy=reinstall)
-    lines = (line.split("  ", 1) for line in text.decode("ascii").splitlines())
-    return {file: digest for digest, file in lines}
+        if not self.hashes:
+            return {}
+        try:
+            text = gzip.decompress((HASHES / self.hashes).read_bytes())
+            if hashlib.sha256(text).hexdigest()[:16] != self.fingerprint:
+                raise ValueError("it was changed")
+        except (OSError, EOFError, ValueError, zlib.error) as error:
+            what = f"The list of file hashes cannot be used: {error}."
+            remedy = "Install the kit again; the list is part of it."
+            raise KoaError(what, where=HASHES / self.hashes, remedy=remedy) from error
+        return dict(line.split("  ", 1)[::-1] for line in text.decode("ascii").splitlines())
 
 
 class Manifest(Record):
-    """All data sets the kit knows, by name; ``manifest["oai-kl224"]`` gives the entry."""
+    """All data sets the kit knows, by name; ``manifest["oai-kl224"]`` is the entry of one."""
 
     manifest: Literal[1]
     datasets: dict[str, Entry]
 
     def __getitem__(self, name: str) -> Entry:
         """Entry of the data set `name`; `KoaError` naming the known ones if there is none."""
-        if name not in self.datasets:
-            raise KoaError(
-                f"There is no data set {name!r} in the manifest.",
-                where="data_manifest.yaml",
-                remedy=f"Choose from {', '.join(self.datasets)}.",
-            )
-        return self.datasets[name]
+        if name in self.datasets:
+            return self.datasets[name]
+        choices = f"Choose from {', '.join(self.names)}."
+        raise KoaError(f"There is no data set {name!r} in the manifest.", where="data_manifest.yaml", remedy=choices)
 
-    def __contains__(self, name: object) -> bool:
-        return name in self.datasets
+    def get(self, name: object) -> Entry | None:
+        """Entry of the data set `name`, None if there is none."""
+        return self.datasets.get(name)
 
     @property
     def names(self) -> list[str]:
@@ -155,27 +143,61 @@ class Manifest(Record):
 
 
 def load_manifest(path: str | os.PathLike | None = None) -> Manifest:
-    """Manifest read from `path`, or the kit's own ``data_manifest.yaml``.
-
-    Raises `KoaError` naming every key that is unknown, missing or of the wrong type.
-    """
+    """Manifest in `path`, or the kit's own; `KoaError` names every key that is unknown, missing or of a wrong type."""
     path = Path(path) if path else paths.resource("data_manifest.yaml")
-    return _load(path, path.stat().st_mtime_ns if path.exists() else 0)
+    return _read_manifest(path, path.stat().st_mtime_ns if path.exists() else 0)
+
+
+def find_dataset(name: str, data_dir: str | os.PathLike | None = None) -> Path:
+    """Folder of the data set `name`, the one that holds its splits (or its tables).
+
+    Looks for ``<name>`` in `data_dir`, else ``KOA_DATA_DIR``, else the user's data folder, and there for the
+    publisher's own inner folders (``ClsKLData/kneeKL224``). If it is absent, `KoaError` says how to get it.
+    """
+    entry = load_manifest()[name]
+    if entry.access == "generated":
+        raise KoaError(f"{name} is drawn by the kit and lies in no folder.", remedy=f'Call load_cohort("{name}").')
+    home = paths.data_dir(data_dir)
+    folder = home / name
+    for candidate in (folder, *(folder / source.prefix for source in entry.sources)):
+        if any((candidate / part).is_dir() for part in entry.splits):
+            return candidate
+    if not entry.counts and folder.is_dir() and any(folder.iterdir()):
+        return folder
+    raise KoaError(f"The data set {name} is not here.", where=folder, remedy=how_to_get(entry, home))
+
+
+def how_to_get(entry: Entry, home: Path) -> str:
+    """The command to run, or the place to put the files; says so if `home` is the data set's own folder by mistake."""
+    if any((home / split).is_dir() for split in entry.splits):
+        return f"{home} looks like the data set itself: set KOA_DATA_DIR to a folder that holds it as {entry.name}/."
+    place = f"put the files at {home / entry.name} as {entry.layout}"
+    if entry.access == "gated":
+        return f"Register at {entry.sources[0].at}, then {place}."
+    return f"Run `koa data fetch {entry.name}`, or set KOA_DATA_DIR to the folder above it, or {place}."
 
 
 @lru_cache(maxsize=4)
-def _load(path: Path, _changed: int) -> Manifest:
+def _read_manifest(path: Path, _changed: int) -> Manifest:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _PlainNumbers)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise KoaError(f"The manifest cannot be read: {error}", where=path, remedy="Restore the file.") from error
-    if isinstance(content, dict) and isinstance(content.get("datasets"), dict):
-        named = {
-            key: {"name": key, **fields} for key, fields in content["datasets"].items() if isinstance(fields, dict)
-        }
-        content = {**content, "datasets": {**content["datasets"], **named}}
+    with suppress(TypeError, KeyError, AttributeError):  # Of another shape altogether: pydantic says where.
+        for name, fields in content["datasets"].items():
+            fields.setdefault("name", name)
     try:
         return Manifest.model_validate(content)
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, fault['loc'])) or 'file'}: {fault['msg']}" for fault in error.errors())
         raise KoaError("The manifest is not valid.", where=f"{path}: {faults}", remedy="Correct these keys.") from error
+
+
+class _PlainNumbers(yaml.SafeLoader):
+    """Reads whole numbers in plain decimal digits only: YAML takes 010 for eight and 1:30 for ninety."""
+
+
+_PlainNumbers.add_constructor(
+    "tag:yaml.org,2002:int",
+    lambda _, node: int(node.value) if re.fullmatch(r"-?(0|[1-9]\d*)", node.value) else node.value,
+)

@@ -1,4 +1,4 @@
-"""Reading one X-ray file strictly: decode it fully, check what it is, turn it bone bright."""
+"""Reading one radiograph strictly: decode the file fully, check what it is, invert it where bone is dark."""
 
 from __future__ import annotations
 
@@ -14,19 +14,18 @@ from koa_kit.errors import KoaError
 FORMATS = ("PNG", "JPEG", "TIFF")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 LARGEST = 8192
-"""Longest side in pixels that is read; a whole long-leg X-ray stays below it."""
+"""Longest side in pixels that is read; a whole long-leg radiograph stays below it."""
 
 INVERTED_BELOW = -5
-"""Grey levels (0 to 255), the middle of a gap: centre minus borders is at most -21.6 in the 84 bone-dark images among
-the train and val knees of oai-kl224 and at least +12.2 in the other 6,520. A limit of -30 misses two of
-them, both knees of patient 9619739."""
+"""Grey levels (0 to 255), inside a gap: centre minus borders is at most -21.6 in the 84 bone-dark images among the
+train and val knees of oai-kl224 and at least +12.2 in the other 6,520."""
 
 READER = 1
 """Version of the way files are read; part of every fingerprint, so that old caches are not taken for new ones."""
 
 
 def read_radiograph(path: str | os.PathLike, *, size: int | tuple[int, int] | None = None) -> tuple[np.ndarray, bool]:
-    """Pixels of one X-ray, uint8 ``(H, W)`` with bone bright, and whether the file showed bone dark.
+    """Pixels of one radiograph, uint8 ``(H, W)`` with bone bright, and whether the file showed bone dark.
 
     Parameters
     ----------
@@ -41,18 +40,15 @@ def read_radiograph(path: str | os.PathLike, *, size: int | tuple[int, int] | No
         Naming the file: unreadable or truncated, several frames, palette, transparency or colour, fewer than 8 bits, a
         16-bit file that uses 12 bits or fewer, the wrong size, or a single grey level all over.
     """
-    path = Path(path)
     try:
-        data = path.read_bytes()
+        data = Path(path).read_bytes()
     except OSError as error:
         raise KoaError(f"The image cannot be opened: {error.strerror}.", where=path) from error
     return decode_radiograph(data, where=path, size=size)
 
 
-def decode_radiograph(
-    data: bytes, *, where: object, size: int | tuple[int, int] | None = None
-) -> tuple[np.ndarray, bool]:
-    """Pixels and inversion of an X-ray from the file's bytes; as `read_radiograph`, errors name `where`."""
+def decode_radiograph(data: bytes, where: object, size: int | tuple[int, int] | None = None) -> tuple[np.ndarray, bool]:
+    """Pixels and inversion of a radiograph from the file's bytes; as `read_radiograph`, errors name `where`."""
     pixels = _grey_pixels(data, where)
     expected = (size, size) if isinstance(size, int) else size
     if expected and pixels.shape != tuple(expected):
@@ -66,9 +62,8 @@ def decode_radiograph(
 def looks_inverted(pixels: np.ndarray) -> bool:
     """True if bone is dark: the joint in the middle is darker than the soft tissue at the left and right borders.
 
-    The mean of the central 64 rows by 104 columns minus the mean of the 8 columns at either border, below
-    `INVERTED_BELOW`; the three lengths are for 224 x 224 and scale with the image. The limit was set on oai-kl224: on
-    another crop look at what it marks.
+    The mean of the central 64 rows by 104 columns minus that of the 8 columns at either border, below `INVERTED_BELOW`;
+    the lengths are for 224 x 224 and scale with the image. The limit was set on oai-kl224: check it on another crop.
     """
     height, width = pixels.shape
     rows, columns = max(1, round(height * 64 / 224)), max(1, round(width * 104 / 224))
@@ -89,41 +84,29 @@ def _grey_pixels(data: bytes, where: object) -> np.ndarray:
             # Image.verify() accepts half a file; only load() decodes to the end.
             image.load()
             mode, pixels = image.mode, np.asarray(image)
-            bits = _bits(image, data)
+            # A PNG's bit depth is the 25th byte of the file, in the header chunk; Pillow widens 2 and 4 bits unasked.
+            bits = data[24] if image.format == "PNG" else 1 if mode == "1" else 16 if mode.startswith("I;16") else 8
     except UnidentifiedImageError as error:
         raise _refusal(f"it is no {', '.join(FORMATS)} image", where) from error
     except Image.DecompressionBombError as error:
         raise _refusal("it claims to be larger than any X-ray", where) from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except (OSError, SyntaxError, ValueError, EOFError, TypeError) as error:  # TypeError: of some damaged TIFFs.
         raise _refusal(f"it is truncated or damaged ({error})", where, "Get the file again.") from error
     if bits < 8:
         raise _refusal(f"it has {bits} bit(s) a pixel, at least 8 are needed", where)
     if mode == "L":
         return pixels
     if mode == "RGB":
-        if not (np.array_equal(pixels[..., 0], pixels[..., 1]) and np.array_equal(pixels[..., 0], pixels[..., 2])):
+        if (pixels != pixels[..., :1]).any():
             raise _refusal("its colour channels differ", where, "Save the X-ray itself as grey, without annotations.")
         return np.ascontiguousarray(pixels[..., 0])
     # Older Pillow opens a 16-bit grey PNG as 32-bit "I".
     if mode.startswith("I;16") or (mode == "I" and bits == 16):
-        return _from_16_bits(pixels, where)
+        if (highest := pixels.max()) < 4096:
+            remedy = "It was saved from 12 bits or fewer without scaling: scale it to the full range."
+            raise _refusal(f"it has 16 bits a pixel but uses no level above {highest}", where, remedy)
+        return ((pixels.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
     raise _refusal(f"its mode is {mode}, not grey", where, "Save it as an 8- or 16-bit grey PNG.")
-
-
-def _from_16_bits(pixels: np.ndarray, where: object) -> np.ndarray:
-    if pixels.max() < 4096:
-        raise _refusal(
-            f"it has 16 bits a pixel but uses no level above {pixels.max()}",
-            where,
-            "It was saved from 12 bits or fewer without scaling: scale it to the full range.",
-        )
-    return ((pixels.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
-
-
-def _bits(image: Image.Image, data: bytes) -> int:
-    if image.format == "PNG":
-        return data[24]  # The header chunk IHDR comes first: signature 8, length 4, name 4, width 4, height 4, depth 1.
-    return {"1": 1, "I;16": 16, "I;16B": 16, "I;16L": 16}.get(image.mode, 8)
 
 
 def _extent(shape: tuple[int, int]) -> str:

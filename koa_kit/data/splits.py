@@ -25,12 +25,8 @@ def set_aside(cohort: Cohort, share: float) -> Cohort:
     cohort
         With a split "train".
     share
-        Share of its patients, in [0, 1); 0 gives the cohort back.
-
-    Raises
-    ------
-    KoaError
-        If the share is none, or leaves no patient on one of the two sides.
+        Share of its patients, in [0, 1); 0 returns the cohort unchanged. Outside [0, 1), or if it leaves no patient on
+        one of the two sides, a `KoaError` is raised.
     """
     if not 0 <= share < 1:
         raise KoaError("The share of patients set aside must lie in [0, 1).", where=f"share={share}")
@@ -38,17 +34,17 @@ def set_aside(cohort: Cohort, share: float) -> Cohort:
         return cohort
     if DEVELOPMENT in cohort.splits:
         raise KoaError("The cohort has a split of this name already.", where=f"{cohort.name}: {DEVELOPMENT}")
-    train = (cohort.table["split"] == "train").to_numpy()
-    chosen = train & np.array([_place(str(patient)) < share for patient in cohort.table["patient"]])
-    if not chosen.any() or chosen.sum() == train.sum():
+    train = cohort.table["split"] == "train"
+    chosen = train & (cohort.table["patient"].map(_position) < share)
+    if chosen.sum() in (0, train.sum()):
         raise KoaError(
             "Too few train patients to set some of them aside.",
-            where=f"{cohort.name}: {int(chosen.sum())} of {int(train.sum())} knees at a share of {share}",
+            where=f"{cohort.name}: {chosen.sum()} of {train.sum()} knees at a share of {share}",
             remedy="Choose another share, or 0.",
         )
     return replace(cohort, table=cohort.table.assign(split=np.where(chosen, DEVELOPMENT, cohort.table["split"])))
 
 
-def _place(patient: str) -> float:
+def _position(patient: str) -> float:
     """A patient's own number in [0, 1)."""
     return int(hashlib.sha256(f"development test {patient}".encode()).hexdigest()[:8], 16) / 2**32

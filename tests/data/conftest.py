@@ -1,4 +1,4 @@
-"""A small published data set: eight made-up knees under hashes of their own, in place of oai-kl224."""
+"""A small published data set: thirty synthetic knees under hashes of their own, in place of oai-kl224."""
 
 import gzip
 import hashlib

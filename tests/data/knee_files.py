@@ -1,4 +1,4 @@
-"""Small made-up X-ray files for the tests of the data room: no anatomy, just a bright bar on a darker ground."""
+"""Small synthetic radiograph files for the tests of the data room: no anatomy, just a bright bar on a darker ground."""
 
 from pathlib import Path
 

@@ -11,13 +11,26 @@ from typer.testing import CliRunner
 
 from koa_kit.commands.data import app
 from koa_kit.data import figures, load_cohort, progression
-from koa_kit.data.audit import audit, cohort_followup, knee_pairs, leak_of_image_split, patient_overlap, provenance
+from koa_kit.data.audit import (
+    audit_cohort,
+    cohort_followup,
+    knee_pairs,
+    leak_of_image_split,
+    patient_overlap,
+    provenance,
+)
 from koa_kit.errors import KoaError
+
+
+@pytest.fixture(autouse=True)
+def _no_figure_stays_open():
+    yield
+    plt.close("all")
 
 
 @pytest.fixture
 def odd_cohort(tmp_path):
-    """Knees of five patients a split; one is inverted on file, one is another's copy, ``auto_test`` lies beside."""
+    """Knees of five patients per split: one inverted on file, one a copy of another; ``auto_test`` next to them."""
     root = knee_tree(tmp_path / "mine", patients=5)
     save(root / "train" / "2" / "TRAIN02L.png", 255 - bright_knee(20))
     shutil.copy(root / "train" / "0" / "TRAIN00L.png", root / "val" / "0" / "VAL00L.png")
@@ -27,7 +40,7 @@ def odd_cohort(tmp_path):
 
 
 def test_the_audit_counts_grades_patients_and_sides(odd_cohort):
-    result = audit(odd_cohort)
+    result = audit_cohort(odd_cohort)
     assert result.classes.loc["train"].tolist() == [2, 2, 2, 2, 2, 10]
     row = result.patients.loc["val"]
     assert row[["patients", "knees", "left", "right", "both_knees"]].tolist() == [5, 10, 5, 5, 5]
@@ -36,7 +49,7 @@ def test_the_audit_counts_grades_patients_and_sides(odd_cohort):
 
 
 def test_the_audit_finds_the_inverted_knee_the_copy_and_the_excluded_folder(odd_cohort):
-    result = audit(odd_cohort)
+    result = audit_cohort(odd_cohort)
     assert result.inverted["inverted"].to_dict() == {"train": 1, "val": 0}
     assert result.duplicates[["knee_id", "split"]].to_numpy().tolist() == [["TRAIN00L", "train"], ["VAL00L", "val"]]
     assert result.excluded["part"].tolist() == ["auto_test"]
@@ -46,21 +59,23 @@ def test_the_audit_finds_the_inverted_knee_the_copy_and_the_excluded_folder(odd_
 def test_a_knee_and_its_negative_are_found_as_one_picture(odd_cohort, tmp_path):
     root = tmp_path / "mine"
     save(root / "val" / "4" / "VAL04L.png", bright_knee(20))
-    result = audit(load_cohort(root, cache_dir=tmp_path / "cache", size=SIZE))
+    result = audit_cohort(load_cohort(root, cache_dir=tmp_path / "cache", size=SIZE))
     assert result.duplicates["group"].nunique() == 2
 
 
-def test_a_shared_patient_would_be_counted(odd_cohort):
+def test_a_shared_patient_would_be_counted_and_pairs_are_of_patients_with_both_knees(odd_cohort):
+    assert len(knee_pairs(odd_cohort.table)) == 10
+    assert len(knee_pairs(odd_cohort.table.iloc[1:])) == 9
     assert patient_overlap(odd_cohort.table)["patients"].to_dict() == {"train & val": 0}
     pooled = odd_cohort.table.assign(split=np.where(odd_cohort.table["side"] == "L", "train", "val"))
     assert patient_overlap(pooled)["patients"].to_dict() == {"train & val": 10}
 
 
-def test_counts_that_differ_from_the_published_are_told(data_home, published):
-    assert audit("oai-kl224").differs_from_published == ()
+def test_counts_that_differ_from_the_published_are_named(data_home, published):
+    assert audit_cohort("oai-kl224").differs_from_published == ()
     cohort = load_cohort("oai-kl224")
     fewer = cohort.take(np.arange(1, len(cohort)))
-    assert "train: grades [1, 2, 2, 2, 2] differ from the published" in audit(fewer).differs_from_published[0]
+    assert "train: grades [1, 2, 2, 2, 2] differ from the published" in audit_cohort(fewer).differs_from_published[0]
 
 
 def test_the_command_prints_tables_for_a_reader_and_json_for_a_script(data_home):
@@ -70,7 +85,7 @@ def test_the_command_prints_tables_for_a_reader_and_json_for_a_script(data_home)
     assert content["classes"][0] == {"split": "train", "KL0": 2, "KL1": 2, "KL2": 2, "KL3": 2, "KL4": 2, "total": 10}
 
 
-def test_list_and_show_tell_what_is_here_and_under_which_licence(data_home):
+def test_list_and_show_say_what_is_here_and_under_which_licence(data_home):
     runner = CliRunner()
     rows = json.loads(runner.invoke(app, ["list", "--json"]).stdout)
     here = {row["name"]: row["here"] for row in rows}
@@ -94,10 +109,9 @@ def test_the_figures_show_the_knees_they_name(odd_cohort):
     assert np.array_equal(as_read, bright_knee(20))
     assert np.array_equal(on_file, 255 - bright_knee(20))
     counts = figures.class_counts_figure(odd_cohort)
-    assert [bar.get_height() for bar in counts.patches] == [2] * 10
+    assert [bar.get_height() for bars in counts.containers for bar in bars] == [2] * 10
     agreement = figures.pair_agreement_figure(odd_cohort)
     assert "Same grade in 0% of 10 patients" in agreement.get_title() + agreement.get_title(loc="left")
-    plt.close("all")
 
 
 def test_a_cohort_of_mirrored_pairs_has_equal_mean_knees_after_flipping(tmp_path):
@@ -115,12 +129,6 @@ def test_a_cohort_of_mirrored_pairs_has_equal_mean_knees_after_flipping(tmp_path
     titles = [ax.get_title(loc="left") for ax in figure.axes]
     assert "r = 1.000" in titles[2]
     assert "r = 1.000" not in titles[1]
-    plt.close("all")
-
-
-def test_pairs_hold_only_patients_with_both_knees(odd_cohort):
-    assert len(knee_pairs(odd_cohort.table)) == 10
-    assert len(knee_pairs(odd_cohort.table.iloc[1:])) == 9
 
 
 def test_split_by_image_most_val_knees_would_meet_their_patient_in_training(odd_cohort):
@@ -150,7 +158,6 @@ def test_follow_up_is_of_the_cohorts_own_knees_and_empty_where_there_is_none(odd
     table.write_text("nonsense\n")
     with pytest.raises(KoaError, match="lacks the columns"):
         cohort_followup(oai, data_dir=tmp_path)
-    plt.close("all")
 
 
 def test_knees_without_follow_up_get_a_sentence_not_an_empty_picture(odd_cohort, tmp_path):
@@ -158,10 +165,9 @@ def test_knees_without_follow_up_get_a_sentence_not_an_empty_picture(odd_cohort,
     assert table.columns.tolist() == ["n", "reached_kl2", "one_grade_worse"]
     ax = figures.progression_figure(table)
     assert "no follow-up" in ax.texts[0].get_text()
-    plt.close("all")
 
 
-def test_the_source_of_a_published_cohort_is_told_and_of_ones_own_asked_for(odd_cohort, data_home):
+def test_the_source_of_a_published_cohort_is_named_and_of_ones_own_asked_for(odd_cohort, data_home):
     source = provenance(load_cohort("oai-kl224"))
     assert "CC BY 4.0" in source["licence"]
     assert source["doi"] == "10.17632/56rmx5bjcr.1"
@@ -169,7 +175,7 @@ def test_the_source_of_a_published_cohort_is_told_and_of_ones_own_asked_for(odd_
 
 
 def test_the_real_train_and_val_knees_hold_84_inverted_images_and_share_no_patient(real_data):
-    result = audit("oai-kl224", data_dir=real_data)
+    result = audit_cohort("oai-kl224", data_dir=real_data)
     assert result.inverted["inverted"].to_dict() == {"train": 70, "val": 14}
     assert result.overlap["patients"].to_dict() == {"train & val": 0}
     assert result.duplicates.empty

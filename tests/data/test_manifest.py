@@ -33,7 +33,7 @@ def test_an_unknown_data_set_is_answered_with_the_known_ones():
         load_manifest()["mnist"]
 
 
-def test_every_published_file_has_a_hash_and_the_counts_follow_from_the_paths():
+def test_every_published_file_has_a_hash_and_counts_and_patients_follow_from_the_paths():
     entry = load_manifest()["oai-kl224"]
     hashes = entry.file_hashes()
     assert len(hashes) == 8260 == sum(map(sum, entry.counts.values()))
@@ -42,11 +42,7 @@ def test_every_published_file_has_a_hash_and_the_counts_follow_from_the_paths():
     counted = Counter((file.parts[0], int(file.parts[1])) for file in files)
     assert counted == {(split, kl): n for split, row in entry.counts.items() for kl, n in enumerate(row)}
     assert all(re.fullmatch(f"({entry.patient_pattern})[LR]", file.stem) for file in files)
-
-
-def test_every_published_patient_has_both_knees_in_one_split():
-    entry = load_manifest()["oai-kl224"]
-    knees = Counter((PurePosixPath(file).stem[:-1], PurePosixPath(file).parts[0]) for file in entry.file_hashes())
+    knees = Counter((file.stem[:-1], file.parts[0]) for file in files)  # Both knees of a patient, in one split.
     assert set(knees.values()) == {2}
     assert len({patient for patient, _ in knees}) == len(knees) == sum(entry.patients.values())
 
@@ -65,11 +61,20 @@ def test_digital_knee_has_as_many_images_from_either_expert():
         (lambda sets: sets["oai-kl224"]["counts"].update(val=[1, 2, 3]), "datasets.oai-kl224.counts.val"),
         (lambda sets: sets["oai-kl224"].update(default_splits=["training"]), "training"),
         (lambda sets: sets["oai-kl224"].update(patient_pattern="("), "patient_pattern"),
+        (lambda sets: sets.update(mnist=None), "datasets.mnist"),
     ],
 )
 def test_a_manifest_with_a_wrong_key_is_refused_by_the_name_of_the_key(changed_manifest, change, named):
     with pytest.raises(KoaError, match=re.escape(named)):
         load_manifest(changed_manifest(change))
+
+
+@pytest.mark.parametrize("number", ["-1", "1.9", ".nan", "true", "0653", "0x28d", "10:53", "6_53", "'653'"])
+def test_only_a_plain_whole_number_is_a_count(tmp_path, number):
+    text = paths.resource("data_manifest.yaml").read_text(encoding="utf-8")
+    (tmp_path / "manifest.yaml").write_text(text.replace("val: 413", f"val: {number}"), encoding="utf-8")
+    with pytest.raises(KoaError, match=r"datasets\.oai-kl224\.patients\.val"):
+        load_manifest(tmp_path / "manifest.yaml")
 
 
 def test_a_list_of_hashes_that_was_changed_is_noticed(changed_manifest):
@@ -78,11 +83,12 @@ def test_a_list_of_hashes_that_was_changed_is_noticed(changed_manifest):
         manifest["oai-kl224"].file_hashes()
 
 
-def test_a_data_set_that_is_not_here_says_how_to_get_it(tmp_path):
-    with pytest.raises(KoaError, match="koa data fetch oai-kl224"):
-        find_dataset("oai-kl224", tmp_path)
-    with pytest.raises(KoaError, match="Register at"):
-        find_dataset("oai-followup", tmp_path)
+@pytest.mark.parametrize(
+    ("name", "remedy"), [("oai-kl224", "koa data fetch oai-kl224"), ("oai-followup", "Register at")]
+)
+def test_a_data_set_that_is_not_here_says_how_to_get_it(tmp_path, name, remedy):
+    with pytest.raises(KoaError, match=remedy):
+        find_dataset(name, tmp_path)
 
 
 def test_a_data_folder_that_is_the_data_set_itself_is_recognised(tmp_path):

@@ -5,55 +5,58 @@ from knee_files import bright_knee, save
 from typer.testing import CliRunner
 
 from koa_kit.commands.data import app
-from koa_kit.data.acquire.verify import verify
+from koa_kit.data import verify_dataset
 from koa_kit.errors import KoaError
 
 
-def states(result):
-    return {check.split: check.state for check in result.splits}
+@pytest.fixture
+def check(data_home):
+    """Verification of the small data set's state, after a change to its folder."""
+
+    def check(change=None, **options):
+        if change:
+            change(data_home / "oai-kl224")
+        return verify_dataset("oai-kl224", **options)
+
+    return check
 
 
-def test_an_absent_test_split_is_no_fault_unless_it_is_required(data_home):
-    result = verify("oai-kl224")
-    assert states(result) == {"train": "complete", "val": "complete", "test": "absent"}
-    assert result.ok
-    assert not verify("oai-kl224", require=["test"]).ok
+def flip_last_byte(folder):
+    file = sorted((folder / "val/1").iterdir())[0]
+    data = file.read_bytes()
+    file.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
 
 
-def test_a_knee_that_is_missing_makes_its_split_partial(data_home):
-    next((data_home / "oai-kl224/train/0").iterdir()).unlink()
-    result = verify("oai-kl224")
-    assert states(result)["train"] == "partial"
-    assert len(result.splits[0].missing) == 1
+def test_an_absent_test_split_is_no_fault_unless_it_is_required(check):
+    assert check().to_frame()["state"].to_dict() == {"train": "complete", "val": "complete", "test": "absent"}
+    assert check().ok
+    assert not check(require=["test"]).ok
+
+
+def test_a_knee_that_is_missing_makes_its_split_partial(check):
+    result = check(lambda folder: next((folder / "train/0").iterdir()).unlink())
+    assert result.to_frame().loc["train", ["found", "missing", "state"]].tolist() == [9, 1, "partial"]
     assert not result.ok
 
 
-def test_one_changed_byte_is_found_and_named(data_home):
-    file = sorted((data_home / "oai-kl224/val/1").iterdir())[0]
-    data = bytearray(file.read_bytes())
-    data[-1] ^= 1
-    file.write_bytes(data)
-    result = verify("oai-kl224")
-    assert result.splits[1].altered == (f"val/1/{file.name}",)
+def test_one_changed_byte_is_found_and_named(check):
+    result = check(flip_last_byte)
+    assert [file[:6] for file in result.splits[1].altered] == ["val/1/"]
     assert not result.ok
 
 
-def test_a_file_nobody_published_is_reported_as_extra(data_home):
-    save(data_home / "oai-kl224/train/0/OTHERL.png", bright_knee(9))
-    result = verify("oai-kl224")
+def test_a_file_nobody_published_is_reported_as_extra(check):
+    result = check(lambda folder: save(folder / "train/0/OTHERL.png", bright_knee(9)))
     assert result.splits[0].extra == ("train/0/OTHERL.png",)
-    assert result.ok
     assert result.to_frame().loc["train", ["expected", "found", "extra", "state"]].tolist() == [10, 10, 1, "complete"]
+    assert result.ok
 
 
-def test_a_required_split_that_does_not_exist_is_refused(data_home):
+def test_an_unknown_split_or_a_data_set_without_hashes_is_refused(check):
     with pytest.raises(KoaError, match=r"no split 'tset'[\s\S]*train, val, test"):
-        verify("oai-kl224", require=["tset"])
-
-
-def test_a_data_set_without_known_hashes_cannot_be_verified():
+        check(require=["tset"])
     with pytest.raises(KoaError, match="No file hashes"):
-        verify("digital-knee")
+        verify_dataset("digital-knee")
 
 
 def test_the_command_ends_with_1_when_a_required_split_is_absent(data_home):
@@ -65,6 +68,6 @@ def test_the_command_ends_with_1_when_a_required_split_is_absent(data_home):
 
 
 def test_the_real_train_and_val_knees_are_complete_byte_for_byte(real_data):
-    result = verify("oai-kl224", data_dir=real_data, require=["train", "val"])
+    result = verify_dataset("oai-kl224", data_dir=real_data, require=["train", "val"])
     assert result.ok
     assert result.to_frame()["found"].tolist()[:2] == [5778, 826]

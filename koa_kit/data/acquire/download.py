@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
-import re
 from pathlib import Path
 
 from koa_kit.errors import KoaError
@@ -15,101 +13,74 @@ ATTEMPTS = 3
 CHUNK = 1 << 16
 
 
-def download(url: str, folder: Path, *, progress: bool = False) -> Path:
-    """Path of the finished download in `folder`; what came so far stays beside it as ``.part`` if it breaks off.
+def download_archive(url: str, folder: Path, *, progress: bool = False) -> Path:
+    """Path of the finished download in `folder`; what came so far stays next to it as ``.part`` if it breaks off.
 
     Raises `KoaError` saying why the server could not be reached or what it answered.
     """
-    import pooch
-    import requests
+    from requests import exceptions
 
-    name = f"{hashlib.sha256(url.encode()).hexdigest()[:12]}.zip"
-    part = folder / f"{name}.part"
-
-    def resume(address: str, output: str, _pooch: object) -> None:
+    archive = folder / f"{hashlib.sha256(url.encode()).hexdigest()[:12]}.zip"
+    part = archive.with_suffix(".zip.part")
+    if archive.is_file():  # Finished earlier, and stopped while it was unpacked.
+        return archive
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                _append(address, part, progress)
+                _append(url, part, progress)
                 break
-            except (requests.exceptions.ChunkedEncodingError, requests.exceptions.ConnectionError):
-                # Only a transfer that broke off on the way is worth another go at once.
-                if attempt == ATTEMPTS or not (part.exists() and part.stat().st_size):
+            except exceptions.HTTPError as error:
+                if error.response.status_code != 416 or attempt == ATTEMPTS:
                     raise
-        os.replace(part, output)
-
-    folder.mkdir(parents=True, exist_ok=True)
-    logger = pooch.get_logger()
-    level = logger.level
-    logger.setLevel(logging.WARNING)  # It would advise to note the archive's hash; the files' hashes are what counts.
-    try:
-        return Path(pooch.retrieve(url, known_hash=None, fname=name, path=folder, downloader=resume))
-    except requests.exceptions.HTTPError as error:
+                # It was asked for what lies behind the end: the part is the whole, or of another file.
+                if error.response.headers.get("Content-Range") == f"bytes */{part.stat().st_size}":
+                    break
+                part.unlink()
+            except (exceptions.ChunkedEncodingError, exceptions.ConnectionError):
+                # Only a transfer that broke off on the way is worth another go at once.
+                if attempt == ATTEMPTS or not part.stat().st_size:
+                    raise
+        os.replace(part, archive)
+        return archive
+    except exceptions.HTTPError as error:
         raise KoaError(f"The server answered {error.response.status_code} {error.response.reason}.") from error
-    except requests.exceptions.Timeout as error:
+    except exceptions.Timeout as error:
         raise KoaError(f"The server did not answer within {TIMEOUT_SECONDS} s.") from error
-    except requests.exceptions.ConnectionError as error:
-        raise KoaError(f"No connection ({_last_cause(error)}).") from error
-    except requests.exceptions.RequestException as error:
-        raise KoaError(f"The download broke off ({_last_cause(error)}).") from error
+    except exceptions.ConnectionError as error:
+        raise KoaError(f"No connection ({_first_cause(error)}).") from error
+    except exceptions.RequestException as error:
+        raise KoaError(f"The download broke off ({_first_cause(error)}).") from error
     finally:
-        logger.setLevel(level)
-        if folder.is_dir() and not any(folder.iterdir()):
+        if part.is_file() and not part.stat().st_size:
+            part.unlink()
+        if not any(folder.iterdir()):
             folder.rmdir()
 
 
 def _append(url: str, part: Path, progress: bool) -> None:
-    import requests
+    """Write what `part` lacks of the file at `url`; a server that sends the whole again makes it start over."""
+    import pooch
 
-    have = part.stat().st_size if part.exists() else 0
-    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
-    with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_SECONDS) as answer:
-        if answer.status_code == 416:  # Asked for what lies behind the end: the part is the whole, or of another file.
-            if have == _total(answer.headers):
-                return
-            part.unlink()
-            _append(url, part, progress)
-            return
-        answer.raise_for_status()
-        goes_on = answer.status_code == 206 and answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
-        length = int(answer.headers.get("Content-Length", 0))
-        start = have if goes_on else 0
-        with (
-            part.open("ab" if goes_on else "wb") as file,
-            _bar(progress, start, start + length if length else None) as step,
-        ):
-            for chunk in answer.iter_content(CHUNK):
-                file.write(chunk)
-                step(len(chunk))
+    with part.open("ab") as file:
+        have = file.tell()
+
+        def start_over(answer, **_) -> None:
+            if answer.status_code == 200:
+                file.truncate(0)
+
+        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+        download = pooch.HTTPDownloader(
+            progressbar=progress,
+            chunk_size=CHUNK,
+            timeout=TIMEOUT_SECONDS,
+            headers=headers,
+            hooks={"response": start_over},
+        )
+        download(url, file, None)
 
 
-def _total(headers) -> int | None:
-    match = re.fullmatch(r"bytes \*/(\d+)", headers.get("Content-Range", ""))
-    return int(match[1]) if match else None
-
-
-def _last_cause(error: BaseException) -> str:
+def _first_cause(error: BaseException) -> str:
     while (further := error.__cause__ or error.__context__) is not None:
         error = further
     return str(error) or type(error).__name__
-
-
-def _bar(show: bool, start: int, total: int | None):
-    from contextlib import contextmanager
-
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-
-    @contextmanager
-    def running():
-        columns = (
-            TextColumn("downloading"),
-            BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, console=Console(stderr=True), disable=not show) as bar:
-            task = bar.add_task("downloading", total=total, completed=start)
-            yield lambda size: bar.advance(task, size)
-
-    return running()

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from koa_kit import paths
-from koa_kit.data.acquire.download import download
-from koa_kit.data.acquire.unpack import take_archive, take_folder
+from koa_kit.data.acquire.download import download_archive
+from koa_kit.data.acquire.unpack import take_files
 from koa_kit.data.acquire.verify import check_files
-from koa_kit.data.locate import find_dataset, how_to_get
-from koa_kit.data.manifest import Entry, Source, load_manifest
+from koa_kit.data.manifest import Entry, Source, find_dataset, how_to_get, load_manifest
 from koa_kit.errors import KoaError
 
 DOWNLOADS = ".koa-downloads"
 
 
-def fetch(
+def fetch_dataset(
     name: str,
     *,
     data_dir: str | os.PathLike | None = None,
@@ -55,67 +53,62 @@ def fetch(
     """
     entry = load_manifest()[name]
     home = paths.data_dir(data_dir)
-    if entry.access != "open":
-        what = "is drawn by the kit" if entry.access == "generated" else "needs a registration of your own"
-        remedy = f'Call load_cohort("{name}").' if entry.access == "generated" else how_to_get(entry, home)
-        raise KoaError(f"{name} {what}: there is nothing to fetch.", remedy=remedy)
-    folder = _target(entry, home)
-    if not (wanted := _wanted(entry, folder)):
-        return folder
-    if archive is not None:
-        attempts = [(f"archive {archive}", lambda wanted: _take_given(Path(archive), wanted, folder, home))]
-    else:
-        attempts = [
-            (str(source), lambda wanted, source=source: _take(source, wanted, folder, home, kaggle, progress))
-            for source in _as_sources(sources, entry)
-        ]
-    tried = _try_in_turn(attempts, entry, folder, wanted)
-    if tried is not None:
-        raise _failure(entry, home, folder, tried, archive)
+    if entry.access == "generated":
+        raise KoaError(f"{name} is drawn by the kit: there is nothing to fetch.", remedy=f'Call load_cohort("{name}").')
+    if entry.access == "gated":
+        what = f"{name} needs a registration of your own: there is nothing to fetch."
+        raise KoaError(what, remedy=how_to_get(entry, home))
+    try:
+        folder = find_dataset(name, home)
+    except KoaError:
+        folder = home / name
+    wanted = _wanted(entry, folder)
+    tried = []
+    for source in _sources(entry, sources, archive):
+        if not wanted:
+            break
+        label = source if isinstance(source, Source) else f"archive {source}"
+        try:
+            if isinstance(source, Source):
+                _take_source(source, wanted, folder, home / DOWNLOADS, kaggle, progress)
+            else:
+                take_files(source, wanted, folder)
+            wanted = _wanted(entry, folder)
+            if wanted:
+                tried.append(f"{label}: still lacks {_count(wanted)}")
+        except KoaError as error:
+            tried.append(f"{label}: {error.what}" + (f" ({error.where})" if error.where else ""))
+        except OSError as error:
+            tried.append(f"{label}: Writing failed: {error.strerror or error}. ({home})")
+    if wanted and (missing := _wanted(entry, folder)):
+        raise _failure(entry, home, missing, tried, archive)
     return folder
 
 
-def _try_in_turn(attempts: list[tuple[str, Callable]], entry: Entry, folder: Path, wanted: dict) -> list[str] | None:
-    """What each attempt failed of, or None as soon as nothing is wanted any more."""
-    tried = []
-    for label, attempt in attempts:
-        try:
-            attempt(wanted)
-            wanted = _wanted(entry, folder)
-            if not wanted:
-                return None
-            tried.append(f"{label}: still lacks {_count(wanted)}")
-        except KoaError as error:
-            tried.append(f"{label}: {error.what}" + (f" ({error.where})" if error.where else ""))
-    return tried
+def _sources(entry: Entry, given: Sequence[str | Source] | None, archive: str | os.PathLike | None) -> list:
+    """Sources in the order they are tried; an archive at hand, as its path, in the place of all others."""
+    if archive is not None:
+        return [Path(archive)]
+    if given is None:
+        return entry.sources
+    return [one if isinstance(one, Source) else Source(kind="url", at=str(one)) for one in given]
 
 
-def _take(source: Source, wanted: dict, folder: Path, home: Path, kaggle: bool, progress: bool) -> None:
+def _take_source(source: Source, wanted: dict, folder: Path, downloads: Path, kaggle: bool, progress: bool) -> None:
     if source.kind == "kaggle":
-        take_folder(_from_kaggle(source, kaggle), wanted, folder)
+        take_files(_from_kaggle(source, kaggle), wanted, folder)
         return
     if source.kind != "url":
         raise KoaError("It has no address to download from.")
-    with _writable(home):
-        file = download(source.at, home / DOWNLOADS, progress=progress)
-        try:
-            take_archive(file, wanted, folder, prefix=source.prefix)
-        except KoaError:
-            file.unlink()  # A damaged archive must not be taken for a finished download next time.
-            raise
-        file.unlink()
-        if not any(file.parent.iterdir()):
-            file.parent.rmdir()
-
-
-def _take_given(archive: Path, wanted: dict, folder: Path, home: Path) -> None:
-    with _writable(home):
-        if archive.is_dir():
-            take_folder(archive, wanted, folder)
-        elif archive.is_file():
-            take_archive(archive, wanted, folder)
-        else:
-            raise KoaError("It does not exist.")
+    archive = download_archive(source.at, downloads, progress=progress)
+    try:
+        take_files(archive, wanted, folder, prefix=source.prefix)
+    except KoaError:
+        archive.unlink()  # A damaged archive must not be taken for a finished download next time.
+        raise
+    archive.unlink()
+    if not any(downloads.iterdir()):
+        downloads.rmdir()
 
 
 def _from_kaggle(source: Source, asked: bool) -> Path:
@@ -128,14 +121,7 @@ def _from_kaggle(source: Source, asked: bool) -> Path:
     try:
         return Path(kagglehub.dataset_download(source.at))
     except Exception as error:  # kagglehub raises its own and requests' errors without a common base.
-        raise KoaError(f"Kaggle: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}") from error
-
-
-def _target(entry: Entry, home: Path) -> Path:
-    try:
-        return find_dataset(entry.name, home)
-    except KoaError:
-        return home / entry.name
+        raise KoaError(f"Kaggle: {type(error).__name__}: {str(error).partition(chr(10))[0]}") from error
 
 
 def _wanted(entry: Entry, folder: Path) -> dict[str, str | None]:
@@ -146,19 +132,12 @@ def _wanted(entry: Entry, folder: Path) -> dict[str, str | None]:
             return known
         checks = check_files(entry, folder)
         return {file: known[file] for check in checks for file in (*check.missing, *check.altered)}
-    short = {}
-    for part, names in entry.folders.items():
-        for name, count in zip(names, entry.counts[part], strict=True):
-            here = sum(file.is_file() for file in (folder / part / name).glob("*.png"))
-            if here < count:
-                short[f"{part}/{name}/*.png"] = None
-    return short
-
-
-def _as_sources(given: Sequence[str | Source] | None, entry: Entry) -> list[Source]:
-    if given is None:
-        return list(entry.sources)
-    return [one if isinstance(one, Source) else Source(kind="url", at=str(one)) for one in given]
+    expected = {
+        f"{part}/{name}/*.png": count
+        for part, names in entry.folders.items()
+        for name, count in zip(names, entry.counts[part], strict=True)
+    }
+    return {pattern: None for pattern, count in expected.items() if len(list(folder.glob(pattern))) < count}
 
 
 def _count(wanted: dict) -> str:
@@ -166,8 +145,7 @@ def _count(wanted: dict) -> str:
     return f"{len(wanted)} {unit}, such as {next(iter(wanted))}"
 
 
-def _failure(entry: Entry, home: Path, folder: Path, tried: list[str], archive: object) -> KoaError:
-    missing = _wanted(entry, folder)
+def _failure(entry: Entry, home: Path, missing: dict, tried: list[str], archive: object) -> KoaError:
     by_hand = "\n      or ".join(str(source) for source in entry.sources)
     first = "Repeat with a connection to the internet, or download" if archive is None else "Download"
     return KoaError(
@@ -180,11 +158,3 @@ def _failure(entry: Entry, home: Path, folder: Path, tried: list[str], archive: 
             f"    and run `koa data {'verify' if entry.hashes else 'audit'} {entry.name}`."
         ),
     )
-
-
-@contextmanager
-def _writable(home: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise KoaError(f"Writing failed: {error.strerror or error}.", where=home) from error

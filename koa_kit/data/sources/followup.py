@@ -9,17 +9,17 @@ from pathlib import Path
 import pandas as pd
 
 from koa_kit.cohort import MONTHS
-from koa_kit.data.locate import find_dataset
+from koa_kit.data.manifest import find_dataset
 from koa_kit.errors import KoaError
 
 COLUMNS = ["patient", "side", "months", "kl", "reading_project"]
-
+VISIT = ["patient", "side", "months"]
 BASELINE_PROJECT = 15
 TABLE = "kl_by_visit.csv"
 
 
 def load_followup(data_dir: str | os.PathLike | None = None, *, raw: bool = False) -> pd.DataFrame:
-    """One row a knee and visit: ``patient`` (text, as in a cohort), ``side``, ``months``, ``kl``, ``reading_project``.
+    """One row per knee and visit: ``patient`` (text), ``side``, ``months``, ``kl``, ``reading_project``.
 
     Some knees were read twice at a visit, in two reading projects of the OAI. The rule: the reading of project 15, from
     which the images' grades come, is kept; where it is absent, the one of the lowest project number. Where
@@ -31,7 +31,7 @@ def load_followup(data_dir: str | os.PathLike | None = None, *, raw: bool = Fals
     data_dir
         Folder that holds ``oai-followup/``, with ``kl_by_visit.csv`` or the OAI's own ``kxr_sq_bu*.txt``.
     raw
-        Give all readings, several a knee and visit.
+        Return all readings, several per knee and visit.
 
     Raises
     ------
@@ -39,17 +39,16 @@ def load_followup(data_dir: str | os.PathLike | None = None, *, raw: bool = Fals
         If the tables are not here, or hold a side, visit or grade that does not exist.
     """
     folder = find_dataset("oai-followup", data_dir)
-    table = _read_table(folder / TABLE) if (folder / TABLE).is_file() else read_oai_tables(folder)
+    file = folder / TABLE
+    table = _checked(_read(file, COLUMNS), file) if file.is_file() else read_oai_tables(folder)
     return table if raw else one_reading_a_visit(table)
 
 
 def one_reading_a_visit(readings: pd.DataFrame) -> pd.DataFrame:
-    """Readings with one row a knee and visit: project 15 first, then the lowest project number."""
-    ranked = readings.assign(
-        rank=readings["reading_project"].where(readings["reading_project"] != BASELINE_PROJECT, -1)
-    )
-    ranked = ranked.sort_values(["patient", "side", "months", "rank"], kind="stable")
-    return ranked.drop_duplicates(["patient", "side", "months"])[COLUMNS].reset_index(drop=True)
+    """Readings with one row per knee and visit: project 15 first, then the lowest project number."""
+    preferred = readings["reading_project"].replace(BASELINE_PROJECT, -1)
+    ranked = readings.assign(rank=preferred).sort_values([*VISIT, "rank"])
+    return ranked.drop_duplicates(VISIT)[COLUMNS].reset_index(drop=True)
 
 
 def read_oai_tables(folder: str | os.PathLike) -> pd.DataFrame:
@@ -58,9 +57,7 @@ def read_oai_tables(folder: str | os.PathLike) -> pd.DataFrame:
     The tables are separated by ``|`` with columns ``ID``, ``SIDE`` (1 right, 2 left), ``READPRJ`` and ``VxxXRKL``, in
     capitals or not; a value may carry its label (``2: Left``). Rows without a KL reading are left out.
     """
-    files = sorted(
-        path for path in Path(folder).glob("*.txt") if re.fullmatch(r"kxr_sq_bu\d\d\.txt", path.name.lower())
-    )
+    files = sorted(path for path in Path(folder).iterdir() if re.fullmatch(r"(?i)kxr_sq_bu\d\d\.txt", path.name))
     if not files:
         raise KoaError(
             "There is no table of follow-up grades.",
@@ -71,14 +68,14 @@ def read_oai_tables(folder: str | os.PathLike) -> pd.DataFrame:
 
 
 def progression(followup: pd.DataFrame, months: int = 48) -> pd.DataFrame:
-    """One row a baseline grade: knees followed up (``n``), and the shares that got worse by `months` after baseline.
+    """One row per baseline grade: knees followed up (``n``), and the shares that got worse by `months` after baseline.
 
     A knee counts if it was graded at baseline and at least once after it, up to and including `months`; what counts is
     its highest grade in that time. ``reached_kl2`` is the share at KL2 or more (missing for baselines that are there
     already), ``one_grade_worse`` the share at least one grade above baseline (missing for KL4). A knee without any
     later reading (patient lost, joint replaced) is not counted, and those are no random sample.
     """
-    if followup.duplicated(["patient", "side", "months"]).any():
+    if followup.duplicated(VISIT).any():
         raise KoaError(
             "Some knees have several readings at one visit.",
             where="progression",
@@ -86,59 +83,55 @@ def progression(followup: pd.DataFrame, months: int = 48) -> pd.DataFrame:
         )
     knees = followup.set_index(["patient", "side"])
     baseline = knees.loc[knees["months"] == 0, "kl"].rename("baseline_kl")
-    later = knees[(knees["months"] > 0) & (knees["months"] <= months)]
-    highest = later.groupby(level=["patient", "side"])["kl"].max().rename("highest")
+    later = knees.loc[knees["months"].between(0, months, inclusive="right"), "kl"]
+    highest = later.groupby(level=["patient", "side"]).max().rename("highest")
     both = pd.concat([baseline, highest], axis=1, join="inner")
     both["reached_kl2"] = (both["highest"] >= 2).astype(float).where(both["baseline_kl"] < 2)
     both["one_grade_worse"] = (both["highest"] > both["baseline_kl"]).astype(float).where(both["baseline_kl"] < 4)
-    grouped = both.groupby("baseline_kl")
-    return pd.concat([grouped.size().rename("n"), grouped[["reached_kl2", "one_grade_worse"]].mean()], axis=1)
-
-
-def _read_table(path: Path) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(path, dtype={"patient": str})
-    except (OSError, ValueError) as error:
-        raise KoaError(f"The table cannot be read: {error}", where=path) from error
-    if missing := [column for column in COLUMNS if column not in table]:
-        raise KoaError(f"The table lacks the columns {', '.join(missing)}.", where=path)
-    return _checked(table[COLUMNS], path)
+    return both.groupby("baseline_kl").agg(
+        n=("highest", "size"), reached_kl2=("reached_kl2", "mean"), one_grade_worse=("one_grade_worse", "mean")
+    )
 
 
 def _read_oai_table(path: Path) -> pd.DataFrame:
     visit = path.stem[-2:]
     if visit not in MONTHS:
         raise KoaError(f"Visit {visit} has no KL reading.", where=path, remedy=f"Visits are {', '.join(MONTHS)}.")
-    try:
-        table = pd.read_csv(path, sep="|", dtype=str)
-    except (OSError, ValueError) as error:
-        raise KoaError(f"The table cannot be read: {error}", where=path) from error
-    table.columns = table.columns.str.strip().str.upper()
-    wanted = {"ID": "patient", "SIDE": "side", f"V{visit}XRKL": "kl", "READPRJ": "reading_project"}
-    if missing := [column for column in wanted if column not in table]:
-        raise KoaError(f"The table lacks the columns {', '.join(missing)}.", where=path)
-    table = table[list(wanted)].rename(columns=wanted).assign(months=MONTHS[visit])
-    table["patient"] = table["patient"].str.strip()
+    names = {"ID": "patient", "SIDE": "side", f"V{visit}XRKL": "kl", "READPRJ": "reading_project"}
+    table = _read(path, list(names), sep="|").rename(columns=names).assign(months=MONTHS[visit])
     # "2: Left" is value and label; "." and "M: Missing" are the OAI's missing values.
     for column in ("side", "kl", "reading_project"):
         table[column] = pd.to_numeric(table[column].str.split(":").str[0].str.strip(), errors="coerce")
-    table = table.dropna(subset=["kl"])
-    table["side"] = table["side"].map({1: "R", 2: "L"})
-    return _checked(table[COLUMNS], path)
+    table = table.dropna(subset="kl")
+    return _checked(table.assign(patient=table["patient"].str.strip(), side=table["side"].map({1: "R", 2: "L"})), path)
+
+
+def _read(path: Path, columns: list[str], sep: str = ",") -> pd.DataFrame:
+    """These columns of a table; all are text in the OAI's own tables, which name theirs in capitals or not."""
+    own = sep == "|"
+    try:
+        table = pd.read_csv(path, sep=sep, dtype=str if own else {"patient": str})
+    except (OSError, ValueError) as error:
+        raise KoaError(f"The table cannot be read: {error}", where=path) from error
+    if own:
+        table.columns = table.columns.str.strip().str.upper()
+    if missing := [column for column in columns if column not in table]:
+        raise KoaError(f"The table lacks the columns {', '.join(missing)}.", where=path)
+    return table[columns]
 
 
 def _checked(table: pd.DataFrame, path: Path) -> pd.DataFrame:
-    wrong = (
-        ~table["side"].isin(["L", "R"])
-        | ~table["kl"].isin(range(5))
-        | ~table["months"].isin(MONTHS.values())
-        | table["reading_project"].isna()
+    table = table[COLUMNS]
+    right = (
+        table["side"].isin(["L", "R"])
+        & table["kl"].isin(range(5))
+        & table["months"].isin(MONTHS.values())
+        & table["reading_project"].notna()
     )
-    if wrong.any():
-        row = table[wrong].iloc[0].to_dict()
+    if not right.all():
         raise KoaError(
-            f"{int(wrong.sum())} row(s) hold a side, visit, grade or reading project that does not exist.",
-            where=f"{path}: first {row}",
+            f"{(~right).sum()} row(s) hold a side, visit, grade or reading project that does not exist.",
+            where=f"{path}: first {table[~right].iloc[0].to_dict()}",
             remedy="Sides are L and R, grades 0 to 4, visits " + ", ".join(map(str, MONTHS.values())) + " months.",
         )
     return table.astype({"kl": int, "months": int, "reading_project": int}).reset_index(drop=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,7 @@ import pandas as pd
 from koa_kit.errors import KoaError
 
 LISTED_AT_MOST = 20
-Reader = Callable[[bytes, str], tuple[np.ndarray, bool]]
+Reader = Callable[[bytes, str, tuple[int, int]], tuple[np.ndarray, bool]]
 
 
 @dataclass
@@ -24,31 +23,31 @@ class Plan:
     ----------
     name, root
         Data set and the folder its files are named from.
-    knees
-        One row a knee, ``file`` relative to `root`; ``sha256`` and ``inverted`` are added on reading.
     shape
         Height and width of every image as it will be kept.
     read
-        Gives pixels and inversion from a file's bytes and its name.
+        Function from a file's bytes, its name and `shape` to pixels and inversion.
+    remedy
+        What to do about the problems.
     hashes
         Published sha256 by file; a file that differs is refused. Empty: none are known.
+    knees
+        One row per knee, ``file`` relative to `root`; ``sha256`` and ``inverted`` are added on reading.
     excluded
         ``part``, ``images``, ``reason`` of what is left out.
     problems
-        A line each; any of them stops the ingest.
-    remedy
-        What to do about the problems.
+        A line each; any of them stops the reading.
     """
 
     name: str
     root: Path
-    knees: pd.DataFrame
     shape: tuple[int, int]
     read: Reader
+    remedy: str
     hashes: dict[str, str] = field(default_factory=dict)
+    knees: pd.DataFrame = field(default_factory=pd.DataFrame)
     excluded: list[dict] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
-    remedy: str = "Put these files right, or move them out of the folder."
 
     def leave_out(self, part: str, images: int, reason: str) -> None:
         """Note a part that is left out."""
@@ -68,24 +67,3 @@ class Plan:
             where=f"{self.root}" + "".join(f"\n    {line}" for line in shown),
             remedy=self.remedy,
         )
-
-
-def survey(root: Path, parts: Sequence[str]) -> list[tuple[str, int, int]]:
-    """Path below `root`, size in bytes and time of last change (ns) of every file in these folders, sorted.
-
-    Hidden files are left out. A changed, added or removed file changes the survey, and no file is opened for it.
-    """
-    found: list[tuple[str, int, int]] = []
-    waiting = [part for part in parts if (root / part).is_dir()]
-    while waiting:
-        part = waiting.pop()
-        with os.scandir(root / part) as items:
-            for item in items:
-                if item.name.startswith("."):
-                    continue
-                if item.is_dir():
-                    waiting.append(f"{part}/{item.name}")
-                else:
-                    facts = item.stat()
-                    found.append((f"{part}/{item.name}", facts.st_size, facts.st_mtime_ns))
-    return sorted(found)

@@ -1,0 +1,52 @@
+"""Files of a data set: which there are, their hashes, many of them read at once."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+WORKERS = min(8, (os.cpu_count() or 2) + 2)
+
+
+def survey(root: Path, parts: Sequence[str]) -> list[tuple[str, int, int]]:
+    """Path below `root`, size in bytes and time of last change (ns) of every file in these folders, sorted.
+
+    Hidden files are left out. A changed, added or removed file changes the survey, and no file is opened for it.
+    """
+    found: list[tuple[str, int, int]] = []
+    waiting = [part for part in parts if (root / part).is_dir()]
+    while waiting:
+        part = waiting.pop()
+        with os.scandir(root / part) as items:
+            for item in items:
+                if item.name.startswith("."):
+                    continue
+                if item.is_dir():
+                    waiting.append(f"{part}/{item.name}")
+                else:
+                    facts = item.stat()
+                    found.append((f"{part}/{item.name}", facts.st_size, facts.st_mtime_ns))
+    return sorted(found)
+
+
+def hash_files(files: Iterable[Path], *, progress: bool = False) -> list[str]:
+    """sha256 of each file's bytes as 64 hex digits, in order."""
+
+    def sha256(path: Path) -> str:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    return in_threads(sha256, list(files), "checking", progress)
+
+
+def in_threads(work: Callable, items: Sequence, doing: str, progress: bool) -> list:
+    """Result of ``work(item)`` for every item, in order; reading and hashing release the interpreter's lock."""
+    from rich.console import Console
+    from rich.progress import track
+
+    with ThreadPoolExecutor(WORKERS) as pool:
+        results = pool.map(work, items)
+        return list(track(results, doing, len(items), console=Console(stderr=True), disable=not progress))

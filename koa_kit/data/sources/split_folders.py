@@ -1,0 +1,131 @@
+"""The layout ``split/grade/<patient><L|R>.png``: a published data set with known hashes, or a user's own images."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path, PurePosixPath
+
+import pandas as pd
+
+from koa_kit.data.files import survey
+from koa_kit.data.manifest import Entry, load_manifest
+from koa_kit.data.radiograph import SUFFIXES, decode_radiograph
+from koa_kit.data.sources.plan import Plan
+from koa_kit.errors import KoaError
+from koa_kit.grades import GRADES
+
+GRADE_FOLDERS = [str(kl) for kl in GRADES]
+KNEE = re.compile(r"(?P<patient>.+)(?P<side>[LR])")
+
+
+def choose_parts(name: str, root: Path, splits: list[str] | None, entry: Entry | None) -> list[str]:
+    """Splits to read: those asked for, else the data set's default, else every split folder but the test ones."""
+    known = entry.splits if entry else _split_folders(root)
+    default = entry.default_splits if entry else [split for split in known if split not in ("test", "auto_test")]
+    chosen = list(default) if splits is None else splits
+    if unknown := [split for split in chosen if split not in known]:
+        choices = f"Choose from {', '.join(known) or 'none'}."
+        raise KoaError(f"{name} has no split {unknown[0]!r}.", where=root, remedy=choices)
+    if not chosen:
+        raise KoaError(
+            "There is no split to read.",
+            where=root,
+            remedy="Lay the images out as split/grade/<patient><L|R>.png, for example val/2/P01L.png. A test split is "
+            'opened by name: splits=("test",).',
+        )
+    return chosen
+
+
+def plan(name: str, root: Path, splits: list[str], shape: tuple[int, int], entry: Entry | None) -> Plan:
+    """Plan for these splits: of a published data set exactly the listed files, of a user's own images every file."""
+    height, width = shape
+    remedy = (
+        f"Run `koa data fetch {name}`: it fetches only what is missing or altered."
+        if entry
+        else f"Put these right. Every image must be {width} x {height}; another size is given as `size`."
+    )
+    result = Plan(name, root, shape, decode_radiograph, remedy)
+    absent = _missing_folders(root, splits)
+    result.problems += absent.values()
+    files = [file for file, _, _ in survey(root, splits)]
+    if entry:
+        result.hashes = {file: digest for file, digest in entry.file_hashes().items() if file.split("/")[0] in splits}
+        here = set(files)
+        unexplained = [file for file in result.hashes if file not in here and not file.startswith(tuple(absent))]
+        result.problems += [f"{file}: missing" for file in unexplained]
+        for file in files:
+            if file not in result.hashes:
+                result.leave_out(file, 1, "not among the published files")
+        files = [file for file in files if file in result.hashes]
+    else:
+        faults = _faults(files)
+        result.problems += [f"{file}: {fault}" for file, fault in faults.items()]
+        files = [file for file in files if file not in faults]
+    _leave_out_other_folders(result, splits, entry)
+    result.knees = _knees(files)
+    return result
+
+
+def _split_folders(root: Path) -> list[str]:
+    """Folders under `root` that hold at least one grade folder, sorted, ``train``, ``val`` and ``test`` first."""
+    folders = [folder for folder in root.iterdir() if folder.is_dir() and not folder.name.startswith(".")]
+    found = [folder.name for folder in folders if any((folder / kl).is_dir() for kl in GRADE_FOLDERS)]
+    return sorted(found, key=_split_order)
+
+
+def _split_order(split: str) -> tuple[int, str]:
+    return {"train": 0, "val": 1, "test": 2}.get(split, 3), split
+
+
+def _missing_folders(root: Path, splits: list[str]) -> dict[str, str]:
+    """Every absent split or grade folder, ending in a slash, with a sentence that says so."""
+    absent = {}
+    for split in splits:
+        if not (root / split).is_dir():
+            absent[f"{split}/"] = f"{split}: the split is not here"
+            continue
+        grades = [f"{split}/{kl}" for kl in GRADE_FOLDERS if not (root / split / kl).is_dir()]
+        absent |= {f"{grade}/": f"{grade}: the grade folder is missing" for grade in grades}
+    return absent
+
+
+def _faults(files: list[str]) -> dict[str, str]:
+    """What is wrong with the place or the name of a user's own files; those that are right are not mentioned."""
+    faults: dict[str, str] = {}
+    first: dict[tuple[str, str], str] = {}
+    for file in files:
+        path = PurePosixPath(file)
+        if len(path.parts) != 3 or path.parts[1] not in GRADE_FOLDERS:
+            faults[file] = "not in a grade folder 0 to 4"
+        elif path.suffix.lower() not in SUFFIXES:
+            faults[file] = f"no image file ({', '.join(SUFFIXES)})"
+        elif not KNEE.fullmatch(path.stem):
+            faults[file] = "the name does not end in L or R, so the side is unknown"
+        elif (other := first.setdefault((path.parts[0], path.stem), file)) != file:
+            faults[file] = f"the same knee as {other}"
+    return faults
+
+
+def _leave_out_other_folders(plan: Plan, splits: list[str], entry: Entry | None) -> None:
+    excluded = (entry or load_manifest()["oai-kl224"]).excluded
+    published = entry.splits if entry else ["train", "val", "test"]
+    other = "not part of the data set" if entry else "not asked for, or holds no grade folders"
+    for folder in sorted(plan.root.iterdir()):
+        if not folder.is_dir() or folder.name.startswith(".") or folder.name in splits:
+            continue
+        reason = excluded.get(folder.name) or ("not asked for" if folder.name in published else other)
+        if folder.name == "test" and "test" in published:
+            reason = "a test split is opened only when it is asked for by name"
+        images = sum(file.lower().endswith(SUFFIXES) for file, _, _ in survey(plan.root, [folder.name]))
+        plan.leave_out(folder.name, images, reason)
+
+
+def _knees(files: list[str]) -> pd.DataFrame:
+    """One row per knee, sorted by split (train, val, test first), patient and side."""
+    table = pd.DataFrame({"file": pd.Series(files, dtype=str)})
+    table[["split", "kl", "knee_id"]] = table["file"].str.extract(r"([^/]+)/(\d)/(.+)\.[^.]+$")
+    table[["patient", "side"]] = table["knee_id"].str.extract(KNEE)
+    table = table.astype({"kl": int})[["knee_id", "patient", "side", "split", "kl", "file"]]
+    position = {split: number for number, split in enumerate(sorted(table["split"].unique(), key=_split_order))}
+    order = table.assign(split=table["split"].map(position)).sort_values(["split", "patient", "side"]).index
+    return table.loc[order].reset_index(drop=True)
