@@ -8,13 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from koa_kit.error_analysis.predictions import (
-    check_predictions,
-    lead,
-    probabilities,
-    similarities,
-    total_variation,
-)
+from koa_kit.error_analysis.predictions import grade_column, margin_of, probabilities, similarities
 from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES
 from koa_kit.style import ACCENT, FAINT, INK, RADIOGRAPH
@@ -31,25 +25,20 @@ SORTS = {
 }
 
 
-def order(predictions: pd.DataFrame, sort: str = "closest") -> np.ndarray:
-    """Row numbers in the order of `sort`, one of `SORTS`: smallest lead, largest top probability, largest flip change.
-
-    The flip change is the total variation between the probabilities of a knee and its mirror image, 0 to 1.
-    """
-    s, p, p_flip = similarities(predictions), probabilities(predictions), probabilities(predictions, "_flip")
-    return order_of(s, p, p_flip, predictions["pred"].to_numpy(int), sort)
-
-
 def order_of(s: np.ndarray, p: np.ndarray, p_flip: np.ndarray, pred: np.ndarray, sort: str) -> np.ndarray:
-    """As `order`, from similarities and probabilities ``(N, 5)`` and the grades ``(N,)``."""
+    """Row numbers in the order of `sort`, from similarities and probabilities ``(N, 5)`` and grades ``(N,)``.
+
+    `sort` is one of `SORTS`: smallest margin, largest top probability, or largest total variation between the
+    probabilities of a knee and its mirror image.
+    """
     if sort not in SORTS:
         raise KoaError(f"Knees cannot be sorted by {sort!r}.", where="sort", remedy=f"Choose from {', '.join(SORTS)}.")
     if sort == "closest":
-        key = lead(s, pred)
+        key = margin_of(s, pred)
     elif sort == "confident":
         key = -p.max(1)
     else:
-        key = -total_variation(p, p_flip)
+        key = -abs(p - p_flip).sum(1)
     return np.argsort(key, kind="stable")
 
 
@@ -65,24 +54,18 @@ def confused(
     KoaError
         If a grade is not 0 to 4 or the sort is unknown.
     """
-    check_predictions(predictions)
     for grade in (true, pred):
         if grade is not None and grade not in GRADES:
             raise KoaError(f"There is no grade {grade!r}.", remedy="Grades are 0 to 4, or None for all.")
-    if true is None and pred is None:
-        knees = predictions[(predictions["kl"] != predictions["pred"]).to_numpy(bool)]
-        return knees.iloc[order(knees, sort)]
-    return in_cell(predictions, true, pred, sort=sort)
-
-
-def in_cell(predictions: pd.DataFrame, true: int | None, pred: int | None, *, sort: str) -> pd.DataFrame:
-    """As `confused` with a grade given, for predictions that were checked before."""
-    chosen = np.ones(len(predictions), bool)
-    for column, grade in (("kl", true), ("pred", pred)):
-        if grade is not None:
-            chosen &= predictions[column].to_numpy() == grade
+    kl, given = grade_column(predictions, "kl"), grade_column(predictions, "pred")
+    chosen = kl != given if true is None and pred is None else np.ones(len(kl), bool)
+    if true is not None:
+        chosen &= kl == true
+    if pred is not None:
+        chosen &= given == pred
     knees = predictions[chosen]
-    return knees.iloc[order(knees, sort)]
+    p, p_flip = probabilities(knees), probabilities(knees, "_flip")
+    return knees.iloc[order_of(similarities(knees), p, p_flip, given[chosen], sort)]
 
 
 def image_finder(images: Cohort | np.ndarray, table: pd.DataFrame) -> Callable[[object], np.ndarray]:
@@ -149,7 +132,8 @@ def gallery_figure(
     """
     import matplotlib.pyplot as plt
 
-    check_predictions(table, where="table")
+    if not len(table):
+        raise KoaError("There is no knee in the table.", where="table", remedy="Check how they were selected.")
     if columns < 1 or limit < 1:
         raise KoaError("A gallery needs at least one column and one knee.", where=f"columns {columns}, limit {limit}")
     find = None if images is None else image_finder(images, table)

@@ -5,8 +5,8 @@ import pytest
 from simulated_predictions import made_up_predictions
 
 from koa_kit.error_analysis.decisions.decide import Decision, decided
+from koa_kit.error_analysis.decisions.rules import MOVED, bias_for_recall, compare_at_recall
 from koa_kit.error_analysis.metrics import metrics
-from koa_kit.error_analysis.statistics.equal_recall import MOVED, bias_for_recall, compare_at_recall
 from koa_kit.errors import KoaError
 
 

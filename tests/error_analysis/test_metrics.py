@@ -21,8 +21,9 @@ from koa_kit.error_analysis import (
     per_grade,
     sub_confusion,
 )
+from koa_kit.error_analysis.metrics import metrics_of_counts, weighted_auc
 from koa_kit.error_analysis.predictions import probabilities
-from koa_kit.error_analysis.statistics.intervals import bootstrap, draw_patients, metrics_of_counts, weighted_auc
+from koa_kit.error_analysis.statistics.intervals import bootstrap, draw_patients
 from koa_kit.errors import KoaError
 
 FIVE = list(range(5))
@@ -258,7 +259,7 @@ def test_a_comparison_has_a_row_for_each_method_and_metric(predictions):
     assert own.loc[("flip", "accuracy"), "p_mcnemar"] == mcnemar(averaged, predictions)["p_mid"]
     assert np.isnan(own.loc[("flip", "qwk"), "p_mcnemar"])
     assert np.isnan(own.loc[("plain", "qwk"), "difference"])
-    with pytest.raises(KoaError, match="no method"):
+    with pytest.raises(KoaError, match="no 'paper'"):
         compare({"plain": predictions}, baseline="paper")
 
 

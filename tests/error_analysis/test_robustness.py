@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from koa_kit.error_analysis.robustness import share_with_interval, steadiness, steadiness_figure
+from koa_kit.error_analysis.robustness import steadiness, steadiness_figure
+from koa_kit.error_analysis.statistics.shares import share_with_interval
 from koa_kit.errors import KoaError
 
 

@@ -210,7 +210,7 @@ def test_what_cannot_be_compared_is_refused(tables):
         (lambda: seed_intervals({}), "no seed"),
         (lambda: compare_rows({"plain": tables[0]}), "by seed, not DataFrame"),
         (lambda: compare_rows({"plain": {"0": tables[0]}}), "whole number"),
-        (lambda: compare_rows({"plain": tables}, baseline="paper"), "no row 'paper'"),
+        (lambda: compare_rows({"plain": tables}, baseline="paper"), "no 'paper'"),
         (lambda: compare_rows({"plain": tables, "fewer": fewer}), "fewer, seed 0"),
         (lambda: seed_intervals(tables | fewer), "in one table"),
         (lambda: compare_rows({"plain": tables, "regraded": regraded}), "another kl"),

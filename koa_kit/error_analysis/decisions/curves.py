@@ -7,15 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from koa_kit.error_analysis.decisions.decide import (
-    Decision,
-    K,
-    changed_logits,
-    decide,
-    fitting_grades,
-    fitting_probabilities,
-)
-from koa_kit.error_analysis.statistics.intervals import metrics_of_counts
+from koa_kit.error_analysis.arrays import fitting_grades, fitting_probabilities
+from koa_kit.error_analysis.decisions.decide import Decision, changed_logits, decide
+from koa_kit.error_analysis.metrics import K, count_grades, metrics_of_counts
 from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES
 
@@ -27,7 +21,7 @@ GAP = 1e-9
 
 
 def kl1_curve(logits: np.ndarray, kl: np.ndarray, decision: Decision) -> pd.DataFrame:
-    """What finding KL1 costs: one row a value of the KL1 bias, all else as in `decision`, at most `ROWS` rows.
+    """What finding KL1 costs: one row per value of the KL1 bias, all else as in `decision`, at most `ROWS` rows.
 
     Exact for every rule: a knee changes grade at biases of its own, and each row stands halfway between two such
     crossings. Where they are many, the rows kept lie evenly along the curve; its two ends, before the first crossing
@@ -53,20 +47,19 @@ def kl1_curve(logits: np.ndarray, kl: np.ndarray, decision: Decision) -> pd.Data
     place = np.searchsorted(biases, at, side="right") * K * K + kl[knee] * K
     into, out_of = (np.bincount(place + grade, minlength=len(biases) * K * K) for grade in (after, before))
     moved = np.cumsum((into - out_of).reshape(-1, K * K), axis=0)
-    return _told((moved + np.bincount(kl * K + first, minlength=K * K)).reshape(-1, K, K), biases)
+    return _curve((moved + np.bincount(kl * K + first, minlength=K * K)).reshape(-1, K, K), biases)
 
 
 def kl1_point(logits: np.ndarray, kl: np.ndarray, decision: Decision) -> dict[str, float]:
     """The one point of `kl1_curve` at which `decision` stands, by column."""
     pred = decide(logits, decision)[1]
-    counts = np.bincount(fitting_grades(kl, len(pred)) * K + pred, minlength=K * K).reshape(1, K, K)
-    return _told(counts, np.array([decision.kl1_bias])).iloc[0].to_dict()
+    counts = count_grades(fitting_grades(kl, len(pred)), pred)
+    return _curve(counts[None], np.array([decision.kl1_bias])).iloc[0].to_dict()
 
 
-def _told(counts: np.ndarray, biases: np.ndarray) -> pd.DataFrame:
-    found = metrics_of_counts(counts)
+def _curve(counts: np.ndarray, biases: np.ndarray) -> pd.DataFrame:
     names = ("accuracy", "qwk", "kl1_recall", "kl1_precision")
-    return pd.DataFrame({"kl1_bias": biases, **{name: found[name] for name in names}})
+    return pd.DataFrame({"kl1_bias": biases} | metrics_of_counts(counts, names))
 
 
 def _crossings(changed: np.ndarray, decision: Decision) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
@@ -140,15 +133,8 @@ def reject_curve(probabilities: np.ndarray, kl: np.ndarray, grades: np.ndarray) 
     chosen = _evenly(np.cumsum(knees))
     row = np.searchsorted(levels[chosen], -confidence)
     counts = np.bincount(row * K * K + kl * K + grades, minlength=len(chosen) * K * K).reshape(-1, K, K).cumsum(0)
-    found = metrics_of_counts(counts)
-    return pd.DataFrame(
-        {
-            "kept": counts.sum((1, 2)) / len(p),
-            "accuracy": found["accuracy"],
-            "qwk": found["qwk"],
-            "threshold": -levels[chosen],
-        }
-    )
+    found = metrics_of_counts(counts, ("accuracy", "qwk"))
+    return pd.DataFrame({"kept": counts.sum((1, 2)) / len(p)} | found | {"threshold": -levels[chosen]})
 
 
 def best_thresholds(expected: np.ndarray, kl: np.ndarray) -> tuple[float, ...]:
