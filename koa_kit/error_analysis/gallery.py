@@ -71,10 +71,7 @@ def confused(
 def image_finder(images: Cohort | np.ndarray, table: pd.DataFrame) -> Callable[[object], np.ndarray]:
     """Function from a ``knee_id`` of `table` to its X-ray, uint8 ``(H, W)``.
 
-    Parameters
-    ----------
-    images
-        A cohort, searched by ``knee_id``; or an array ``(N, H, W)``, row for row with `table`.
+    `images` are a cohort, searched by ``knee_id``, or an array ``(N, H, W)``, row for row with `table`.
 
     Raises
     ------
@@ -82,24 +79,18 @@ def image_finder(images: Cohort | np.ndarray, table: pd.DataFrame) -> Callable[[
         If a knee of `table` is not in the cohort, or the array does not fit.
     """
     if hasattr(images, "table"):
-        rows = dict(zip(images.table["knee_id"], range(len(images.table)), strict=True))
-        absent = [knee for knee in table["knee_id"] if knee not in rows]
-        if absent:
-            raise KoaError(
-                f"{len(absent)} of {len(table)} knees are not in the cohort.",
-                where=f"knee {absent[0]}",
-                remedy="Pass the cohort (or its split) that was predicted.",
-            )
-        images = images.images
+        knees, images = images.table["knee_id"], images.images
+        absent = table.loc[~table["knee_id"].isin(knees), "knee_id"]
+        if len(absent):
+            what, remedy = f"{len(absent)} of {len(table)} knees are not in the cohort.", "Pass the cohort predicted."
+            raise KoaError(what, where=f"knee {absent.iloc[0]}", remedy=remedy)
     else:
-        images = np.asarray(images)
+        knees, images = table["knee_id"], np.asarray(images)
         if images.ndim != 3 or len(images) != len(table):
-            raise KoaError(
-                f"Images of shape {images.shape} do not fit {len(table)} knees.",
-                where="images",
-                remedy="Pass a cohort, or uint8 images (N, H, W) row for row with the predictions.",
-            )
-        rows = dict(zip(table["knee_id"], range(len(table)), strict=True))
+            what = f"Images of shape {images.shape} do not fit {len(table)} knees."
+            remedy = "Pass a cohort, or uint8 images (N, H, W) row for row with the predictions."
+            raise KoaError(what, where="images", remedy=remedy)
+    rows = {knee: row for row, knee in enumerate(knees)}
     return lambda knee: np.asarray(images[rows[knee]])
 
 

@@ -28,22 +28,10 @@ ROUNDING = 1e-6
 
 
 def thresholds(probabilities: np.ndarray, kl: np.ndarray) -> np.ndarray:
-    """How probable each grade usually is for its own knees, float64 ``(5,)``; infinite for a grade without a knee.
+    """Mean probability of each grade among the knees given it, float64 ``(5,)``; infinite where there is none.
 
-    The threshold of a grade is the mean self-confidence of the knees that were given it: the mean of their
-    probabilities of that very grade (equation 2 of the paper).
-
-    Parameters
-    ----------
-    probabilities
-        Out-of-sample probabilities ``(N, 5)``, rows adding up to 1.
-    kl
-        Given grades, whole numbers 0 to 4, ``(N,)``.
-
-    Raises
-    ------
-    KoaError
-        If the two do not fit, or hold something else.
+    It is equation 2 of the paper, from out-of-sample probabilities ``(N, 5)`` and given grades ``(N,)``. `KoaError` if
+    the two do not fit, or hold something else.
     """
     p = fitting_probabilities(probabilities)
     kl = fitting_grades(kl, len(p))
@@ -98,11 +86,6 @@ def suspects(predictions: pd.DataFrame) -> pd.DataFrame:
           suspects of two steps and more are rare and seldom borderline.
 
         Suspects come first, then the others, each by falling lead; knees that tie keep the order of `predictions`.
-
-    Raises
-    ------
-    KoaError
-        If this is no predictions table.
     """
     p, kl = probabilities(predictions), grade_column(predictions)
     rows, latent = np.arange(len(kl)), _latent(p, kl)
@@ -142,7 +125,7 @@ def unstable(predictions: pd.DataFrame, steady: pd.DataFrame | None = None) -> p
     Raises
     ------
     KoaError
-        If this is no predictions table, or `steady` lacks a column or a knee, or has a knee twice.
+        If `steady` lacks a column or a knee, or has a knee twice.
     """
     p, p_flip = (probabilities(predictions, view) for view in VIEWS)
     change = abs(p - p_flip).sum(1) / 2
@@ -176,9 +159,7 @@ def _steady_rows(predictions: pd.DataFrame, steady: pd.DataFrame) -> pd.DataFram
     views = steady.set_index("knee_id").reindex(predictions["knee_id"])
     absent = views["spread"].isna()
     if absent.any():
-        raise KoaError(
-            f"{int(absent.sum())} of {len(views)} knees have no spread in the robustness table.",
-            where=f"steady, knee {absent.idxmax()}",
-            remedy="Ask for the views of every knee that was predicted.",
-        )
+        what = f"{int(absent.sum())} of {len(views)} knees have no spread in the robustness table."
+        remedy = "Ask for the views of every knee that was predicted."
+        raise KoaError(what, where=f"steady, knee {absent.idxmax()}", remedy=remedy)
     return views

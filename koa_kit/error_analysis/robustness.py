@@ -74,9 +74,8 @@ def steadiness_figure(table: pd.DataFrame, *, seed: int = 0) -> Figure:
     value, low, high = np.array([share(knees) for _, knees in bins]).T
     for edges in at.index:
         right.axvline(edges.right, color=FAINT, linewidth=0.8, zorder=0)
-    right.errorbar(
-        at, value, [value - low, high - value], fmt="o-", color=ACCENT, elinewidth=2, markersize=7, linewidth=1
-    )
+    right.vlines(at, low, high, color=ACCENT, linewidth=2)
+    right.plot(at, value, "o-", color=ACCENT, markersize=7, linewidth=1)
     right.set(xlabel="margin of the winning prompt over the next", xlim=(0, np.percentile(table["margin"], 98)))
     right.set_title("How close calls and clear ones hold")
     return figure

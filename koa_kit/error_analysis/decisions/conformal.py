@@ -60,15 +60,10 @@ def calibrate(probabilities: np.ndarray, kl: np.ndarray, coverage: float) -> flo
     Parameters
     ----------
     probabilities, kl
-        ``(N, 5)`` and the readers' grades ``(N,)`` of knees on which no set will be judged.
+        ``(N, 5)`` and the readers' grades ``(N,)`` of knees on which no set will be judged; they must fit.
     coverage
         In (0, 1), 1 - alpha. No set is empty, so that coverage cannot fall below the share of most likely grades that
         are right: a smaller promise is exceeded.
-
-    Raises
-    ------
-    KoaError
-        If the coverage is none, or probabilities and grades do not fit.
     """
     check_coverage(coverage)
     before = mass_before(probabilities)
@@ -87,11 +82,6 @@ def conformal_sets(probabilities: np.ndarray, quantile: float) -> tuple[np.ndarr
     """Lowest and highest grade of each knee's set, int64 ``(N,)`` each, both in the set.
 
     A set grows until its mass exceeds `quantile`, 0 to 1, from `calibrate`: 0 gives the most likely grade, 1 all five.
-
-    Raises
-    ------
-    KoaError
-        If the quantile is no number from 0 to 1, or the probabilities ``(N, 5)`` are none.
     """
     if not 0 <= quantile <= 1:
         raise KoaError(f"A mass of {quantile!r} is none.", where="quantile", remedy="Take it from calibrate().")
@@ -112,14 +102,8 @@ def calibration_half(patients: np.ndarray) -> np.ndarray:
 def set_table(predictions: pd.DataFrame, coverage: float, *, draws: int = 2000, seed: int = 0) -> pd.DataFrame:
     """Size and coverage of the sets per grade: calibrated on one half of the patients, judged on the other.
 
-    Parameters
-    ----------
-    predictions
-        Predictions table, for example from `decided`; neither model nor decision may have been fitted on its knees.
-    coverage
-        What is promised, in (0, 1).
-    draws, seed
-        Of the bootstrap over patients of the judged half, with the calibration as it is.
+    Neither model nor decision may have been fitted on these knees. The bootstrap is over patients of the judged half,
+    with the calibration as it is.
 
     Returns
     -------

@@ -147,15 +147,7 @@ def best_thresholds(expected: np.ndarray, kl: np.ndarray) -> tuple[float, ...]:
     knees given p and graded k. For a fixed ratio each cut can be placed for itself, by sums along the sorted knees, and
     the ratio the four reach is the next one to beat (Dinkelbach 1967, Management Science 13:492-498).
 
-    Parameters
-    ----------
-    expected, kl
-        From `expected_grade`, and the readers' grades, ``(N,)`` each.
-
-    Raises
-    ------
-    KoaError
-        If the two do not fit, or the knees are all of one grade.
+    Parameters are the `expected_grade` and the readers' grades, ``(N,)`` each; they must fit and be of two grades.
     """
     expected = np.asarray(expected, float)
     if expected.ndim != 1 or not np.isfinite(expected).all():

@@ -6,10 +6,12 @@ shares) is judged on knees of other patients, or it looks better than it is.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Annotated, Literal, get_args
 
 import numpy as np
 import pandas as pd
+from pydantic import Field, ValidationError, model_validator
+from pydantic.dataclasses import dataclass
 from scipy.special import softmax
 
 from koa_kit.error_analysis.arrays import five_columns
@@ -17,8 +19,11 @@ from koa_kit.error_analysis.predictions import VIEWS, similarities
 from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES
 
-RULES = ("most_likely", "median_grade", "expected_grade")
 K = len(GRADES)
+Rule = Literal["most_likely", "median_grade", "expected_grade"]
+RULES = get_args(Rule)
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Shares = Annotated[tuple[Annotated[Number, Field(gt=0)], ...], Field(min_length=K, max_length=K)]
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,8 @@ class Decision:
     prior
         Shares of the five grades among the knees that are judged, where they are thought to differ from `trained_on`:
         the logits get log(prior / trained_on) (Saerens, Latinne and Decaestecker 2002, Neural Computation 14:21-41).
-        Right only if the knees of a grade look as they did in training. Shares are divided by their sum.
+        Right only if the knees of a grade look as they did in training. Shares are divided by their sum; a share of 0
+        would forbid its grade.
     trained_on
         Shares of the five grades the model was trained on; needed with `prior`.
     rule
@@ -49,57 +55,33 @@ class Decision:
         If one of these does not hold.
     """
 
-    temperature: float = 1.0
-    kl1_bias: float = 0.0
-    prior: tuple[float, ...] | None = None
-    trained_on: tuple[float, ...] | None = None
-    rule: str = "most_likely"
-    thresholds: tuple[float, ...] = (0.5, 1.5, 2.5, 3.5)
+    temperature: Annotated[Number, Field(gt=0)] = 1.0
+    kl1_bias: Number = 0.0
+    prior: Shares | None = None
+    trained_on: Shares | None = None
+    rule: Rule = "most_likely"
+    thresholds: tuple[Number, Number, Number, Number] = (0.5, 1.5, 2.5, 3.5)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _explain(cls, values, handler):
+        try:
+            return handler(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = f"{first['loc'][0]}={first['input']!r}"
+            remedy = "help(Decision) says what each may be."
+            raise KoaError(f"A decision cannot have this: {first['msg']}.", where=where, remedy=remedy) from error
 
     def __post_init__(self):
-        for name, count in {"temperature": 1, "kl1_bias": 1, "thresholds": K - 1}.items():
-            object.__setattr__(self, name, _numbers(name, getattr(self, name), count))
         for name in ("prior", "trained_on"):
-            object.__setattr__(self, name, _shares(name, getattr(self, name)))
-        if self.temperature <= 0:
-            where = f"temperature={self.temperature}"
-            raise KoaError("A temperature is above 0.", where=where, remedy="1 changes nothing.")
-        if self.rule not in RULES:
-            raise KoaError(f"There is no rule {self.rule!r}.", where="rule", remedy=f"Choose from {', '.join(RULES)}.")
+            if shares := getattr(self, name):
+                object.__setattr__(self, name, tuple((np.array(shares) / np.sum(shares)).tolist()))
         if self.prior and not self.trained_on:
-            raise KoaError(
-                "Expected shares of grades say nothing without those of training.",
-                where="prior",
-                remedy="Give trained_on, the shares of the five grades among the training knees.",
-            )
+            what, remedy = "Expected shares of grades say nothing without those of training.", "Give trained_on too."
+            raise KoaError(what, where="prior", remedy=remedy)
         if min(np.diff(self.thresholds)) <= 0:
             raise KoaError("Thresholds rise from grade to grade.", where=f"thresholds={self.thresholds}")
-
-
-def _numbers(name: str, values: object, count: int) -> float | tuple[float, ...]:
-    """One finite number, or as many as a tuple of thresholds or of shares has."""
-    try:
-        found = np.asarray(values, float)
-    except (TypeError, ValueError) as error:
-        raise KoaError(f"{name} is no number.", where=f"{name}={values!r}") from error
-    if found.shape != (() if count == 1 else (count,)) or not np.isfinite(found).all():
-        wanted = "one finite number" if count == 1 else f"{count} finite numbers"
-        raise KoaError(f"{name} is {wanted}.", where=f"{name}={values!r}")
-    return float(found) if count == 1 else tuple(found.tolist())
-
-
-def _shares(name: str, values: object) -> tuple[float, ...] | None:
-    """Five shares adding up to 1; None stays None."""
-    if values is None:
-        return None
-    found = np.array(_numbers(name, values, K))
-    if (found <= 0).any():
-        raise KoaError(
-            f"{name} holds a share that is not above 0.",
-            where=f"{name}={values!r}",
-            remedy="A share of 0 would forbid its grade: give a small one instead.",
-        )
-    return tuple((found / found.sum()).tolist())
 
 
 def expected_grade(probabilities: np.ndarray) -> np.ndarray:
@@ -119,12 +101,7 @@ def changed_logits(logits: np.ndarray, decision: Decision) -> np.ndarray:
 def decide(logits: np.ndarray, decision: Decision) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities, float64 ``(N, 5)``, and grades, int64 ``(N,)``, of `logits` ``(N, 5)`` under `decision`.
 
-    Ties go to the lower grade.
-
-    Raises
-    ------
-    KoaError
-        If the logits are of no knee, of other than five grades, or not finite.
+    Ties go to the lower grade. `KoaError` if the logits are of no knee, of other than five grades, or not finite.
     """
     changed = changed_logits(logits, decision)
     p = softmax(changed, axis=1)

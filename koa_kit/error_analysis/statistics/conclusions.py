@@ -19,17 +19,10 @@ def verdicts(comparison: pd.DataFrame, metric: str = "accuracy") -> list[str]:
 
     A difference is told from 0 where ``p_holm`` is below 0.05, as in `rows_figure`.
 
-    Parameters
-    ----------
-    comparison
-        From `compare_rows`.
-    metric
-        Of the comparison.
-
     Raises
     ------
     KoaError
-        If the comparison has no such metric or no second row.
+        If the comparison, from `compare_rows`, has no such metric or no second row.
     """
     table = comparison[comparison["metric"] == metric]
     others = table[table["row"] != table["baseline"]]

@@ -155,12 +155,7 @@ def compare(
 ) -> pd.DataFrame:
     """One row per method and metric: `compare_rows` of methods that were trained once each.
 
-    Parameters
-    ----------
-    predictions
-        Method name to predictions.
-    baseline
-        Method the others are compared with; omitted, the first.
+    Parameters and errors are those of `compare_rows`, with one predictions table per method.
 
     Returns
     -------
@@ -168,11 +163,6 @@ def compare(
         ``method``, ``metric``, ``value``, ``low``, ``high``, ``difference`` (method minus baseline),
         ``difference_low``, ``difference_high``, ``p_mcnemar`` (mid-p; it is about accuracy and stands in that row
         only), ``n_knees``, ``n_patients``, ``baseline``. The baseline's own differences and p are nan.
-
-    Raises
-    ------
-    KoaError
-        If there is no method, the baseline is none of them, or two are not of the same knees.
     """
     rows = {name: {0: table} for name, table in predictions.items()}
     table = compare_rows(rows, baseline=baseline, metrics=metrics, draws=draws, seed=seed, level=level)
@@ -184,15 +174,7 @@ def paired_difference(
 ) -> dict:
     """`metric` of `a` minus that of `b` on the same knees, with a percentile interval over the same draws of patients.
 
-    Returns
-    -------
-    dict
-        ``metric``, ``a``, ``b``, ``difference``, ``low``, ``high``, ``n_knees``, ``n_patients``.
-
-    Raises
-    ------
-    KoaError
-        If the two are not of the same knees, or the metric is unknown.
+    The keys are ``metric``, ``a``, ``b``, ``difference``, ``low``, ``high``, ``n_knees`` and ``n_patients``.
     """
     table = compare({"a": a, "b": b}, baseline="b", metrics=[metric], draws=draws, seed=seed, level=level)
     own, other = table.to_dict("records")
