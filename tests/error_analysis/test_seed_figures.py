@@ -4,16 +4,12 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from simulated_predictions import trained
 
 from koa_kit.error_analysis.statistics.seed_figures import recall_against_accuracy_figure, rows_figure
 from koa_kit.error_analysis.statistics.seeds import compare_rows, seed_values
 from koa_kit.errors import KoaError
 from koa_kit.style import ACCENT, GRADE_COLOURS, INK, use_style
-
-
-def trained(knees, seed, wrong):
-    off = np.random.default_rng(seed).random(len(knees)) < wrong
-    return knees.assign(pred=np.where(off, (knees["kl"] + 1) % 5, knees["kl"]))
 
 
 @pytest.fixture
