@@ -6,7 +6,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     submod_attrs={
         "calibration": ["calibrated", "expected_calibration_error", "reliability", "temperature"],
-        "ceiling": ["beside_ceiling", "ceiling_figure", "consensus_posterior"],
+        "ceiling": ["compare_with_ceiling", "ceiling_figure", "consensus_posterior"],
         "decisions.conformal": ["set_table"],
         "decisions.curves": ["best_thresholds", "kl1_curve", "kl1_point", "reject_curve"],
         "decisions.decide": ["Decision", "decide", "decided"],

@@ -9,7 +9,7 @@ from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES
 
 
-def fitting_grades(grades: np.ndarray, knees: int, name: str = "kl") -> np.ndarray:
+def checked_grades(grades: np.ndarray, knees: int, name: str = "kl") -> np.ndarray:
     """`grades` as int64 ``(knees,)``; raises `KoaError` unless they are that many whole numbers from 0 to 4."""
     grades = np.asarray(grades)
     whole = np.issubdtype(grades.dtype, np.integer) and np.isin(grades, GRADES).all()
@@ -22,7 +22,7 @@ def fitting_grades(grades: np.ndarray, knees: int, name: str = "kl") -> np.ndarr
     return grades.astype(np.int64)
 
 
-def fitting_probabilities(probabilities: np.ndarray) -> np.ndarray:
+def checked_probabilities(probabilities: np.ndarray) -> np.ndarray:
     """`probabilities` as float64 ``(N, 5)``, rows adding up to 1; raises `KoaError` if they are none, or of no knee."""
     p = five_columns(probabilities, "probabilities")
     if (p < -TOLERANCE).any() or (abs(p.sum(1) - 1) > TOLERANCE).any():

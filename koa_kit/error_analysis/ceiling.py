@@ -35,17 +35,11 @@ def consensus_posterior(predictions: pd.DataFrame, cohort: Cohort | None) -> np.
     return consensus_probabilities(knees.loc[predictions["knee_id"], list(SIGNS)].reset_index(drop=True))
 
 
-def beside_ceiling(predictions: pd.DataFrame, posterior: np.ndarray, *, seed: int = 0) -> pd.DataFrame:
+def compare_with_ceiling(predictions: pd.DataFrame, posterior: np.ndarray, *, seed: int = 0) -> pd.DataFrame:
     """Accuracy, QWK and KL1 recall of the model and of the best rule that knows every sign, one row a metric.
 
-    Parameters
-    ----------
-    predictions
-        Predictions of knees.
-    posterior
-        Of the same knees, row for row, by `consensus_posterior`.
-    seed
-        Of the bootstrap and of the simulated readers.
+    The posterior is that of `consensus_posterior`, of the same knees row for row; `seed` is that of the bootstrap and
+    of the simulated readers.
 
     Returns
     -------
@@ -67,7 +61,7 @@ def beside_ceiling(predictions: pd.DataFrame, posterior: np.ndarray, *, seed: in
 def ceiling_figure(predictions: pd.DataFrame, posterior: np.ndarray | None, *, seed: int = 0):
     """Figure of the model and the ceiling; where no ceiling is known, a sentence that says so.
 
-    On the left the metrics of `beside_ceiling`: the model with its interval, the best rule with its range. On the
+    On the left the metrics of `compare_with_ceiling`: the model with its interval, the best rule with its range. On the
     right the highest accuracy at every KL1 recall, and where the model stands: the way to the curve is what a better
     model could win, the way along it only exchanges one kind of mistake for another.
     """
@@ -79,7 +73,7 @@ def ceiling_figure(predictions: pd.DataFrame, posterior: np.ndarray | None, *, s
         ax.text(0, 0.5, text, va="center", fontsize=11, color=INK)
         ax.set_axis_off()
         return figure
-    table = beside_ceiling(predictions, posterior, seed=seed)
+    table = compare_with_ceiling(predictions, posterior, seed=seed)
     figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 3.6), layout="constrained", width_ratios=(1.15, 1))
     heights = np.arange(len(table))[::-1]
     for height, row in zip(heights, table.itertuples(), strict=True):

@@ -113,8 +113,6 @@ def gallery_figure(
         A cohort, or images ``(N, H, W)`` row for row with `table`; ``None`` shows the similarities alone.
     table
         Predictions, for example from `confused`.
-    columns, limit
-        Knees in a row, and in all.
 
     Raises
     ------

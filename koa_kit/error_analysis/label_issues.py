@@ -17,7 +17,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from koa_kit.error_analysis.arrays import fitting_grades, fitting_probabilities
+from koa_kit.error_analysis.arrays import checked_grades, checked_probabilities
 from koa_kit.error_analysis.metrics import count_grades
 from koa_kit.error_analysis.predictions import VIEWS, grade_column, probabilities
 from koa_kit.errors import KoaError
@@ -33,8 +33,8 @@ def thresholds(probabilities: np.ndarray, kl: np.ndarray) -> np.ndarray:
     It is equation 2 of the paper, from out-of-sample probabilities ``(N, 5)`` and given grades ``(N,)``. `KoaError` if
     the two do not fit, or hold something else.
     """
-    p = fitting_probabilities(probabilities)
-    kl = fitting_grades(kl, len(p))
+    p = checked_probabilities(probabilities)
+    kl = checked_grades(kl, len(p))
     knees = np.bincount(kl, minlength=len(GRADES))
     sure = np.bincount(kl, weights=p[np.arange(len(kl)), kl], minlength=len(GRADES))
     return np.divide(sure, knees, out=np.full(len(GRADES), np.inf), where=knees > 0)
@@ -66,10 +66,7 @@ def share_wrong(joint: np.ndarray) -> float:
 def suspects(predictions: pd.DataFrame) -> pd.DataFrame:
     """All knees, the most probable label errors first, with the grade the model proposes instead.
 
-    Parameters
-    ----------
-    predictions
-        Predictions table of knees the model was not trained on. `flip_averaged` makes steadier ones of it.
+    The knees must not be those the model was trained on; predictions that are `flip_averaged` are steadier.
 
     Returns
     -------
@@ -102,12 +99,8 @@ def suspects(predictions: pd.DataFrame) -> pd.DataFrame:
 def unstable(predictions: pd.DataFrame, steady: pd.DataFrame | None = None) -> pd.DataFrame:
     """All knees, those first whose answer changes most when the knee is mirrored or lies a little otherwise.
 
-    Parameters
-    ----------
-    predictions
-        Predictions table.
-    steady
-        Table of `koa_kit.error_analysis.robustness`, matched by ``knee_id``; ``None`` ranks by the mirror image alone.
+    `steady` is a table of `koa_kit.error_analysis.robustness`, matched by ``knee_id``; without it only the mirror image
+    ranks.
 
     Returns
     -------
@@ -152,7 +145,7 @@ def _steady_rows(predictions: pd.DataFrame, steady: pd.DataFrame) -> pd.DataFram
     wanted = ("knee_id", "spread", "given")
     if not isinstance(steady, pd.DataFrame) or not set(wanted) <= set(steady):
         what = f"A robustness table has the columns {', '.join(wanted)}."
-        raise KoaError(what, where="steady", remedy="Make it with steadiness(predictions, answers).")
+        raise KoaError(what, where="steady", remedy="Make it with koa_kit.error_analysis.robustness.")
     twice = steady.loc[steady["knee_id"].duplicated(), "knee_id"]
     if len(twice):
         raise KoaError("A knee is in the robustness table twice.", where=f"steady, knee {twice.iloc[0]}")

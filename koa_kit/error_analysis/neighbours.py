@@ -73,15 +73,13 @@ def near_duplicates(
     quantile: float | None = None,
     most: int = 200,
 ) -> pd.DataFrame:
-    """Pairs of knees that look alike to the model, most similar first.
+    """Pairs of knees that look alike to the model, most similar first; embeddings and patients are as for `nearest`.
 
     A pair of one patient is likely the same knee at two visits or both knees; one of two patients is worth a look: a
     copied file, or a patient under two names who may then sit in two splits.
 
     Parameters
     ----------
-    embeddings, patients
-        As for `nearest`.
     above
         Smallest cosine of a pair, -1 to 1. Embeddings of one model may all lie close together: look at the distribution
         before trusting a number, or use `quantile`.

@@ -23,12 +23,7 @@ MARGIN_BINS = 5
 def steadiness(predictions: pd.DataFrame, answers: np.ndarray) -> pd.DataFrame:
     """Table, one row per knee: ``knee_id``, ``patient``, ``kl``, ``margin``, ``given`` grades, ``keeps``, ``spread``.
 
-    Parameters
-    ----------
-    predictions
-        Predictions table.
-    answers
-        Probabilities ``(N, views, 5)`` of each knee's augmented views, row for row; see `augmented_answers`.
+    `answers` are probabilities ``(N, views, 5)`` of each knee's augmented views, row for row; see `augmented_answers`.
 
     Returns
     -------

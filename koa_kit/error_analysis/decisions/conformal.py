@@ -21,7 +21,7 @@ import math
 import numpy as np
 import pandas as pd
 
-from koa_kit.error_analysis.arrays import fitting_grades, fitting_probabilities
+from koa_kit.error_analysis.arrays import checked_grades, checked_probabilities
 from koa_kit.error_analysis.predictions import grade_column, probabilities
 from koa_kit.error_analysis.statistics.shares import share_with_interval
 from koa_kit.errors import KoaError
@@ -36,7 +36,7 @@ def mass_before(probabilities: np.ndarray) -> np.ndarray:
     The set starts at the most likely grade and takes, of the grades next to either end, the more probable one; ties go
     to the lower grade.
     """
-    p = np.clip(fitting_probabilities(probabilities), 0, None)
+    p = np.clip(checked_probabilities(probabilities), 0, None)
     rows = np.arange(len(p))
     walled = np.pad(p, ((0, 0), (1, 1)), constant_values=-1.0)
     low = high = p.argmax(1)
@@ -67,7 +67,7 @@ def calibrate(probabilities: np.ndarray, kl: np.ndarray, coverage: float) -> flo
     """
     check_coverage(coverage)
     before = mass_before(probabilities)
-    scores = np.sort(before[np.arange(len(before)), fitting_grades(kl, len(before))])
+    scores = np.sort(before[np.arange(len(before)), checked_grades(kl, len(before))])
     k = math.ceil((len(scores) + 1) * coverage - 1e-9)
     return float(scores[k - 1]) if k <= len(scores) else 1.0
 

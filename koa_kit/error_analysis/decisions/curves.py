@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from koa_kit.error_analysis.arrays import fitting_grades, fitting_probabilities
+from koa_kit.error_analysis.arrays import checked_grades, checked_probabilities
 from koa_kit.error_analysis.decisions.decide import Decision, changed_logits, decide
 from koa_kit.error_analysis.metrics import K, count_grades, metrics_of_counts
 from koa_kit.errors import KoaError
@@ -27,20 +27,16 @@ def kl1_curve(logits: np.ndarray, kl: np.ndarray, decision: Decision) -> pd.Data
     crossings. Where they are many, the rows kept lie evenly along the curve; its two ends, before the first crossing
     and after the last, are among them.
 
-    Parameters
-    ----------
-    logits, kl
-        ``(N, 5)``, and the readers' grades ``(N,)``.
-    decision
-        Its own bias is left aside; see `kl1_point` for where it stands.
+    Logits are ``(N, 5)``, the readers' grades ``(N,)``. The decision's own bias is left aside; where it stands says
+    `kl1_point`.
 
     Returns
     -------
     DataFrame
-        ``kl1_bias`` rising, ``accuracy``, ``qwk``, ``kl1_recall``, ``kl1_precision``; nan where it cannot be told.
+        ``kl1_bias`` rising, ``accuracy``, ``qwk``, ``kl1_recall``, ``kl1_precision``; nan where it is unknown.
     """
     changed = changed_logits(logits, replace(decision, kl1_bias=0.0))
-    kl = fitting_grades(kl, len(changed))
+    kl = checked_grades(kl, len(changed))
     first, (at, knee, before, after) = _crossings(changed, decision)
     biases = _along_the_curve(at, kl[knee] == 1)
     # a crossing belongs to the first bias above it: from there on its knee counts in another cell of the confusion
@@ -53,7 +49,7 @@ def kl1_curve(logits: np.ndarray, kl: np.ndarray, decision: Decision) -> pd.Data
 def kl1_point(logits: np.ndarray, kl: np.ndarray, decision: Decision) -> dict[str, float]:
     """The one point of `kl1_curve` at which `decision` stands, by column."""
     pred = decide(logits, decision)[1]
-    counts = count_grades(fitting_grades(kl, len(pred)), pred)
+    counts = count_grades(checked_grades(kl, len(pred)), pred)
     return _curve(counts[None], np.array([decision.kl1_bias])).iloc[0].to_dict()
 
 
@@ -112,12 +108,8 @@ def _evenly(along: np.ndarray) -> np.ndarray:
 def reject_curve(probabilities: np.ndarray, kl: np.ndarray, grades: np.ndarray) -> pd.DataFrame:
     """How good the answers are if the least confident are left to a reader: at most `ROWS` rows, ``kept`` rising to 1.
 
-    Parameters
-    ----------
-    probabilities, grades
-        From `decide`. A knee's confidence is the probability of the grade it was given.
-    kl
-        The readers' grades ``(N,)``.
+    Probabilities and grades are those of `decide`, `kl` the readers' grades ``(N,)``. A knee's confidence is the
+    probability of the grade it was given.
 
     Returns
     -------
@@ -126,8 +118,8 @@ def reject_curve(probabilities: np.ndarray, kl: np.ndarray, grades: np.ndarray) 
         ``threshold`` their smallest confidence. The first rows rest on few knees, and QWK falls where the kept knees
         are of fewer grades: it is nan where all are of one.
     """
-    p = fitting_probabilities(probabilities)
-    kl, grades = fitting_grades(kl, len(p)), fitting_grades(grades, len(p), "grades")
+    p = checked_probabilities(probabilities)
+    kl, grades = checked_grades(kl, len(p)), checked_grades(grades, len(p), "grades")
     confidence = p[np.arange(len(p)), grades]
     levels, knees = np.unique(-confidence, return_counts=True)
     chosen = _evenly(np.cumsum(knees))
@@ -152,7 +144,7 @@ def best_thresholds(expected: np.ndarray, kl: np.ndarray) -> tuple[float, ...]:
     expected = np.asarray(expected, float)
     if expected.ndim != 1 or not np.isfinite(expected).all():
         raise KoaError("Expected grades are one finite number a knee.", where=f"expected of shape {expected.shape}")
-    kl = fitting_grades(kl, len(expected))
+    kl = checked_grades(kl, len(expected))
     if len(set(kl.tolist())) < 2:
         raise KoaError("Knees of one grade fit no thresholds.", where="kl", remedy="Take knees of two grades or more.")
     order = np.argsort(expected)

@@ -28,12 +28,7 @@ def decision_figure(
     From the bottom of the curve to its top the bias rises. The ring lies off the curve where the present decision
     differs from the undisturbed one in more than its bias.
 
-    Parameters
-    ----------
-    curve
-        From `kl1_curve`.
-    point, start
-        From `kl1_point`, of the present decision and of ``Decision()``.
+    The curve is that of `kl1_curve`, the points those of `kl1_point` for the present decision and for ``Decision()``.
 
     Raises
     ------

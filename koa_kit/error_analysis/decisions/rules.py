@@ -38,19 +38,8 @@ def compare_rules(
     wrong, the median of the distance from the reader's grade (MAE), the mean of its square, which QWK punishes. So the
     rules part where a knee is torn, and a knee torn between KL0 and KL2 becomes a KL1.
 
-    Parameters
-    ----------
-    predictions
-        Of one model, before `flip_averaged`: see `decided`.
-    decisions
-        Name to decision; the first is the baseline.
-    metrics, draws, seed
-        As in `compare_rows`.
-
-    Returns
-    -------
-    DataFrame
-        As from `compare_rows`, ``row`` being the name of the decision.
+    The predictions are those before `flip_averaged`, see `decided`; what comes back is as from `compare_rows`, ``row``
+    being the name of the decision.
     """
     rows = {name: {0: decided(predictions, decision)} for name, decision in decisions.items()}
     return compare_rows(rows, metrics=metrics, draws=draws, seed=seed)
@@ -112,8 +101,6 @@ def compare_at_recall(
         KL1 recall there.
     judged_on
         The same of other patients, on which both are scored.
-    metrics, draws, seed
-        As in `compare_rows`.
 
     Returns
     -------

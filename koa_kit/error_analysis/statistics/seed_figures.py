@@ -18,21 +18,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-ROW_COLOURS = (*GRADE_COLOURS, INK)
-ROW_MARKERS = ("o", "s", "^", "D", "v")
+ARM_COLOURS = (*GRADE_COLOURS, INK)
+ARM_MARKERS = ("o", "s", "^", "D", "v")
 """One shape fewer than colours, so that 30 rows differ in colour or shape and neighbours in both."""
 
 
 def comparison_figure(table: pd.DataFrame, *, metrics: Sequence[str] | None = None) -> Figure:
-    """Figure with one panel per metric: each method's value with its interval; the baseline's value as a line.
-
-    Parameters
-    ----------
-    table
-        From `compare`.
-    metrics
-        Omitted, those of the table in its order.
-    """
+    """Figure with one panel per metric of `compare`: each method's value and interval, the baseline as a line."""
     differs = (table["difference_low"] > 0) | (table["difference_high"] < 0)
     note = "interval over patients · orange: interval of the difference from {} excludes 0"
     return _panels(table.rename(columns={"method": "row"}), differs, metrics, note)
@@ -52,8 +44,6 @@ def rows_figure(
         From `compare_rows`.
     per_seed
         From `seed_values`: each training as a faint dot under its row's interval. None draws none.
-    metrics
-        Omitted, those of the comparison in its order.
     """
     single = "" if per_seed is None else " · small dots: single trainings"
     note = f"mean over seeds, interval over patients and seeds{single}"
@@ -117,7 +107,7 @@ def recall_against_accuracy_figure(rows: Mapping[str, SeedTables], *, ax: Axes |
         raise KoaError("No knee is KL1, so none can be found.", remedy="Take predictions that hold KL1 knees.")
     ax = axes_of(ax, 5.4 + 0.082 * max(map(len, rows)), 4.6)
     for place, row in enumerate(rows):
-        look = {"color": ROW_COLOURS[place % len(ROW_COLOURS)], "marker": ROW_MARKERS[place % len(ROW_MARKERS)]}
+        look = {"color": ARM_COLOURS[place % len(ARM_COLOURS)], "marker": ARM_MARKERS[place % len(ARM_MARKERS)]}
         each = values.loc[row, ["accuracy", "kl1_recall"]].to_numpy()
         mean = each.mean(0)
         for one in each:

@@ -13,12 +13,8 @@ def drawn_counts(patient: pd.Series, cell: np.ndarray, cells: int, *, draws: int
 
     Patients whose knees fill the same cells cannot be told apart in the counts, so how often each kind of patient is
     drawn is multinomial. That is the bootstrap over patients exactly, at the price of some hundred kinds instead of
-    many thousand patients; the order of rows does not matter.
-
-    Parameters
-    ----------
-    patient, cell
-        Of each knee, ``(N,)``; cells are whole numbers from 0 to `cells` - 1. At least one knee.
+    many thousand patients; the order of rows does not matter. `patient` and `cell` are those of each of at least one
+    knee, cells whole numbers from 0 to `cells` - 1.
     """
     row, names = pd.factorize(patient)
     held = np.bincount(row * cells + cell, minlength=len(names) * cells).reshape(len(names), cells)
