@@ -69,7 +69,9 @@ class Decision:
             return handler(values)
         except ValidationError as error:
             first = error.errors()[0]
-            where = f"{first['loc'][0]}={first['input']!r}"
+            name = first["loc"][0]
+            name = list(cls.__dataclass_fields__)[name] if isinstance(name, int) else name
+            where = f"{name}={first['input']!r}"
             remedy = "help(Decision) says what each may be."
             raise KoaError(f"A decision cannot have this: {first['msg']}.", where=where, remedy=remedy) from error
 

@@ -1,4 +1,4 @@
-"""What a comparison of rows supports, in sentences: better, worse, or no difference that could be told."""
+"""What a comparison of rows supports, in sentences: better, worse, or no difference that shows."""
 
 from __future__ import annotations
 
