@@ -12,11 +12,10 @@ from koa_kit import paths
 from koa_kit.comparison.source import GridSource, published_grid
 from koa_kit.comparison.tables import interval_text
 from koa_kit.error_analysis.decisions.decide import decided
-from koa_kit.error_analysis.decisions.rules import DECISIONS, compare_rules
+from koa_kit.error_analysis.decisions.rules import DECISIONS, EQUAL_METRICS, MOVED, compare_at_recall, compare_rules
 from koa_kit.error_analysis.metrics import METRIC_LABELS
 from koa_kit.error_analysis.predictions import read_predictions
 from koa_kit.error_analysis.statistics.conclusions import verdicts
-from koa_kit.error_analysis.statistics.equal_recall import EQUAL_METRICS, MOVED, compare_at_recall
 from koa_kit.error_analysis.statistics.intervals import intervals
 from koa_kit.error_analysis.statistics.seeds import ROW_METRICS, compare_rows
 from koa_kit.errors import KoaError

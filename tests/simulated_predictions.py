@@ -1,4 +1,4 @@
-"""Made-up predictions: two knees a patient, a hidden severity that the reader and the model each see through noise."""
+"""Simulated predictions: two knees per patient, a hidden severity that reader and model each see through noise."""
 
 from collections.abc import Callable
 
@@ -6,9 +6,10 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import softmax
 
 
-def made_up_predictions(patients=413, seed=0, noise=0.45, side_noise=0.25, sharpness=4.0) -> pd.DataFrame:
+def simulate_predictions(patients=413, seed=0, noise=0.45, side_noise=0.25, sharpness=4.0) -> pd.DataFrame:
     """Predictions of `2 * patients` knees, with grade shares like those of the OAI and KL1 the hardest grade."""
     rng = np.random.default_rng(seed)
     n = 2 * patients
@@ -28,26 +29,28 @@ def made_up_predictions(patients=413, seed=0, noise=0.45, side_noise=0.25, sharp
         s = -sharpness * abs(seen[:, None] + rng.normal(0, side_noise, (n, 1)) - np.arange(5)) + rng.normal(
             0, 0.3, (n, 5)
         )
-        p = np.exp(s - s.max(1, keepdims=True))
-        p /= p.sum(1, keepdims=True)
-        for grade in range(5):
-            columns[f"s{grade}{view}"] = s[:, grade].astype(np.float32)
-        for grade in range(5):
-            columns[f"p{grade}{view}"] = p[:, grade].astype(np.float32)
+        for letter, values in (("s", s), ("p", softmax(s, axis=1))):
+            columns |= {f"{letter}{grade}{view}": values[:, grade].astype(np.float32) for grade in range(5)}
         columns[f"pred{view}"] = s.argmax(1)
     return pd.DataFrame(columns)
+
+
+def trained(knees: pd.DataFrame, seed, wrong: float = 0.3) -> pd.DataFrame:
+    """`knees` with a share of them, other ones for each seed, graded one grade off."""
+    off = np.random.default_rng(seed).random(len(knees)) < wrong
+    return knees.assign(pred=np.where(off, (knees["kl"] + 1) % 5, knees["kl"]))
 
 
 @pytest.fixture(scope="session")
 def make_predictions() -> Callable[..., pd.DataFrame]:
     """The generator itself, for other sizes and noise."""
-    return made_up_predictions
+    return simulate_predictions
 
 
 @pytest.fixture
 def predictions() -> pd.DataFrame:
     """120 knees of 60 patients, all five grades among them; a fresh copy a test."""
-    return made_up_predictions(60, seed=3)
+    return simulate_predictions(60, seed=3)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The model beside the best that any model could do: known only where the readers themselves are known."""
+"""The model and the best that any model could do, which is known only where the readers themselves are known."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from koa_kit.cohort import Cohort
-from koa_kit.error_analysis.metrics import METRIC_LABELS, metrics
-from koa_kit.error_analysis.statistics.intervals import intervals
+from koa_kit.error_analysis.metrics import METRIC_LABELS, compute_metrics
+from koa_kit.error_analysis.statistics.intervals import metric_intervals
 from koa_kit.errors import KoaError
 from koa_kit.phantom.knee.features import SIGNS
 from koa_kit.phantom.readers.ceiling import kl1_frontier, sampled_ceiling
@@ -18,7 +18,7 @@ CEILING_METRICS = ("accuracy", "qwk", "kl1_recall")
 
 
 def consensus_posterior(predictions: pd.DataFrame, cohort: Cohort | None) -> np.ndarray | None:
-    """Probability of every consensus grade of the predicted knees, ``(N, 5)``; ``None`` where nobody knows the readers.
+    """Probability of every consensus grade of the predicted knees, ``(N, 5)``; ``None`` where the readers are unknown.
 
     Known for phantoms, whose table holds the signs (`koa_kit.phantom`); of real knees only one grade is known.
 
@@ -35,17 +35,11 @@ def consensus_posterior(predictions: pd.DataFrame, cohort: Cohort | None) -> np.
     return consensus_probabilities(knees.loc[predictions["knee_id"], list(SIGNS)].reset_index(drop=True))
 
 
-def beside_ceiling(predictions: pd.DataFrame, posterior: np.ndarray, *, seed: int = 0) -> pd.DataFrame:
+def compare_with_ceiling(predictions: pd.DataFrame, posterior: np.ndarray, *, seed: int = 0) -> pd.DataFrame:
     """Accuracy, QWK and KL1 recall of the model and of the best rule that knows every sign, one row a metric.
 
-    Parameters
-    ----------
-    predictions
-        Predictions of knees.
-    posterior
-        Of the same knees, row for row, by `consensus_posterior`.
-    seed
-        Of the bootstrap and of the simulated readers.
+    The posterior is that of `consensus_posterior`, of the same knees row for row; `seed` is that of the bootstrap and
+    of the simulated readers.
 
     Returns
     -------
@@ -57,17 +51,17 @@ def beside_ceiling(predictions: pd.DataFrame, posterior: np.ndarray, *, seed: in
     """
     if len(predictions) != len(posterior):
         raise KoaError(f"{len(posterior)} posteriors for {len(predictions)} knees.", remedy="Give one a knee.")
-    model = intervals(predictions, metrics=list(CEILING_METRICS), seed=seed).set_index("metric")
-    best = sampled_ceiling(posterior, seed=seed).set_index("metric")
-    best = best.rename(columns={"value": "ceiling", "low": "ceiling_low", "high": "ceiling_high"})
-    model = model.rename(columns={"value": "model"})[["model", "low", "high"]]
-    return model.join(best[["ceiling", "ceiling_low", "ceiling_high"]]).loc[list(CEILING_METRICS)]
+    ends, names = ["value", "low", "high"], list(CEILING_METRICS)
+    model = metric_intervals(predictions, metrics=names, seed=seed).set_index("metric")[ends]
+    best = sampled_ceiling(posterior, seed=seed).set_index("metric")[ends]
+    best = best.set_axis(["ceiling", "ceiling_low", "ceiling_high"], axis=1)
+    return model.rename(columns={"value": "model"}).join(best).loc[names]
 
 
 def ceiling_figure(predictions: pd.DataFrame, posterior: np.ndarray | None, *, seed: int = 0):
-    """Figure of the model beside the ceiling; where no ceiling is known, a sentence that says so.
+    """Figure of the model and the ceiling; where no ceiling is known, a sentence that says so.
 
-    On the left the metrics of `beside_ceiling`: the model with its interval, the best rule with its range. On the
+    On the left the metrics of `compare_with_ceiling`: the model with its interval, the best rule with its range. On the
     right the highest accuracy at every KL1 recall, and where the model stands: the way to the curve is what a better
     model could win, the way along it only exchanges one kind of mistake for another.
     """
@@ -75,13 +69,11 @@ def ceiling_figure(predictions: pd.DataFrame, posterior: np.ndarray | None, *, s
 
     if posterior is None:
         figure, ax = plt.subplots(figsize=(9, 0.8), layout="constrained")
-        text = (
-            "Real knees: who read them, and how she errs, is not known. Only of phantoms can the ceiling be computed."
-        )
+        text = "Who read real knees, and with which errors, is not known: only of phantoms can the ceiling be computed."
         ax.text(0, 0.5, text, va="center", fontsize=11, color=INK)
         ax.set_axis_off()
         return figure
-    table = beside_ceiling(predictions, posterior, seed=seed)
+    table = compare_with_ceiling(predictions, posterior, seed=seed)
     figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 3.6), layout="constrained", width_ratios=(1.15, 1))
     heights = np.arange(len(table))[::-1]
     for height, row in zip(heights, table.itertuples(), strict=True):
@@ -97,21 +89,16 @@ def ceiling_figure(predictions: pd.DataFrame, posterior: np.ndarray | None, *, s
     left.set(xlim=(0, 1.02), ylim=(-0.5, len(table) - 0.5))
     left.set_title("The model and the best rule there is", loc="left")
 
-    frontier, found = kl1_frontier(posterior), metrics(predictions)
+    frontier, found = kl1_frontier(posterior), compute_metrics(predictions)
+    first = frontier.iloc[0]
+    at = found["kl1_recall"], found["accuracy"]
     right.plot(frontier["kl1_recall"], frontier["accuracy"], color=INK, lw=1.6)
     # Less recall than the most accurate rule has buys nothing.
-    right.plot([0, frontier["kl1_recall"].iloc[0]], [frontier["accuracy"].iloc[0]] * 2, color=INK, lw=1, ls=":")
-    right.plot(found["kl1_recall"], found["accuracy"], "o", color=ACCENT, ms=7)
-    right.annotate("model", (found["kl1_recall"], found["accuracy"]), (7, -4), textcoords="offset points", color=ACCENT)
-    right.annotate(
-        "best accuracy\nat each recall",
-        (frontier["kl1_recall"].iloc[0], frontier["accuracy"].iloc[0]),
-        (-6, 4),
-        textcoords="offset points",
-        ha="right",
-        fontsize=9,
-        color=INK,
-    )
+    right.plot([0, first["kl1_recall"]], [first["accuracy"]] * 2, color=INK, lw=1, ls=":")
+    right.plot(*at, "o", color=ACCENT, ms=7)
+    right.annotate("model", at, (7, -4), textcoords="offset points", color=ACCENT)
+    look = {"textcoords": "offset points", "ha": "right", "fontsize": 9, "color": INK}
+    right.annotate("best accuracy\nat each recall", (first["kl1_recall"], first["accuracy"]), (-6, 4), **look)
     right.set(xlabel="KL1 recall", ylabel="accuracy", xlim=(0, 1.02), ylim=(min(0.3, found["accuracy"] - 0.1), 1))
     right.set_title("What more KL1 recall would cost", loc="left")
     for ax in (left, right):

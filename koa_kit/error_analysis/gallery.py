@@ -8,13 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from koa_kit.error_analysis.predictions import (
-    check_predictions,
-    lead,
-    probabilities,
-    similarities,
-    total_variation,
-)
+from koa_kit.error_analysis.predictions import grade_column, margin_of, probabilities, similarities
 from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES
 from koa_kit.style import ACCENT, FAINT, INK, RADIOGRAPH
@@ -31,25 +25,20 @@ SORTS = {
 }
 
 
-def order(predictions: pd.DataFrame, sort: str = "closest") -> np.ndarray:
-    """Row numbers in the order of `sort`, one of `SORTS`: smallest lead, largest top probability, largest flip change.
-
-    The flip change is the total variation between the probabilities of a knee and its mirror image, 0 to 1.
-    """
-    s, p, p_flip = similarities(predictions), probabilities(predictions), probabilities(predictions, "_flip")
-    return order_of(s, p, p_flip, predictions["pred"].to_numpy(int), sort)
-
-
 def order_of(s: np.ndarray, p: np.ndarray, p_flip: np.ndarray, pred: np.ndarray, sort: str) -> np.ndarray:
-    """As `order`, from similarities and probabilities ``(N, 5)`` and the grades ``(N,)``."""
+    """Row numbers in the order of `sort`, from similarities and probabilities ``(N, 5)`` and grades ``(N,)``.
+
+    `sort` is one of `SORTS`: smallest margin, largest top probability, or largest total variation between the
+    probabilities of a knee and its mirror image.
+    """
     if sort not in SORTS:
         raise KoaError(f"Knees cannot be sorted by {sort!r}.", where="sort", remedy=f"Choose from {', '.join(SORTS)}.")
     if sort == "closest":
-        key = lead(s, pred)
+        key = margin_of(s, pred)
     elif sort == "confident":
         key = -p.max(1)
     else:
-        key = -total_variation(p, p_flip)
+        key = -abs(p - p_flip).sum(1)
     return np.argsort(key, kind="stable")
 
 
@@ -65,33 +54,24 @@ def confused(
     KoaError
         If a grade is not 0 to 4 or the sort is unknown.
     """
-    check_predictions(predictions)
     for grade in (true, pred):
         if grade is not None and grade not in GRADES:
             raise KoaError(f"There is no grade {grade!r}.", remedy="Grades are 0 to 4, or None for all.")
-    if true is None and pred is None:
-        knees = predictions[(predictions["kl"] != predictions["pred"]).to_numpy(bool)]
-        return knees.iloc[order(knees, sort)]
-    return in_cell(predictions, true, pred, sort=sort)
-
-
-def in_cell(predictions: pd.DataFrame, true: int | None, pred: int | None, *, sort: str) -> pd.DataFrame:
-    """As `confused` with a grade given, for predictions that were checked before."""
-    chosen = np.ones(len(predictions), bool)
-    for column, grade in (("kl", true), ("pred", pred)):
-        if grade is not None:
-            chosen &= predictions[column].to_numpy() == grade
+    kl, given = grade_column(predictions, "kl"), grade_column(predictions, "pred")
+    chosen = kl != given if true is None and pred is None else np.ones(len(kl), bool)
+    if true is not None:
+        chosen &= kl == true
+    if pred is not None:
+        chosen &= given == pred
     knees = predictions[chosen]
-    return knees.iloc[order(knees, sort)]
+    p, p_flip = probabilities(knees), probabilities(knees, "_flip")
+    return knees.iloc[order_of(similarities(knees), p, p_flip, given[chosen], sort)]
 
 
 def image_finder(images: Cohort | np.ndarray, table: pd.DataFrame) -> Callable[[object], np.ndarray]:
     """Function from a ``knee_id`` of `table` to its X-ray, uint8 ``(H, W)``.
 
-    Parameters
-    ----------
-    images
-        A cohort, searched by ``knee_id``; or an array ``(N, H, W)``, row for row with `table`.
+    `images` are a cohort, searched by ``knee_id``, or an array ``(N, H, W)``, row for row with `table`.
 
     Raises
     ------
@@ -99,24 +79,18 @@ def image_finder(images: Cohort | np.ndarray, table: pd.DataFrame) -> Callable[[
         If a knee of `table` is not in the cohort, or the array does not fit.
     """
     if hasattr(images, "table"):
-        rows = dict(zip(images.table["knee_id"], range(len(images.table)), strict=True))
-        absent = [knee for knee in table["knee_id"] if knee not in rows]
-        if absent:
-            raise KoaError(
-                f"{len(absent)} of {len(table)} knees are not in the cohort.",
-                where=f"knee {absent[0]}",
-                remedy="Pass the cohort (or its split) that was predicted.",
-            )
-        images = images.images
+        knees, images = images.table["knee_id"], images.images
+        absent = table.loc[~table["knee_id"].isin(knees), "knee_id"]
+        if len(absent):
+            what, remedy = f"{len(absent)} of {len(table)} knees are not in the cohort.", "Pass the cohort predicted."
+            raise KoaError(what, where=f"knee {absent.iloc[0]}", remedy=remedy)
     else:
-        images = np.asarray(images)
+        knees, images = table["knee_id"], np.asarray(images)
         if images.ndim != 3 or len(images) != len(table):
-            raise KoaError(
-                f"Images of shape {images.shape} do not fit {len(table)} knees.",
-                where="images",
-                remedy="Pass a cohort, or uint8 images (N, H, W) row for row with the predictions.",
-            )
-        rows = dict(zip(table["knee_id"], range(len(table)), strict=True))
+            what = f"Images of shape {images.shape} do not fit {len(table)} knees."
+            remedy = "Pass a cohort, or uint8 images (N, H, W) row for row with the predictions."
+            raise KoaError(what, where="images", remedy=remedy)
+    rows = {knee: row for row, knee in enumerate(knees)}
     return lambda knee: np.asarray(images[rows[knee]])
 
 
@@ -139,8 +113,6 @@ def gallery_figure(
         A cohort, or images ``(N, H, W)`` row for row with `table`; ``None`` shows the similarities alone.
     table
         Predictions, for example from `confused`.
-    columns, limit
-        Knees in a row, and in all.
 
     Raises
     ------
@@ -149,7 +121,8 @@ def gallery_figure(
     """
     import matplotlib.pyplot as plt
 
-    check_predictions(table, where="table")
+    if not len(table):
+        raise KoaError("There is no knee in the table.", where="table", remedy="Check how they were selected.")
     if columns < 1 or limit < 1:
         raise KoaError("A gallery needs at least one column and one knee.", where=f"columns {columns}, limit {limit}")
     find = None if images is None else image_finder(images, table)

@@ -17,8 +17,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from koa_kit.error_analysis.decisions.decide import fitting_grades, fitting_probabilities
-from koa_kit.error_analysis.predictions import VIEWS, check_predictions, probabilities, total_variation
+from koa_kit.error_analysis.arrays import checked_grades, checked_probabilities
+from koa_kit.error_analysis.metrics import count_grades
+from koa_kit.error_analysis.predictions import VIEWS, grade_column, probabilities
 from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES
 
@@ -27,25 +28,16 @@ ROUNDING = 1e-6
 
 
 def thresholds(probabilities: np.ndarray, kl: np.ndarray) -> np.ndarray:
-    """How probable each grade usually is for its own knees, float64 ``(5,)``; infinite for a grade without a knee.
+    """Mean probability of each grade among the knees given it, float64 ``(5,)``; infinite where there is none.
 
-    The threshold of a grade is the mean self-confidence of the knees that were given it: the mean of their
-    probabilities of that very grade (equation 2 of the paper).
-
-    Parameters
-    ----------
-    probabilities
-        Out-of-sample probabilities ``(N, 5)``, rows adding up to 1.
-    kl
-        Given grades, whole numbers 0 to 4, ``(N,)``.
-
-    Raises
-    ------
-    KoaError
-        If the two do not fit, or hold something else.
+    It is equation 2 of the paper, from out-of-sample probabilities ``(N, 5)`` and given grades ``(N,)``. `KoaError` if
+    the two do not fit, or hold something else.
     """
-    p, kl = _checked(probabilities, kl)
-    return _thresholds(p, kl)
+    p = checked_probabilities(probabilities)
+    kl = checked_grades(kl, len(p))
+    knees = np.bincount(kl, minlength=len(GRADES))
+    sure = np.bincount(kl, weights=p[np.arange(len(kl)), kl], minlength=len(GRADES))
+    return np.divide(sure, knees, out=np.full(len(GRADES), np.inf), where=knees > 0)
 
 
 def confident_joint(probabilities: np.ndarray, kl: np.ndarray) -> np.ndarray:
@@ -58,10 +50,8 @@ def confident_joint(probabilities: np.ndarray, kl: np.ndarray) -> np.ndarray:
 
     Parameters and errors are those of `thresholds`.
     """
-    p, kl = _checked(probabilities, kl)
-    latent = _latent(p, kl)
-    counts = np.zeros((len(GRADES), len(GRADES)))
-    np.add.at(counts, (kl[latent >= 0], latent[latent >= 0]), 1)
+    latent, kl = _latent(probabilities, kl), np.asarray(kl)
+    counts = count_grades(kl[latent >= 0], latent[latent >= 0])
     given = np.bincount(kl, minlength=len(GRADES))
     # a grade's surest knee reaches the mean of its grade, so only a grade without a knee has an empty row
     return counts * (given / np.maximum(counts.sum(1), 1))[:, None]
@@ -76,10 +66,7 @@ def share_wrong(joint: np.ndarray) -> float:
 def suspects(predictions: pd.DataFrame) -> pd.DataFrame:
     """All knees, the most probable label errors first, with the grade the model proposes instead.
 
-    Parameters
-    ----------
-    predictions
-        Predictions table of knees the model was not trained on. `flip_averaged` makes steadier ones of it.
+    The knees must not be those the model was trained on; predictions that are `flip_averaged` are steadier.
 
     Returns
     -------
@@ -96,40 +83,24 @@ def suspects(predictions: pd.DataFrame) -> pd.DataFrame:
           suspects of two steps and more are rare and seldom borderline.
 
         Suspects come first, then the others, each by falling lead; knees that tie keep the order of `predictions`.
-
-    Raises
-    ------
-    KoaError
-        If this is no predictions table.
-
-    Notes
-    -----
-    What is assumed stands at the top of this module: out-of-sample probabilities, and errors that depend on the grade
-    alone. The order tells where a second look pays most and proves no label wrong.
     """
-    check_predictions(predictions)
-    p, kl = probabilities(predictions), predictions["kl"].to_numpy(int)
+    p, kl = probabilities(predictions), grade_column(predictions)
     rows, latent = np.arange(len(kl)), _latent(p, kl)
     suspect = (latent >= 0) & (latent != kl)
-    others = p.copy()
-    others[rows, kl] = -np.inf
+    others = np.where(np.arange(len(GRADES)) == kl[:, None], -np.inf, p)
     proposed = np.where(suspect, latent, others.argmax(1))
     lead = p[rows, proposed] - p[rows, kl]
     table = predictions[["knee_id", "patient", "side", "kl"]].assign(
         proposed=proposed, self_confidence=p[rows, kl], lead=lead, suspect=suspect, steps=abs(kl - proposed)
     )
-    return table.iloc[np.lexsort((-lead, ~suspect))].reset_index(drop=True)
+    return table.sort_values(["suspect", "lead"], ascending=False, kind="stable", ignore_index=True)
 
 
 def unstable(predictions: pd.DataFrame, steady: pd.DataFrame | None = None) -> pd.DataFrame:
     """All knees, those first whose answer changes most when the knee is mirrored or lies a little otherwise.
 
-    Parameters
-    ----------
-    predictions
-        Predictions table.
-    steady
-        Table of `koa_kit.error_analysis.robustness`, matched by ``knee_id``; ``None`` ranks by the mirror image alone.
+    `steady` is a table of `koa_kit.error_analysis.robustness`, matched by ``knee_id``; without it only the mirror image
+    ranks.
 
     Returns
     -------
@@ -147,10 +118,10 @@ def unstable(predictions: pd.DataFrame, steady: pd.DataFrame | None = None) -> p
     Raises
     ------
     KoaError
-        If this is no predictions table, or `steady` lacks a column or a knee, or has a knee twice.
+        If `steady` lacks a column or a knee, or has a knee twice.
     """
-    check_predictions(predictions)
-    change = total_variation(*(probabilities(predictions, view) for view in VIEWS))
+    p, p_flip = (probabilities(predictions, view) for view in VIEWS)
+    change = abs(p - p_flip).sum(1) / 2
     table = predictions[["knee_id", "patient", "side", "kl", "pred", "pred_flip"]].assign(flip_change=change)
     ranked = ["flip_change"]
     if steady is not None:
@@ -158,46 +129,30 @@ def unstable(predictions: pd.DataFrame, steady: pd.DataFrame | None = None) -> p
         table = table.assign(spread=views["spread"].to_numpy(float), given=views["given"].to_numpy(int))
         ranked.append("spread")
     less = table[ranked].rank(method="min").to_numpy() - 1
-    instability = less.mean(1) / max(len(table) - 1, 1)
-    table = table.assign(instability=instability)
-    return table.iloc[np.argsort(-instability, kind="stable")].reset_index(drop=True)
-
-
-def _thresholds(p: np.ndarray, kl: np.ndarray) -> np.ndarray:
-    knees = np.bincount(kl, minlength=len(GRADES))
-    sure = np.bincount(kl, weights=p[np.arange(len(kl)), kl], minlength=len(GRADES))
-    return np.divide(sure, knees, out=np.full(len(GRADES), np.inf), where=knees > 0)
+    table = table.assign(instability=less.mean(1) / max(len(table) - 1, 1))
+    return table.sort_values("instability", ascending=False, kind="stable", ignore_index=True)
 
 
 def _latent(p: np.ndarray, kl: np.ndarray) -> np.ndarray:
     """Grade each knee is counted under, -1 where it reaches no threshold; the lower of two equally probable grades."""
-    reached = np.where(p >= _thresholds(p, kl) - ROUNDING, p, -np.inf)
+    limits, p = thresholds(p, kl), np.asarray(p, float)
+    reached = np.where(p >= limits - ROUNDING, p, -np.inf)
     return np.where(np.isfinite(reached).any(1), reached.argmax(1), -1)
-
-
-def _checked(p: np.ndarray, kl: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    p = fitting_probabilities(p)
-    return p, fitting_grades(kl, len(p))
 
 
 def _steady_rows(predictions: pd.DataFrame, steady: pd.DataFrame) -> pd.DataFrame:
     """Rows of `steady` in the order of the predictions."""
     wanted = ("knee_id", "spread", "given")
     if not isinstance(steady, pd.DataFrame) or not set(wanted) <= set(steady):
-        raise KoaError(
-            f"A steadiness table has the columns {', '.join(wanted)}.",
-            where="steady",
-            remedy="Make it with steadiness(predictions, answers).",
-        )
-    if steady["knee_id"].duplicated().any():
-        twice = steady["knee_id"][steady["knee_id"].duplicated()].iloc[0]
-        raise KoaError("A knee is in the steadiness table twice.", where=f"steady, knee {twice}")
+        what = f"A robustness table has the columns {', '.join(wanted)}."
+        raise KoaError(what, where="steady", remedy="Make it with koa_kit.error_analysis.robustness.")
+    twice = steady.loc[steady["knee_id"].duplicated(), "knee_id"]
+    if len(twice):
+        raise KoaError("A knee is in the robustness table twice.", where=f"steady, knee {twice.iloc[0]}")
     views = steady.set_index("knee_id").reindex(predictions["knee_id"])
     absent = views["spread"].isna()
     if absent.any():
-        raise KoaError(
-            f"{int(absent.sum())} of {len(views)} knees have no spread in the steadiness table.",
-            where=f"steady, knee {absent.idxmax()}",
-            remedy="Ask for the views of every knee that was predicted.",
-        )
+        what = f"{int(absent.sum())} of {len(views)} knees have no spread in the robustness table."
+        remedy = "Ask for the views of every knee that was predicted."
+        raise KoaError(what, where=f"steady, knee {absent.idxmax()}", remedy=remedy)
     return views

@@ -32,25 +32,17 @@ def nearest(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Row numbers int64 ``(n,)`` and cosines float32 ``(n,)`` of the `count` knees nearest to one knee, nearest first.
 
+    Fewer come back where there are fewer other knees; knees equally near come in the order of their rows.
+
     Parameters
     ----------
     embeddings
-        Unit vectors ``(N, D)``, or ``(N, 2, D)`` with each knee's own view and its mirror image; float32, other floats
-        are copied.
+        Unit vectors ``(N, D)``, or ``(N, 2, D)`` with each knee's own view and its mirror image.
     row
         Row number of the knee asked about, 0 to N - 1; it is never among its own neighbours.
-    count
-        How many; fewer come back where there are fewer other knees.
     patients
-        Patient of each knee, ``(N,)``. Without it no knee but the one asked about can be left out.
-    same_patient
-        Whether knees of the same patient may be neighbours: the other side and other visits look alike for reasons
-        that teach nothing about the grade.
-
-    Returns
-    -------
-    tuple
-        Knees equally near come in the order of their rows.
+        Patient of each knee, ``(N,)``, with which knees of the same patient are left out unless `same_patient`: the
+        other side and other visits look alike for reasons that teach nothing about the grade.
 
     Raises
     ------
@@ -59,25 +51,16 @@ def nearest(
     """
     vectors = _unit_vectors(embeddings)
     if isinstance(row, bool) or not isinstance(row, int | np.integer) or not 0 <= row < len(vectors):
-        raise KoaError(
-            f"There is no knee in row {row!r}.",
-            where="row",
-            remedy=f"Give a whole number from 0 to {len(vectors) - 1}.",
-        )
+        remedy = f"Give a whole number from 0 to {len(vectors) - 1}."
+        raise KoaError(f"There is no knee in row {row!r}.", where="row", remedy=remedy)
     if count < 1:
         raise KoaError(f"{count!r} neighbours are none.", where="count", remedy="Ask for one or more.")
     cosine = _cosines(vectors[row : row + 1], vectors)[0]
-    left_out = np.zeros(len(vectors), bool)
+    others = np.arange(len(vectors)) != row
     if patients is not None and not same_patient:
         names = _names(patients, len(vectors))
-        left_out = names == names[row]
-    left_out[row] = True
-    cosine[left_out] = -np.inf
-    count = min(count, int((~left_out).sum()))
-    if not count:
-        return np.zeros(0, np.int64), np.zeros(0, np.float32)
-    # all that tie with the last one go into the sort, so that their rows decide and not the partition
-    near = np.flatnonzero(cosine >= np.partition(cosine, -count)[-count])
+        others &= names != names[row]
+    near = np.flatnonzero(others)
     rows = near[np.argsort(-cosine[near], kind="stable")][:count]
     return rows, cosine[rows].clip(-1, 1)
 
@@ -90,19 +73,13 @@ def near_duplicates(
     quantile: float | None = None,
     most: int = 200,
 ) -> pd.DataFrame:
-    """Pairs of knees that look alike to the model, most similar first: ``first``, ``second``, ``cosine``,
-    ``same_patient``.
+    """Pairs of knees that look alike to the model, most similar first; embeddings and patients are as for `nearest`.
 
-    All pairs are compared, some millions at a time, and only the best are kept: memory does not grow with the square
-    of the knees. A pair of one patient is likely the same knee at two visits or both knees; one of two patients is
-    worth a look: a copied file, or a patient under two names who may then sit in two splits.
+    A pair of one patient is likely the same knee at two visits or both knees; one of two patients is worth a look: a
+    copied file, or a patient under two names who may then sit in two splits.
 
     Parameters
     ----------
-    embeddings
-        Unit vectors ``(N, D)`` or ``(N, 2, D)``, as for `nearest`.
-    patients
-        Patient of each knee, ``(N,)``.
     above
         Smallest cosine of a pair, -1 to 1. Embeddings of one model may all lie close together: look at the distribution
         before trusting a number, or use `quantile`.
@@ -114,7 +91,8 @@ def near_duplicates(
     Returns
     -------
     DataFrame
-        ``first`` < ``second`` are row numbers. Pairs equally similar come in the order of their rows.
+        ``first`` < ``second``, row numbers; ``cosine``; ``same_patient``. Pairs equally similar come in the order of
+        their rows.
 
     Raises
     ------
@@ -132,34 +110,27 @@ def near_duplicates(
     if quantile is not None:
         pairs = len(vectors) * (len(vectors) - 1) // 2
         above, most = -1, max(1, min(most, pairs - int(quantile * pairs)))
-    first, second, cosine = _best_pairs(vectors, above, most)
-    return pd.DataFrame(
-        {"first": first, "second": second, "cosine": cosine, "same_patient": names[first] == names[second]}
+    pairs = _best_pairs(vectors, above, most)
+    return pairs.assign(same_patient=names[pairs["first"]] == names[pairs["second"]])
+
+
+def _best_pairs(vectors: np.ndarray, above: float, most: int) -> pd.DataFrame:
+    """Block by block of all pairs, the best so far: memory does not grow with the square of the knees."""
+    best = pd.DataFrame({"first": [], "second": [], "cosine": []}).astype(
+        {"first": np.int64, "second": np.int64, "cosine": np.float32}
     )
-
-
-def _best_pairs(vectors: np.ndarray, above: float, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    first, second = np.zeros((2, 0), np.int64)
-    cosine = np.zeros(0, np.float32)
     limit = np.float32(above - ROUNDING)
-    lines = max(1, CELLS // max(len(vectors), 1))
+    lines = max(1, CELLS // len(vectors))
     for start in range(0, len(vectors), lines):
-        block = _cosines(vectors[start : start + lines], vectors[start:])
-        np.clip(block, -1, 1, out=block)
+        block = _cosines(vectors[start : start + lines], vectors[start:]).clip(-1, 1)
         block[np.tri(*block.shape, dtype=bool)] = -np.inf  # a knee with itself, and each pair once
         up, right = np.nonzero(block >= limit)
-        found = block[up, right]
-        if len(found) > most:
-            keep = found >= np.partition(found, -most)[-most]
-            up, right, found = up[keep], right[keep], found[keep]
-        first, second = np.r_[first, up + start], np.r_[second, right + start]
-        cosine = np.r_[cosine, found]
-        # stable, and blocks come in the order of the rows: of pairs that tie, the earlier ones stay
-        best = np.argsort(-cosine, kind="stable")[:most]
-        first, second, cosine = first[best], second[best], cosine[best]
-        if len(cosine) == most:
-            limit = max(limit, cosine[-1])
-    return first, second, cosine
+        found = pd.DataFrame({"first": up + start, "second": right + start, "cosine": block[up, right]})
+        # blocks come in the order of the rows: of pairs that tie, the earlier ones stay
+        best = pd.concat([best, found], ignore_index=True).nlargest(most, "cosine", keep="first")
+        if len(best) == most:
+            limit = max(limit, best["cosine"].iloc[-1])
+    return best.reset_index(drop=True)
 
 
 def _cosines(some: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -174,12 +145,8 @@ def _cosines(some: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 def _unit_vectors(embeddings: np.ndarray) -> np.ndarray:
     vectors = np.asarray(embeddings)
-    if (
-        not np.issubdtype(vectors.dtype, np.floating)
-        or vectors.ndim not in (2, 3)
-        or (vectors.ndim == 3 and vectors.shape[1] != 2)
-        or not vectors.size
-    ):
+    shaped = vectors.ndim == 2 or (vectors.ndim == 3 and vectors.shape[1] == 2)
+    if not (np.issubdtype(vectors.dtype, np.floating) and shaped and vectors.size):
         raise KoaError(
             f"Embeddings of shape {vectors.shape} and type {vectors.dtype} are not those of knees.",
             where="embeddings",

@@ -1,4 +1,4 @@
-"""The predictions table: one row a knee, what the model says about it and about its mirror image."""
+"""The predictions table: one row per knee, with what the model says about it and about its mirror image."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.special import softmax
 
 from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES, RULES, grade_by_rule
@@ -31,15 +32,12 @@ def read_predictions(path: str | os.PathLike) -> pd.DataFrame:
     """
     path = Path(path)
     if not path.is_file():
-        raise KoaError(
-            "There are no predictions here.", where=path, remedy="Train a model first, or check the run's name."
-        )
+        raise KoaError("There are no predictions here.", where=path, remedy="Train a model, or check the run's name.")
     try:
         predictions = pd.read_parquet(path)
     except Exception as error:  # pyarrow raises several unrelated types for a damaged file
-        raise KoaError(
-            "The predictions cannot be read.", where=path, remedy="Predict again: the file is damaged."
-        ) from error
+        remedy = "Predict again: the file is damaged."
+        raise KoaError("The predictions cannot be read.", where=path, remedy=remedy) from error
     return check_predictions(predictions, where=path)
 
 
@@ -48,91 +46,68 @@ def predictions_table(table: pd.DataFrame, logits: np.ndarray, rule: str = RULES
 
     ``pred`` is the grade by `rule`, one of `koa_kit.grades.RULES`.
     """
-    shifted = np.exp(logits - logits.max(-1, keepdims=True))
-    probabilities = shifted / shifted.sum(-1, keepdims=True)
+    p = softmax(logits, axis=-1)
     columns = {name: table[name].to_numpy() for name in IDENTITY}
     for view, suffix in enumerate(VIEWS):
-        for letter, values in (("s", logits), ("p", probabilities)):
-            columns |= {f"{letter}{grade}{suffix}": values[:, view, grade] for grade in range(logits.shape[-1])}
-        columns[f"pred{suffix}"] = grade_by_rule((logits if rule == RULES[0] else probabilities)[:, view], rule)
+        for letter, values in (("s", logits), ("p", p)):
+            columns |= {f"{letter}{grade}{suffix}": values[:, view, grade] for grade in GRADES}
+        columns[f"pred{suffix}"] = grade_by_rule((logits if rule == RULES[0] else p)[:, view], rule)
     return pd.DataFrame(columns)
 
 
 def check_predictions(predictions: pd.DataFrame, *, where: object = "predictions") -> pd.DataFrame:
     """`predictions` itself, if it is a predictions table.
 
-    Parameters
-    ----------
-    predictions
-        At least the columns `COLUMNS`: identity, ``s0…s4`` scaled similarities (logits), ``p0…p4`` probabilities,
-        the same with ``_flip`` for the mirror image, ``pred`` and ``pred_flip``.
-    where
-        Named in the error.
+    It has at least the columns `COLUMNS`: identity, ``s0…s4`` scaled similarities (logits), ``p0…p4`` probabilities,
+    the same with ``_flip`` for the mirror image, ``pred`` and ``pred_flip``.
 
     Raises
     ------
     KoaError
         If it is no table, is empty, lacks columns, has a missing or infinite value, a knee twice, grades other than
-        0 to 4 (another label set), or probabilities outside 0 to 1 or not adding up to 1.
+        0 to 4 (another label set), or probabilities outside 0 to 1 or not adding up to 1. `where` is named in it.
     """
+    _require(predictions, COLUMNS, where)
+    if predictions.empty:
+        raise KoaError("There is no knee in the predictions.", where=where, remedy="Check how they were selected.")
+    for column in ("knee_id", "patient", "side"):
+        if predictions[column].isna().any():
+            raise KoaError(f"A knee has no {column}.", where=f"{where}, row {int(predictions[column].isna().argmax())}")
+    twice = predictions.loc[predictions["knee_id"].duplicated(), "knee_id"]
+    if len(twice):
+        what, where = f"{len(twice)} knees are in the predictions twice.", f"{where}, knee {twice.iloc[0]}"
+        raise KoaError(what, where=where, remedy="Predict each knee once; do not join two runs.")
+    if "s5" in predictions or "p5" in predictions:
+        raise _another_label_set("they have more than five grades", where)
+    for column in ("kl", "pred", "pred_flip"):
+        grade_column(predictions, column, where=where)
+    _check_numbers(predictions, where)
+    return predictions
+
+
+def _require(predictions: pd.DataFrame, columns: tuple[str, ...], where: object) -> None:
     if not isinstance(predictions, pd.DataFrame):
-        raise KoaError(
-            f"Predictions are a DataFrame, not {type(predictions).__name__}.",
-            where=where,
-            remedy="Read them with read_predictions(path).",
-        )
-    missing = [column for column in COLUMNS if column not in predictions]
+        what = f"Predictions are a DataFrame, not {type(predictions).__name__}."
+        raise KoaError(what, where=where, remedy="Read them with read_predictions(path).")
+    missing = [column for column in columns if column not in predictions]
     if missing:
         raise KoaError(
             f"The predictions lack {', '.join(missing[:6])}{' …' if len(missing) > 6 else ''}.",
             where=where,
             remedy="Make them with koa_kit.predict, which grades each knee and its mirror image.",
         )
-    if predictions.empty:
-        raise KoaError("There is no knee in the predictions.", where=where, remedy="Check how they were selected.")
-    _check_identity(predictions, where)
-    _check_grades(predictions, where)
-    _check_numbers(predictions, where)
-    return predictions
 
 
-def _check_identity(predictions: pd.DataFrame, where: object) -> None:
-    for column in ("knee_id", "patient", "side"):
-        if predictions[column].isna().any():
-            raise KoaError(f"A knee has no {column}.", where=f"{where}, row {int(predictions[column].isna().argmax())}")
-    twice = predictions["knee_id"].duplicated()
-    if twice.any():
-        raise KoaError(
-            f"{int(twice.sum())} knees are in the predictions twice.",
-            where=f"{where}, knee {predictions['knee_id'][twice].iloc[0]}",
-            remedy="Predict each knee once; do not join two runs.",
-        )
-
-
-def _check_grades(predictions: pd.DataFrame, where: object) -> None:
-    if "s5" in predictions or "p5" in predictions:
-        raise KoaError(
-            "The predictions are of another label set: they have more than five grades.",
-            where=where,
-            remedy="Error analysis reads Kellgren-Lawrence grades, KL0 to KL4.",
-        )
-    for column in ("kl", "pred", "pred_flip"):
-        grades = predictions[column]
-        if not pd.api.types.is_integer_dtype(grades) or not grades.isin(GRADES).all():
-            odd = grades if not pd.api.types.is_integer_dtype(grades) else grades[~grades.isin(GRADES)]
-            raise KoaError(
-                f"The predictions are of another label set: {column} is {odd.iloc[0]!r}, not a whole number 0 to 4.",
-                where=where,
-                remedy="Error analysis reads Kellgren-Lawrence grades, KL0 to KL4.",
-            )
+def _another_label_set(why: str, where: object) -> KoaError:
+    remedy = "Error analysis reads Kellgren-Lawrence grades, KL0 to KL4."
+    return KoaError(f"The predictions are of another label set: {why}.", where=where, remedy=remedy)
 
 
 def _check_numbers(predictions: pd.DataFrame, where: object) -> None:
     try:
-        numbers = predictions[list(NUMBERS)].to_numpy(float)
+        finite = np.isfinite(predictions[list(NUMBERS)].to_numpy(float))
     except (TypeError, ValueError) as error:
         raise KoaError("A similarity or probability is no number.", where=where) from error
-    finite = np.isfinite(numbers)
     if not finite.all():
         row, column = np.argwhere(~finite)[0]
         raise KoaError(
@@ -152,45 +127,54 @@ def _check_numbers(predictions: pd.DataFrame, where: object) -> None:
             )
 
 
+def grade_column(predictions: pd.DataFrame, column: str = "kl", *, where: object = "predictions") -> np.ndarray:
+    """Grades of one column, int64 ``(N,)``; raises `KoaError` if it is absent or holds other than whole 0 to 4."""
+    _require(predictions, (column,), where)
+    grades = predictions[column]
+    whole = pd.api.types.is_integer_dtype(grades)
+    odd = grades[~grades.isin(GRADES)] if whole else grades
+    if len(odd):
+        raise _another_label_set(f"{column} is {odd.iloc[0]!r}, not a whole number 0 to 4", where)
+    return grades.to_numpy(int)
+
+
 def similarities(predictions: pd.DataFrame, view: str = "") -> np.ndarray:
     """Scaled cosine similarities, float64 ``(N, 5)``; `view` is "" or "_flip"."""
-    return predictions[[f"s{grade}{view}" for grade in GRADES]].to_numpy(float)
+    return _five(predictions, "s", view)
 
 
 def probabilities(predictions: pd.DataFrame, view: str = "") -> np.ndarray:
     """Probabilities of the five grades, float64 ``(N, 5)``, rows adding up to 1; `view` is "" or "_flip"."""
-    return predictions[[f"p{grade}{view}" for grade in GRADES]].to_numpy(float)
+    return _five(predictions, "p", view)
+
+
+def _five(predictions: pd.DataFrame, letter: str, view: str) -> np.ndarray:
+    columns = tuple(f"{letter}{grade}{view}" for grade in GRADES)
+    _require(predictions, columns, "predictions")
+    return predictions[list(columns)].to_numpy(float)
 
 
 def margin(predictions: pd.DataFrame) -> np.ndarray:
-    """How much the predicted grade's prompt leads over the runner-up, in scaled similarity, float64 ``(N,)``."""
-    return lead(similarities(predictions), predictions["pred"].to_numpy(int))
+    """Similarity of the predicted grade's prompt minus that of the runner-up, float64 ``(N,)``."""
+    return margin_of(similarities(predictions), predictions["pred"].to_numpy(int))
 
 
-def lead(s: np.ndarray, pred: np.ndarray) -> np.ndarray:
+def margin_of(s: np.ndarray, pred: np.ndarray) -> np.ndarray:
     """As `margin`, from similarities ``(N, 5)`` and grades ``(N,)``."""
     rows, others = np.arange(len(s)), s.copy()
     others[rows, pred] = -np.inf
     return s[rows, pred] - others.max(1) if len(s) else np.zeros(0)
 
 
-def total_variation(p: np.ndarray, q: np.ndarray) -> np.ndarray:
-    """Half the summed distance of two distributions over grades, ``(N, 5)`` each: float64 ``(N,)``, 0 to 1."""
-    return abs(p - q).sum(1) / 2
-
-
 def flip_averaged(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Predictions with each knee and its mirror image averaged: the free baseline of every symmetry loss.
+    """Predictions with each knee and its mirror image averaged: a baseline of every symmetry loss without training.
 
-    ``p`` is the mean of ``p`` and ``p_flip``, ``s`` the mean of both similarities, ``pred`` the grade with the
-    largest mean probability. Flipping such a model's knee changes nothing, so the ``_flip`` columns repeat the others.
-    ``p`` is no longer exactly the softmax of ``s``.
+    ``p`` and ``s`` are the means of both views, ``pred`` the grade with the largest mean probability; the ``_flip``
+    columns repeat them. ``p`` is no longer exactly the softmax of ``s``.
     """
-    check_predictions(predictions)
+    _require(predictions, NUMBERS, "predictions")
     result = predictions.copy()
-    for letter in "sp":
-        for grade in GRADES:
-            mean = (predictions[f"{letter}{grade}"] + predictions[f"{letter}{grade}_flip"]) / 2
-            result[f"{letter}{grade}"] = result[f"{letter}{grade}_flip"] = mean
+    for own in NUMBERS[: 2 * len(GRADES)]:
+        result[own] = result[f"{own}_flip"] = (predictions[own] + predictions[f"{own}_flip"]) / 2
     result["pred"] = result["pred_flip"] = probabilities(result).argmax(1)
     return result

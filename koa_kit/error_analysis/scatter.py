@@ -1,4 +1,4 @@
-"""The one picture a reader points at: every knee, with what the model says about it on hover."""
+"""An interactive figure of every knee, with what the model says about it on hover."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from koa_kit.error_analysis.predictions import check_predictions, margin, probabilities
+from koa_kit.error_analysis.predictions import grade_column, margin, probabilities
 from koa_kit.grades import GRADES, grade_label
 from koa_kit.style import FAINT, GRADE_COLOURS, INK, PAPER
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def similarity_scatter(predictions: pd.DataFrame, *, height: int = 460) -> go.Figure:
-    """Plotly figure of all knees: expected grade across, lead of the winning prompt up, coloured by the reader's grade.
+    """Plotly figure of all knees: expected grade across, margin of the winning prompt up, colour the reader's grade.
 
     The expected grade is the mean of 0 to 4 weighted by the probabilities. Hover shows the knee, its side, both grades
     and the five probabilities; the legend switches grades off. A plain ``go.Figure`` of SVG points, about 80 bytes a
@@ -24,23 +24,22 @@ def similarity_scatter(predictions: pd.DataFrame, *, height: int = 460) -> go.Fi
     """
     import plotly.graph_objects as go
 
-    check_predictions(predictions)
     p = probabilities(predictions)
-    expected, lead = (p @ np.array(GRADES)).round(3), margin(predictions).round(3)
+    expected, gap = (p @ np.array(GRADES)).round(3), margin(predictions).round(3)
     figure = go.Figure()
     for grade in GRADES:
-        rows = np.flatnonzero(predictions["kl"].to_numpy(int) == grade)
+        rows = np.flatnonzero(grade_column(predictions) == grade)
         if not len(rows):
             continue
         knees = predictions.iloc[rows]
-        told = [
+        hover = [
             [str(knee), str(side), int(pred), " · ".join(f"{100 * share:.0f}" for share in shares)]
             for knee, side, pred, shares in zip(knees["knee_id"], knees["side"], knees["pred"], p[rows], strict=True)
         ]
         figure.add_scatter(
             x=expected[rows].tolist(),
-            y=lead[rows].tolist(),
-            customdata=told,
+            y=gap[rows].tolist(),
+            customdata=hover,
             mode="markers",
             name=grade_label(grade),
             marker={"size": 7, "color": GRADE_COLOURS[grade], "opacity": 0.8, "line": {"width": 0.5, "color": PAPER}},
@@ -61,6 +60,6 @@ def similarity_scatter(predictions: pd.DataFrame, *, height: int = 460) -> go.Fi
         legend={"title": {"text": "graded by the reader"}},
         hoverlabel={"bgcolor": PAPER, "font": {"color": INK}},
         xaxis={**axis, "title": {"text": "expected grade"}, "range": [-0.1, 4.1], "dtick": 1},
-        yaxis={**axis, "title": {"text": "lead of the winning prompt"}, "rangemode": "tozero"},
+        yaxis={**axis, "title": {"text": "margin of the winning prompt"}, "rangemode": "tozero"},
     )
     return figure

@@ -36,7 +36,7 @@ def test_the_best_rule_mostly_stands_within_its_own_range():
     for seed in range(12):
         table = sample_population(100, seed=seed).assign(file="", sha256="")
         posterior = consensus_probabilities(table)
-        beside = ea.beside_ceiling(answers(table, accuracy_rule(posterior)), posterior)
+        beside = ea.compare_with_ceiling(answers(table, accuracy_rule(posterior)), posterior)
         assert beside.index.tolist() == ["accuracy", "qwk", "kl1_recall"]
         assert beside.loc["accuracy", "ceiling"] == pytest.approx(ceiling(posterior).accuracy, abs=0.01)
         within.append(beside["model"].between(beside["ceiling_low"], beside["ceiling_high"]).loc["accuracy"])
@@ -46,7 +46,7 @@ def test_the_best_rule_mostly_stands_within_its_own_range():
 
 def test_a_model_that_always_says_two_lies_below_the_range(knees):
     posterior = consensus_probabilities(knees.table)
-    table = ea.beside_ceiling(answers(knees.table, np.full(len(knees), 2)), posterior)
+    table = ea.compare_with_ceiling(answers(knees.table, np.full(len(knees), 2)), posterior)
     assert (table["model"] < table["ceiling_low"]).all()
 
 
@@ -78,6 +78,6 @@ def test_the_figure_puts_the_model_where_its_scores_are(knees):
 def test_posteriors_and_predictions_must_fit(knees):
     predictions = answers(knees.table, np.zeros(len(knees), int))
     with pytest.raises(KoaError, match="10 posteriors for 300"):
-        ea.beside_ceiling(predictions, np.full((10, 5), 0.2))
+        ea.compare_with_ceiling(predictions, np.full((10, 5), 0.2))
     with pytest.raises(KoaError, match="P99999L is not in the cohort"):
         ea.consensus_posterior(predictions.assign(knee_id="P99999L"), knees)

@@ -1,17 +1,11 @@
 """Sentences about rows of a grid: none says more than the intervals and the seeds allow."""
 
-import numpy as np
 import pytest
+from simulated_predictions import trained
 
 from koa_kit.error_analysis.statistics.conclusions import outcome, verdicts
 from koa_kit.error_analysis.statistics.seeds import compare_rows
 from koa_kit.errors import KoaError
-
-
-def trained(knees, seed, wrong):
-    """`knees` with a share of them, other ones for each seed, graded one grade off."""
-    off = np.random.default_rng(seed).random(len(knees)) < wrong
-    return knees.assign(pred=np.where(off, (knees["kl"] + 1) % 5, knees["kl"]))
 
 
 @pytest.fixture

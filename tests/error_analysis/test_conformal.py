@@ -9,7 +9,6 @@ from koa_kit.error_analysis.decisions.conformal import (
     calibrate,
     calibration_half,
     conformal_sets,
-    mass_before,
     set_table,
 )
 from koa_kit.error_analysis.decisions.figures import set_figure
@@ -48,15 +47,6 @@ def test_sets_are_those_grown_grade_by_grade(quantile):
     p = some_probabilities(400)
     low, high = conformal_sets(p, quantile)
     assert list(zip(low, high, strict=True)) == [set_by_hand(row, quantile) for row in p]
-
-
-@pytest.mark.parametrize("quantile", [0, 0.4, 0.8, 1])
-def test_a_set_has_no_gap_and_holds_the_most_likely_grade(quantile):
-    p = some_probabilities(300, seed=1)
-    low, high = conformal_sets(p, quantile)
-    inside = mass_before(p) <= quantile
-    assert np.array_equal(inside, (np.arange(5) >= low[:, None]) & (np.arange(5) <= high[:, None]))
-    assert ((low <= p.argmax(1)) & (p.argmax(1) <= high)).all()
 
 
 def test_equal_neighbours_are_taken_from_the_milder_side():

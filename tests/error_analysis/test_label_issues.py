@@ -1,4 +1,4 @@
-"""A knee is suspect where another grade is surer of it than of its own knees; the flipped labels come first."""
+"""Knees worth a second look: labels the model doubts come first, and a grade that does not hold is seen not to."""
 
 import numpy as np
 import pandas as pd
@@ -7,7 +7,8 @@ from sklearn.metrics import roc_auc_score
 
 from koa_kit.error_analysis.label_issues import confident_joint, share_wrong, suspects, thresholds, unstable
 from koa_kit.error_analysis.predictions import probabilities
-from koa_kit.error_analysis.robustness import steadiness
+from koa_kit.error_analysis.robustness import steadiness, steadiness_figure
+from koa_kit.error_analysis.statistics.shares import share_with_interval
 from koa_kit.errors import KoaError
 
 
@@ -43,27 +44,13 @@ def flipped(predictions, share, steps, seed=0):
     return predictions.assign(kl=np.where(wrong, away, kl)), wrong
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_thresholds_and_joint_follow_the_papers_definition(seed):
+@pytest.mark.parametrize(("seed", "grades"), [(0, 5), (1, 5), (2, [0, 2, 3]), (3, [1, 4])])
+def test_thresholds_and_joint_follow_the_papers_definition_also_where_a_grade_was_never_given(seed, grades):
     rng = np.random.default_rng(seed)
-    p, kl = rng.dirichlet(np.full(5, 0.6), 150), rng.integers(0, 5, 150)
+    p, kl = rng.dirichlet(np.full(5, 0.6), 150), rng.choice(grades, 150)
     limit, joint, _ = by_definition(p, kl)
     assert thresholds(p, kl) == pytest.approx(limit)
     assert confident_joint(p, kl) == pytest.approx(joint)
-
-
-def test_each_row_of_the_joint_adds_up_to_the_knees_of_that_grade(predictions):
-    joint = confident_joint(probabilities(predictions), predictions["kl"].to_numpy())
-    assert joint.sum(1) == pytest.approx(np.bincount(predictions["kl"], minlength=5))
-
-
-def test_a_grade_that_no_knee_was_given_is_never_the_latent_one():
-    rng = np.random.default_rng(1)
-    p, kl = rng.dirichlet(np.ones(5), 60), rng.choice([0, 2, 3], 60)
-    joint = confident_joint(p, kl)
-    assert (joint[:, [1, 4]] == 0).all()
-    assert (joint[[1, 4]] == 0).all()
-    assert joint.sum() == pytest.approx(60)
 
 
 def test_a_model_as_sure_of_every_knee_alike_suspects_none_of_them():
@@ -107,18 +94,12 @@ def test_suspects_come_first_by_lead_and_knees_that_tie_keep_their_order(predict
     assert key == sorted(key)
 
 
-@pytest.mark.parametrize(("share", "steps"), [(0.05, 2), (0.1, 2), (0.05, 3)])
+@pytest.mark.parametrize(("share", "steps"), [(0.05, 2), (0.1, 2), (0.05, 3), (0.08, 1)])
 def test_knees_with_a_flipped_label_rank_before_the_others(make_predictions, share, steps):
-    table, wrong = flipped(make_predictions(600, seed=5, noise=0.3), share, steps)
-    ranked = suspects(table)["knee_id"]
-    place = pd.Series(range(len(ranked)), index=ranked).loc[table["knee_id"]]
-    assert roc_auc_score(wrong, -place) > 0.9
-
-
-def test_labels_flipped_by_one_grade_rank_before_the_others_where_the_model_sees_well(make_predictions):
-    sharp = make_predictions(600, seed=6, noise=0.15)
-    sharp["kl"] = sharp["pred"]
-    table, wrong = flipped(sharp, 0.08, 1)
+    knees = make_predictions(600, seed=5, noise=0.3)
+    if steps == 1:  # one step is found only where the model sees well
+        knees = make_predictions(600, seed=6, noise=0.15).assign(kl=lambda sharp: sharp["pred"])
+    table, wrong = flipped(knees, share, steps)
     ranked = suspects(table)["knee_id"]
     place = pd.Series(range(len(ranked)), index=ranked).loc[table["knee_id"]]
     assert roc_auc_score(wrong, -place) > 0.9
@@ -189,3 +170,51 @@ def test_a_steadiness_table_of_other_knees_is_refused(predictions):
         unstable(predictions, pd.concat([steady, steady.iloc[:1]]))
     with pytest.raises(KoaError, match="columns"):
         unstable(predictions, steady.drop(columns="spread"))
+
+
+def answers_of(predictions, change=()):
+    """Three sure views of each knee that repeat its grade; in the rows of `change` one view says another."""
+    views = np.eye(5)[predictions["pred"].to_numpy(int)][:, None].repeat(3, 1)
+    for row in change:
+        views[row, 1] = np.roll(views[row, 1], 1)
+    return views
+
+
+def test_only_a_knee_whose_every_view_says_the_same_keeps_its_grade(predictions):
+    table = steadiness(predictions, answers_of(predictions, change=[4, 7]))
+    assert list(np.flatnonzero(~table["keeps"])) == [4, 7]
+    assert (table.loc[[4, 7], "given"] == 2).all()
+
+
+def test_views_that_agree_with_each_other_and_not_with_the_knee_itself_do_not_keep_it(predictions):
+    answers = np.roll(answers_of(predictions), 1, axis=-1)
+    assert not steadiness(predictions, answers)["keeps"].any()
+
+
+def test_spread_is_the_standard_deviation_of_the_expected_grade(predictions):
+    rng = np.random.default_rng(3)
+    answers = rng.dirichlet(np.ones(5), (len(predictions), 4))
+    by_hand = [np.std([np.dot(view, range(5)) for view in knee], ddof=1) for knee in answers]
+    assert steadiness(predictions, answers)["spread"].to_numpy() == pytest.approx(np.array(by_hand))
+
+
+def test_an_interval_of_shares_is_wider_when_both_knees_of_a_patient_go_together():
+    told = np.repeat(np.random.default_rng(0).random(100) < 0.6, 2)
+    alone = share_with_interval(told, np.arange(200))
+    paired = share_with_interval(told, np.repeat(np.arange(100), 2))
+    assert alone[0] == paired[0] == told.mean()
+    assert paired[2] - paired[1] > 1.2 * (alone[2] - alone[1])
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (2, 3, 5), (None, 1, 5), (None, 3, 4)])
+def test_answers_that_do_not_fit_are_refused(predictions, shape):
+    shape = tuple(len(predictions) if size is None else size for size in shape)
+    with pytest.raises(KoaError, match="do not fit"):
+        steadiness(predictions, np.full(shape, 0.2))
+
+
+def test_the_figure_names_every_grade_and_shows_each_share(predictions):
+    figure = steadiness_figure(steadiness(predictions, answers_of(predictions, change=range(0, len(predictions), 2))))
+    left = figure.axes[0]
+    assert [text.get_text().split("\n")[0] for text in left.get_xticklabels()] == ["KL0", "KL1", "KL2", "KL3", "KL4"]
+    assert any(text.get_text().endswith("%") for text in left.texts)

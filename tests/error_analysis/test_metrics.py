@@ -9,20 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from koa_kit.error_analysis import (
-    METRICS,
-    compare,
-    confusion,
-    flip_averaged,
-    intervals,
-    mcnemar,
-    metrics,
-    paired_difference,
-    per_grade,
-    sub_confusion,
-)
-from koa_kit.error_analysis.predictions import probabilities
-from koa_kit.error_analysis.statistics.intervals import bootstrap, draw_patients, metrics_of_counts, weighted_auc
+from koa_kit import error_analysis as ea
+from koa_kit.error_analysis.metrics import metrics_of_counts, weighted_auc
+from koa_kit.error_analysis.statistics.intervals import bootstrap, draw_patients
+from koa_kit.error_analysis.statistics.seeds import compare_rows
 from koa_kit.errors import KoaError
 
 FIVE = list(range(5))
@@ -33,8 +23,8 @@ def with_grades(predictions, kl, pred):
 
 
 def test_metrics_are_scikit_learns(predictions):
-    kl, pred, found = predictions["kl"], predictions["pred"], metrics(predictions)
-    assert set(found) == set(METRICS)
+    kl, pred, found = predictions["kl"], predictions["pred"], ea.metrics(predictions)
+    assert set(found) == set(ea.METRICS)
     assert found["accuracy"] == sk.accuracy_score(kl, pred)
     assert found["balanced_accuracy"] == pytest.approx(sk.balanced_accuracy_score(kl, pred))
     assert found["qwk"] == pytest.approx(sk.cohen_kappa_score(kl, pred, labels=FIVE, weights="quadratic"))
@@ -47,27 +37,16 @@ def test_metrics_are_scikit_learns(predictions):
     assert found["flip_disagreement"] == (pred != predictions["pred_flip"]).mean()
 
 
-def test_perfect_grades_score_perfectly(predictions):
-    found = metrics(predictions.assign(pred=predictions["kl"], pred_flip=predictions["kl"]))
-    assert all(found[name] == 1 for name in ("accuracy", "balanced_accuracy", "qwk", "macro_f1", "kl1_f1"))
-    assert found["mae"] == found["flip_disagreement"] == 0
-
-
-def test_the_first_value_of_the_bootstrap_is_the_metric(predictions):
-    found, drawn = metrics(predictions), bootstrap(predictions, METRICS, draws=3)
-    assert {name: pytest.approx(values[0]) for name, values in drawn.items()} == found
-
-
 def test_every_draw_is_the_metric_of_the_drawn_knees(predictions):
     patients = np.unique(predictions["patient"])
     weights = draw_patients(len(patients), 4, seed=5)
-    drawn = bootstrap(predictions, [*METRICS, "kl4_precision", "kl0_f1"], draws=4, seed=5)
+    drawn = bootstrap(predictions, [*ea.METRICS, "kl4_precision", "kl0_f1"], draws=4, seed=5)
     for draw, times in enumerate(weights, start=1):
         knees = predictions.loc[
             predictions.index.repeat(predictions["patient"].map(dict(zip(patients, times, strict=True))))
         ]
         knees = knees.assign(knee_id=np.arange(len(knees)).astype(str))
-        expected, grades = metrics(knees), per_grade(knees)
+        expected, grades = ea.metrics(knees), ea.per_grade(knees)
         expected |= {"kl4_precision": grades["precision"][4], "kl0_f1": grades["f1"][0]}
         for name, value in expected.items():
             assert drawn[name][draw] == pytest.approx(value, nan_ok=True), name
@@ -109,8 +88,8 @@ def test_what_absent_grades_cannot_tell_is_nan_and_raises_no_warning(predictions
     knees = with_grades(predictions, [0, 0, 0, 2, 2], [0, 0, 2, 2, 2])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found, grades = metrics(knees), per_grade(knees)
-        table = intervals(knees, metrics=["kl1_recall", "accuracy"], draws=50).set_index("metric")
+        found, grades = ea.metrics(knees), ea.per_grade(knees)
+        table = ea.intervals(knees, metrics=["kl1_recall", "accuracy"], draws=50).set_index("metric")
     assert all(np.isnan(found[name]) for name in ("kl1_recall", "kl1_precision", "kl1_f1"))
     assert found["balanced_accuracy"] == pytest.approx((2 / 3 + 1) / 2)
     assert found["macro_f1"] == pytest.approx((0.8 + 0.8) / 2)
@@ -121,7 +100,7 @@ def test_what_absent_grades_cannot_tell_is_nan_and_raises_no_warning(predictions
 
 
 def test_a_grade_never_given_has_no_precision_but_recall_and_f1_of_zero(predictions):
-    found = metrics(with_grades(predictions, [0, 1, 1, 2], [0, 0, 2, 2]))
+    found = ea.metrics(with_grades(predictions, [0, 1, 1, 2], [0, 0, 2, 2]))
     assert np.isnan(found["kl1_precision"])
     assert found["kl1_recall"] == found["kl1_f1"] == 0
 
@@ -129,7 +108,7 @@ def test_a_grade_never_given_has_no_precision_but_recall_and_f1_of_zero(predicti
 def test_knees_of_one_grade_tell_neither_kappa_nor_auc(predictions):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = metrics(with_grades(predictions, [3, 3, 3], [3, 3, 3]))
+        found = ea.metrics(with_grades(predictions, [3, 3, 3], [3, 3, 3]))
     assert np.isnan(found["qwk"])
     assert np.isnan(found["auc_kl2"])
     assert found["accuracy"] == 1
@@ -137,7 +116,7 @@ def test_knees_of_one_grade_tell_neither_kappa_nor_auc(predictions):
 
 def test_the_confusion_matrix_is_always_five_by_five_and_its_part_keeps_every_knee(predictions):
     knees = with_grades(predictions, [0, 1, 1, 2, 2, 2], [0, 0, 3, 2, 1, 4])
-    whole, part = confusion(knees), sub_confusion(knees)
+    whole, part = ea.confusion(knees), ea.sub_confusion(knees)
     assert whole.shape == (5, 5)
     assert whole.loc[1, 3] == 1
     assert whole.to_numpy().sum() == 6
@@ -146,7 +125,7 @@ def test_the_confusion_matrix_is_always_five_by_five_and_its_part_keeps_every_kn
     assert part.to_numpy().sum() == 6
 
 
-def test_a_patients_knees_are_drawn_together():
+def test_as_many_patients_are_drawn_as_there_are():
     weights = draw_patients(7, 100, seed=0)
     assert (weights.sum(1) == 7).all()
     assert weights.std() > 0
@@ -159,31 +138,31 @@ def test_intervals_over_patients_are_wider_when_both_knees_fail_together(make_pr
     strangers = twins.assign(patient=twins["knee_id"])
     widths = []
     for table in (twins, strangers):
-        row = intervals(table, metrics="accuracy").iloc[0]
+        row = ea.intervals(table, metrics="accuracy").iloc[0]
         widths.append(row["high"] - row["low"])
     assert widths[0] / widths[1] == pytest.approx(np.sqrt(2), rel=0.08)
 
 
 def test_intervals_hold_the_value_repeat_with_the_seed_and_ignore_the_rows_order(predictions):
-    table = intervals(predictions, draws=300, seed=4)
+    table = ea.intervals(predictions, draws=300, seed=4)
     assert list(table.columns) == ["metric", "value", "low", "high", "n_knees", "n_patients", "draws"]
     assert (table["low"] <= table["high"]).all()
     assert (table["n_patients"] == 60).all()
     shuffled = predictions.sample(frac=1, random_state=0)
-    again = intervals(shuffled, draws=300, seed=4)
+    again = ea.intervals(shuffled, draws=300, seed=4)
     np.testing.assert_allclose(again[["value", "low", "high"]], table[["value", "low", "high"]])
-    assert not np.allclose(intervals(predictions, draws=300, seed=5)["low"], table["low"])
-    narrow = intervals(predictions, draws=300, seed=4, level=0.5)
+    assert not np.allclose(ea.intervals(predictions, draws=300, seed=5)["low"], table["low"])
+    narrow = ea.intervals(predictions, draws=300, seed=4, level=0.5)
     assert (narrow["high"] - narrow["low"] <= table["high"] - table["low"]).all()
 
 
 def test_the_interval_of_accuracy_covers_the_truth_about_as_often_as_it_says(make_predictions):
     population = make_predictions(4000, seed=9)
-    truth, patients = metrics(population)["accuracy"], population["patient"].unique()
+    truth, patients = ea.metrics(population)["accuracy"], population["patient"].unique()
     covered = []
     for seed in range(60):
         chosen = np.random.default_rng(seed).choice(patients, 80, replace=False)
-        row = intervals(population[population["patient"].isin(chosen)], metrics="accuracy", draws=300).iloc[0]
+        row = ea.intervals(population[population["patient"].isin(chosen)], metrics="accuracy", draws=300).iloc[0]
         covered.append(row["low"] <= truth <= row["high"])
     assert 0.85 <= np.mean(covered) <= 1
 
@@ -191,83 +170,47 @@ def test_the_interval_of_accuracy_covers_the_truth_about_as_often_as_it_says(mak
 def test_two_thousand_draws_of_826_knees_take_well_under_a_second(make_predictions):
     knees = make_predictions(413)
     start = time.process_time()
-    intervals(knees)
+    ea.intervals(knees)
     assert time.process_time() - start < 1
 
 
 @pytest.mark.parametrize("wrong", [{"metrics": ["f2"]}, {"draws": 0}, {"level": 1.5}])
 def test_intervals_refuse_what_makes_no_interval(predictions, wrong):
     with pytest.raises(KoaError):
-        intervals(predictions, **wrong)
+        ea.intervals(predictions, **wrong)
 
 
 def test_a_difference_is_paired_by_knee_not_by_row(predictions):
-    averaged = flip_averaged(predictions).sample(frac=1, random_state=1)
+    averaged = ea.flip_averaged(predictions).sample(frac=1, random_state=1)
     for metric in ("accuracy", "qwk", "auc_kl2", "ece"):
-        found = paired_difference(averaged, predictions, metric, draws=200)
-        expected = metrics(averaged)[metric] - metrics(predictions)[metric]
+        found = ea.paired_difference(averaged, predictions, metric, draws=200)
+        expected = ea.metrics(averaged)[metric] - ea.metrics(predictions)[metric]
         assert found["difference"] == pytest.approx(expected)
         assert found["low"] <= found["difference"] <= found["high"]
-    assert mcnemar(averaged, predictions)["only_b"] == mcnemar(predictions, averaged)["only_a"]
+    assert ea.mcnemar(averaged, predictions)["only_b"] == ea.mcnemar(predictions, averaged)["only_a"]
+    assert ea.mcnemar(predictions, predictions)["p_exact"] == ea.mcnemar(predictions, predictions)["p_mid"] == 1
 
 
-def test_a_model_does_not_differ_from_itself(predictions):
-    found = paired_difference(predictions, predictions, "kl1_recall", draws=100)
-    assert found["difference"] == found["low"] == found["high"] == 0
-    assert mcnemar(predictions, predictions)["p_exact"] == mcnemar(predictions, predictions)["p_mid"] == 1
-
-
-def test_models_of_other_knees_or_other_grades_are_not_compared(predictions):
-    with pytest.raises(KoaError, match="in one table"):
-        paired_difference(predictions, predictions.iloc[1:])
-    with pytest.raises(KoaError, match="another kl"):
-        mcnemar(predictions, predictions.assign(kl=(predictions["kl"] + 1) % 5))
-    with pytest.raises(KoaError, match="another patient"):
-        compare({"a": predictions, "b": predictions.assign(patient="one")})
-
-
-def test_mcnemar_counts_the_knees_only_one_model_gets_right(predictions):
+@pytest.mark.parametrize(
+    ("b_wrong", "counts", "p_exact", "p_mid"),
+    [(8, (11, 8, 1, 0), 20 / 2**9, 11 / 2**9), (1, (18, 1, 1, 0), 1, 0.75), (0, (19, 0, 1, 0), 1, 0.5)],
+)
+def test_mcnemar_counts_the_knees_only_one_model_gets_right(predictions, b_wrong, counts, p_exact, p_mid):
     kl = predictions["kl"].iloc[:20].to_numpy()
-    a, b = kl.copy(), kl.copy()
-    a[:1], b[1:9] = (kl[:1] + 1) % 5, (kl[1:9] + 1) % 5
-    found = mcnemar(with_grades(predictions, kl, a), with_grades(predictions, kl, b))
-    assert (found["both"], found["only_a"], found["only_b"], found["neither"]) == (11, 8, 1, 0)
-    assert found["p_exact"] == pytest.approx(2 * (1 + 9) / 2**9)
-    assert found["p_mid"] == pytest.approx(2 * (1 + 9) / 2**9 - 9 / 2**9)
+    row = np.arange(20)
+    a, b = np.where(row < 1, (kl + 1) % 5, kl), np.where((row > 0) & (row <= b_wrong), (kl + 1) % 5, kl)
+    found = ea.mcnemar(with_grades(predictions, kl, a), with_grades(predictions, kl, b))
+    assert (found["both"], found["only_a"], found["only_b"], found["neither"]) == counts
+    assert (found["p_exact"], found["p_mid"]) == pytest.approx((p_exact, p_mid))
 
 
-def test_mcnemars_mid_p_is_uniform_at_a_tie(predictions):
-    kl = predictions["kl"].iloc[:4].to_numpy()
-    a, b = kl.copy(), kl.copy()
-    a[0], b[1] = (kl[0] + 1) % 5, (kl[1] + 1) % 5
-    found = mcnemar(with_grades(predictions, kl, a), with_grades(predictions, kl, b))
-    assert found["p_exact"] == 1
-    assert found["p_mid"] == pytest.approx(0.75)
-
-
-def test_a_comparison_has_a_row_for_each_method_and_metric(predictions):
-    averaged = flip_averaged(predictions)
-    table = compare({"plain": predictions, "flip": averaged}, metrics=("accuracy", "qwk"), draws=200)
-    assert list(zip(table["method"], table["metric"], strict=True)) == [
-        ("plain", "accuracy"), ("plain", "qwk"), ("flip", "accuracy"), ("flip", "qwk"),
-    ]  # fmt: skip
+def test_a_comparison_of_methods_is_that_of_rows_with_one_training_each(predictions):
+    averaged, metrics = ea.flip_averaged(predictions), ("accuracy", "qwk")
+    table = ea.compare({"plain": predictions, "flip": averaged}, metrics=metrics, draws=200)
+    rows = compare_rows({"plain": {0: predictions}, "flip": {0: averaged}}, metrics=metrics, draws=200)
+    assert set(rows) - set(table) == {"row", "seed_sd", "p", "p_holm", "n_seeds"}
+    assert table.drop(columns="method").equals(rows[table.columns.drop("method")])
     own = table.set_index(["method", "metric"])
-    paired = paired_difference(averaged, predictions, "qwk", draws=200)
+    paired = ea.paired_difference(averaged, predictions, "qwk", draws=200)
     found = own.loc[("flip", "qwk"), ["difference", "difference_low", "difference_high"]]
     assert list(found) == pytest.approx([paired["difference"], paired["low"], paired["high"]])
-    assert own.loc[("flip", "accuracy"), "p_mcnemar"] == mcnemar(averaged, predictions)["p_mid"]
-    assert np.isnan(own.loc[("flip", "qwk"), "p_mcnemar"])
-    assert np.isnan(own.loc[("plain", "qwk"), "difference"])
-    with pytest.raises(KoaError, match="no method"):
-        compare({"plain": predictions}, baseline="paper")
-
-
-def test_probabilities_of_made_up_knees_are_softmax(predictions):
-    np.testing.assert_allclose(probabilities(predictions).sum(1), 1, atol=1e-5)
-
-
-def test_kappa_measures_distance_in_grades_where_a_grade_is_absent(predictions):
-    few = predictions.assign(kl=np.arange(len(predictions)) % 2 * 4, pred=np.arange(len(predictions)) % 3 % 2)
-    expected = bootstrap(few, ["qwk"], draws=1)["qwk"][0]
-    assert not {2, 3} & {*few["kl"], *few["pred"]}
-    assert metrics(few)["qwk"] == pytest.approx(expected)

@@ -4,36 +4,28 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from koa_kit.error_analysis import (
-    calibrated,
-    check_predictions,
-    expected_calibration_error,
-    flip_averaged,
-    read_predictions,
-    reliability,
-    temperature,
-)
+from koa_kit import error_analysis as ea
 from koa_kit.error_analysis.predictions import COLUMNS, margin, probabilities, similarities
 from koa_kit.errors import KoaError
 
 
 def test_predictions_come_back_from_parquet_as_they_were(predictions, tmp_path):
     predictions.to_parquet(tmp_path / "predictions.parquet", index=False)
-    pd.testing.assert_frame_equal(read_predictions(tmp_path / "predictions.parquet"), predictions)
+    pd.testing.assert_frame_equal(ea.read_predictions(tmp_path / "predictions.parquet"), predictions)
 
 
 def test_an_absent_or_damaged_file_is_named(tmp_path):
     with pytest.raises(KoaError, match="no predictions"):
-        read_predictions(tmp_path / "none.parquet")
+        ea.read_predictions(tmp_path / "none.parquet")
     (tmp_path / "torn.parquet").write_bytes(b"PAR1 and then nothing")
     with pytest.raises(KoaError, match=r"torn\.parquet"):
-        read_predictions(tmp_path / "torn.parquet")
+        ea.read_predictions(tmp_path / "torn.parquet")
 
 
 @pytest.mark.parametrize("column", COLUMNS)
 def test_every_column_of_the_record_is_required(predictions, column):
     with pytest.raises(KoaError, match=f"lack {column}\\."):
-        check_predictions(predictions.drop(columns=column))
+        ea.check_predictions(predictions.drop(columns=column))
 
 
 @pytest.mark.parametrize(
@@ -52,50 +44,50 @@ def test_every_column_of_the_record_is_required(predictions, column):
 def test_one_bad_knee_is_refused(predictions, column, value, said):
     predictions.loc[7, column] = value
     with pytest.raises(KoaError, match=said):
-        check_predictions(predictions)
+        ea.check_predictions(predictions)
 
 
 def test_the_knee_with_the_bad_number_is_named(predictions):
     predictions.loc[7, "s2"] = np.nan
     with pytest.raises(KoaError, match=f"knee {predictions['knee_id'][7]}, column s2"):
-        check_predictions(predictions)
+        ea.check_predictions(predictions)
 
 
 def test_negative_probabilities_that_add_up_to_one_are_refused(predictions):
     predictions[["p0", "p1", "p2", "p3", "p4"]] = [1.5, -0.5, 0.0, 0.0, 0.0]
     with pytest.raises(KoaError, match="do not add up"):
-        check_predictions(predictions)
+        ea.check_predictions(predictions)
 
 
 def test_grades_as_words_or_fractions_are_another_label_set(predictions):
     for grades in (predictions["kl"].astype(str), predictions["kl"] + 0.5):
         with pytest.raises(KoaError, match="another label set"):
-            check_predictions(predictions.assign(kl=grades))
+            ea.check_predictions(predictions.assign(kl=grades))
 
 
 def test_six_grades_are_another_label_set(predictions):
     with pytest.raises(KoaError, match="more than five"):
-        check_predictions(predictions.assign(s5=0.0, p5=0.0))
+        ea.check_predictions(predictions.assign(s5=0.0, p5=0.0))
 
 
 def test_a_knee_twice_no_knee_and_no_table_are_refused(predictions):
     with pytest.raises(KoaError, match="twice"):
-        check_predictions(pd.concat([predictions, predictions.iloc[:1]]))
+        ea.check_predictions(pd.concat([predictions, predictions.iloc[:1]]))
     with pytest.raises(KoaError, match="no knee"):
-        check_predictions(predictions.iloc[:0])
+        ea.check_predictions(predictions.iloc[:0])
     with pytest.raises(KoaError, match="not str"):
-        check_predictions("runs/plain")
+        ea.check_predictions("runs/plain")
 
 
 def test_flip_averaging_is_the_mean_of_both_views_and_never_changes_when_flipped(predictions):
-    averaged = flip_averaged(predictions)
+    averaged = ea.flip_averaged(predictions)
     mean = (probabilities(predictions) + probabilities(predictions, "_flip")) / 2
     np.testing.assert_allclose(probabilities(averaged), mean, atol=1e-6)
     np.testing.assert_array_equal(averaged["pred"], mean.argmax(1))
     assert (averaged["pred"] == averaged["pred_flip"]).all()
     assert (averaged["pred"] != predictions["pred"]).any()
-    assert check_predictions(averaged) is averaged
-    pd.testing.assert_frame_equal(flip_averaged(averaged), averaged)
+    assert ea.check_predictions(averaged) is averaged
+    pd.testing.assert_frame_equal(ea.flip_averaged(averaged), averaged)
 
 
 def test_the_margin_is_the_lead_over_the_runner_up(predictions):
@@ -104,7 +96,7 @@ def test_the_margin_is_the_lead_over_the_runner_up(predictions):
 
 
 def test_reliability_counts_every_knee_once_and_keeps_empty_bins(predictions):
-    table = reliability(predictions, bins=10)
+    table = ea.reliability(predictions, bins=10)
     assert len(table) == 10
     assert table["knees"].sum() == len(predictions)
     assert table.loc[0, "knees"] == 0
@@ -123,15 +115,15 @@ def test_calibration_error_matches_a_loop_over_the_bins(predictions):
         chosen = (top > low) & (top <= low + 1 / 15)
         if chosen.any():
             error += chosen.mean() * abs(top[chosen].mean() - right[chosen].mean())
-    assert expected_calibration_error(predictions) == pytest.approx(error, abs=1e-9)
+    assert ea.expected_calibration_error(predictions) == pytest.approx(error, abs=1e-9)
 
 
 def test_a_model_scaled_three_times_too_sure_is_cooled_by_three(make_predictions):
     plain = make_predictions(200, seed=1)
-    loud = calibrated(plain, 1 / 3)
-    assert temperature(loud) == pytest.approx(3 * temperature(plain), rel=1e-3)
-    cooled = calibrated(loud, temperature(loud))
-    assert expected_calibration_error(cooled) < expected_calibration_error(loud) - 0.05
+    loud = ea.calibrated(plain, 1 / 3)
+    assert ea.temperature(loud) == pytest.approx(3 * ea.temperature(plain), rel=1e-3)
+    cooled = ea.calibrated(loud, ea.temperature(loud))
+    assert ea.expected_calibration_error(cooled) < ea.expected_calibration_error(loud) - 0.05
     assert (probabilities(cooled).argmax(1) == loud["pred"]).all()
     with pytest.raises(KoaError, match="above 0"):
-        calibrated(plain, 0)
+        ea.calibrated(plain, 0)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from simulated_predictions import trained
 from sklearn.metrics import cohen_kappa_score
 
 from koa_kit.error_analysis import intervals, mcnemar, metrics
@@ -10,12 +11,6 @@ from koa_kit.error_analysis.statistics.seeds import compare_rows, draw_seeds, ho
 from koa_kit.errors import KoaError
 
 DIFFERENCES = ["difference", "difference_low", "difference_high"]
-
-
-def trained(knees, seed, wrong=0.3):
-    """`knees` with a share of them, other ones for each seed, graded one grade off."""
-    off = np.random.default_rng(seed).random(len(knees)) < wrong
-    return knees.assign(pred=np.where(off, (knees["kl"] + 1) % 5, knees["kl"]))
 
 
 @pytest.fixture
@@ -202,7 +197,7 @@ def test_seed_values_are_the_metrics_of_each_training(tables):
 
 def test_what_cannot_be_compared_is_refused(tables):
     fewer = {0: tables[0].iloc[1:]}
-    regraded = {0: tables[0].assign(kl=(tables[0]["kl"] + 1) % 5)}
+    regraded, moved = {0: tables[0].assign(kl=(tables[0]["kl"] + 1) % 5)}, {0: tables[0].assign(patient="one")}
     for wrong, message in (
         (lambda: compare_rows({}), "no row"),
         (lambda: seed_values({}), "no row"),
@@ -210,10 +205,11 @@ def test_what_cannot_be_compared_is_refused(tables):
         (lambda: seed_intervals({}), "no seed"),
         (lambda: compare_rows({"plain": tables[0]}), "by seed, not DataFrame"),
         (lambda: compare_rows({"plain": {"0": tables[0]}}), "whole number"),
-        (lambda: compare_rows({"plain": tables}, baseline="paper"), "no row 'paper'"),
+        (lambda: compare_rows({"plain": tables}, baseline="paper"), "no 'paper'"),
         (lambda: compare_rows({"plain": tables, "fewer": fewer}), "fewer, seed 0"),
         (lambda: seed_intervals(tables | fewer), "in one table"),
         (lambda: compare_rows({"plain": tables, "regraded": regraded}), "another kl"),
+        (lambda: compare_rows({"plain": tables, "moved": moved}), "another patient"),
         (lambda: compare_rows({"plain": tables}, metrics=("f2",)), "no metric 'f2'"),
         (lambda: seed_values({"plain": tables}, ("f2",)), "no metric 'f2'"),
         (lambda: seed_intervals(tables, draws=0), "0 draws"),

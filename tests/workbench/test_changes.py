@@ -10,9 +10,9 @@ from koa_kit.workbench.selection.changes import (
     BECAME,
     change_summary,
     changed_knees,
-    chosen_metrics,
     confusion_difference,
     drawn_counts,
+    metrics_of_counts,
 )
 
 
@@ -155,4 +155,4 @@ def test_a_metric_that_does_not_follow_from_counts_is_refused(predictions, after
         change_summary(predictions, after, metrics=["auc_kl2"])
     with pytest.raises(KoaError, match="no interval"):
         change_summary(predictions, after, draws=0)
-    assert list(chosen_metrics(np.eye(5)[None], "mae")) == ["mae"]
+    assert list(metrics_of_counts(np.eye(5)[None], "mae")) == ["mae"]

@@ -21,9 +21,9 @@ import math
 import numpy as np
 import pandas as pd
 
-from koa_kit.error_analysis.decisions.decide import fitting_grades, fitting_probabilities
-from koa_kit.error_analysis.predictions import check_predictions, probabilities
-from koa_kit.error_analysis.robustness import share_with_interval
+from koa_kit.error_analysis.arrays import checked_grades, checked_probabilities
+from koa_kit.error_analysis.predictions import grade_column, probabilities
+from koa_kit.error_analysis.statistics.shares import share_with_interval
 from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES
 
@@ -36,7 +36,7 @@ def mass_before(probabilities: np.ndarray) -> np.ndarray:
     The set starts at the most likely grade and takes, of the grades next to either end, the more probable one; ties go
     to the lower grade.
     """
-    p = np.clip(fitting_probabilities(probabilities), 0, None)
+    p = np.clip(checked_probabilities(probabilities), 0, None)
     rows = np.arange(len(p))
     walled = np.pad(p, ((0, 0), (1, 1)), constant_values=-1.0)
     low = high = p.argmax(1)
@@ -60,24 +60,20 @@ def calibrate(probabilities: np.ndarray, kl: np.ndarray, coverage: float) -> flo
     Parameters
     ----------
     probabilities, kl
-        ``(N, 5)`` and the readers' grades ``(N,)`` of knees on which no set will be judged.
+        ``(N, 5)`` and the readers' grades ``(N,)`` of knees on which no set will be judged; they must fit.
     coverage
         In (0, 1), 1 - alpha. No set is empty, so that coverage cannot fall below the share of most likely grades that
         are right: a smaller promise is exceeded.
-
-    Raises
-    ------
-    KoaError
-        If the coverage is none, or probabilities and grades do not fit.
     """
-    _check_coverage(coverage)
+    check_coverage(coverage)
     before = mass_before(probabilities)
-    scores = np.sort(before[np.arange(len(before)), fitting_grades(kl, len(before))])
+    scores = np.sort(before[np.arange(len(before)), checked_grades(kl, len(before))])
     k = math.ceil((len(scores) + 1) * coverage - 1e-9)
     return float(scores[k - 1]) if k <= len(scores) else 1.0
 
 
-def _check_coverage(coverage: float) -> None:
+def check_coverage(coverage: float) -> None:
+    """Nothing; raises `KoaError` unless `coverage` lies between 0 and 1."""
     if not 0 < coverage < 1:
         raise KoaError(f"A coverage of {coverage!r} is none.", where="coverage", remedy="Give for example 0.9.")
 
@@ -85,17 +81,7 @@ def _check_coverage(coverage: float) -> None:
 def conformal_sets(probabilities: np.ndarray, quantile: float) -> tuple[np.ndarray, np.ndarray]:
     """Lowest and highest grade of each knee's set, int64 ``(N,)`` each, both in the set.
 
-    Parameters
-    ----------
-    probabilities
-        ``(N, 5)``.
-    quantile
-        From `calibrate`, 0 to 1: a set grows until its mass exceeds it. 0 gives the most likely grade, 1 all five.
-
-    Raises
-    ------
-    KoaError
-        If the quantile is no number from 0 to 1, or the probabilities are none.
+    A set grows until its mass exceeds `quantile`, 0 to 1, from `calibrate`: 0 gives the most likely grade, 1 all five.
     """
     if not 0 <= quantile <= 1:
         raise KoaError(f"A mass of {quantile!r} is none.", where="quantile", remedy="Take it from calibrate().")
@@ -114,16 +100,10 @@ def calibration_half(patients: np.ndarray) -> np.ndarray:
 
 
 def set_table(predictions: pd.DataFrame, coverage: float, *, draws: int = 2000, seed: int = 0) -> pd.DataFrame:
-    """What the sets promise and keep: calibrated on one half of the patients, judged on the other.
+    """Size and coverage of the sets per grade: calibrated on one half of the patients, judged on the other.
 
-    Parameters
-    ----------
-    predictions
-        Predictions table, for example from `decided`; neither model nor decision may have been fitted on its knees.
-    coverage
-        What is promised, in (0, 1).
-    draws, seed
-        Of the bootstrap over patients of the judged half, with the calibration as it is.
+    Neither model nor decision may have been fitted on these knees. The bootstrap is over patients of the judged half,
+    with the calibration as it is.
 
     Returns
     -------
@@ -137,10 +117,8 @@ def set_table(predictions: pd.DataFrame, coverage: float, *, draws: int = 2000, 
     KoaError
         If the coverage is none, or one half has no patient.
     """
-    check_predictions(predictions)
-    patient = predictions["patient"].to_numpy(str)
-    grades, half = predictions["kl"].to_numpy(int), calibration_half(patient)
-    return set_table_of(probabilities(predictions), grades, patient, half, coverage, draws=draws, seed=seed)
+    p, kl, patient = probabilities(predictions), grade_column(predictions), predictions["patient"].to_numpy(str)
+    return set_table_of(p, kl, patient, calibration_half(patient), coverage, draws=draws, seed=seed)
 
 
 def set_table_of(
@@ -154,27 +132,19 @@ def set_table_of(
     seed: int = 0,
 ) -> pd.DataFrame:
     """As `set_table`, from probabilities ``(N, 5)``, grades, patients and the half that calibrates, ``(N,)`` each."""
-    _check_coverage(coverage)
+    check_coverage(coverage)
     if calibrating.all() or not calibrating.any():
-        raise KoaError(
-            f"The {len(np.unique(patient))} patients all fall into one half: none to calibrate, or to judge.",
-            where="patient",
-            remedy="Take predictions of more patients.",
-        )
+        what = f"The {len(np.unique(patient))} patients all fall into one half: none to calibrate, or to judge."
+        raise KoaError(what, where="patient", remedy="Take predictions of more patients.")
     quantile = calibrate(p[calibrating], kl[calibrating], coverage)
     low, high = conformal_sets(p[~calibrating], quantile)
     kl, patient, size = kl[~calibrating], patient[~calibrating], high - low + 1
     held, rows = (low <= kl) & (kl <= high), {}
-    for grade in (*GRADES, None):
-        knees = np.ones(len(kl), bool) if grade is None else kl == grade
-        share, least, most = share_with_interval(held[knees], patient[knees], draws=draws, seed=seed)
-        rows["all" if grade is None else f"KL{grade}"] = {
-            "knees": int(knees.sum()),
-            "size": size[knees].mean() if knees.any() else np.nan,
-            "single": (size[knees] == 1).mean() if knees.any() else np.nan,
-            "coverage": share,
-            "low": least,
-            "high": most,
-            "promised": coverage,
-        }
+    groups = {f"KL{grade}": kl == grade for grade in GRADES} | {"all": np.ones(len(kl), bool)}
+    for name, knees in groups.items():
+        row = {"knees": int(knees.sum()), "size": np.nan, "single": np.nan}
+        if knees.any():
+            row |= {"size": size[knees].mean(), "single": (size[knees] == 1).mean()}
+        interval = share_with_interval(held[knees], patient[knees], draws=draws, seed=seed)
+        rows[name] = row | dict(zip(("coverage", "low", "high"), interval, strict=True)) | {"promised": coverage}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("grade")

@@ -7,15 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from koa_kit.error_analysis.decisions.decide import (
-    Decision,
-    K,
-    changed_logits,
-    decide,
-    fitting_grades,
-    fitting_probabilities,
-)
-from koa_kit.error_analysis.statistics.intervals import metrics_of_counts
+from koa_kit.error_analysis.arrays import checked_grades, checked_probabilities
+from koa_kit.error_analysis.decisions.decide import Decision, changed_logits, decide
+from koa_kit.error_analysis.metrics import K, count_grades, metrics_of_counts
 from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES
 
@@ -27,46 +21,41 @@ GAP = 1e-9
 
 
 def kl1_curve(logits: np.ndarray, kl: np.ndarray, decision: Decision) -> pd.DataFrame:
-    """What finding KL1 costs: one row a value of the KL1 bias, all else as in `decision`, at most `ROWS` rows.
+    """What finding KL1 costs: one row per value of the KL1 bias, all else as in `decision`, at most `ROWS` rows.
 
     Exact for every rule: a knee changes grade at biases of its own, and each row stands halfway between two such
     crossings. Where they are many, the rows kept lie evenly along the curve; its two ends, before the first crossing
     and after the last, are among them.
 
-    Parameters
-    ----------
-    logits, kl
-        ``(N, 5)``, and the readers' grades ``(N,)``.
-    decision
-        Its own bias is left aside; see `kl1_point` for where it stands.
+    Logits are ``(N, 5)``, the readers' grades ``(N,)``. The decision's own bias is left aside; where it stands says
+    `kl1_point`.
 
     Returns
     -------
     DataFrame
-        ``kl1_bias`` rising, ``accuracy``, ``qwk``, ``kl1_recall``, ``kl1_precision``; nan where it cannot be told.
+        ``kl1_bias`` rising, ``accuracy``, ``qwk``, ``kl1_recall``, ``kl1_precision``; nan where it is unknown.
     """
     changed = changed_logits(logits, replace(decision, kl1_bias=0.0))
-    kl = fitting_grades(kl, len(changed))
+    kl = checked_grades(kl, len(changed))
     first, (at, knee, before, after) = _crossings(changed, decision)
     biases = _along_the_curve(at, kl[knee] == 1)
     # a crossing belongs to the first bias above it: from there on its knee counts in another cell of the confusion
     place = np.searchsorted(biases, at, side="right") * K * K + kl[knee] * K
     into, out_of = (np.bincount(place + grade, minlength=len(biases) * K * K) for grade in (after, before))
     moved = np.cumsum((into - out_of).reshape(-1, K * K), axis=0)
-    return _told((moved + np.bincount(kl * K + first, minlength=K * K)).reshape(-1, K, K), biases)
+    return _curve((moved + np.bincount(kl * K + first, minlength=K * K)).reshape(-1, K, K), biases)
 
 
 def kl1_point(logits: np.ndarray, kl: np.ndarray, decision: Decision) -> dict[str, float]:
     """The one point of `kl1_curve` at which `decision` stands, by column."""
     pred = decide(logits, decision)[1]
-    counts = np.bincount(fitting_grades(kl, len(pred)) * K + pred, minlength=K * K).reshape(1, K, K)
-    return _told(counts, np.array([decision.kl1_bias])).iloc[0].to_dict()
+    counts = count_grades(checked_grades(kl, len(pred)), pred)
+    return _curve(counts[None], np.array([decision.kl1_bias])).iloc[0].to_dict()
 
 
-def _told(counts: np.ndarray, biases: np.ndarray) -> pd.DataFrame:
-    found = metrics_of_counts(counts)
+def _curve(counts: np.ndarray, biases: np.ndarray) -> pd.DataFrame:
     names = ("accuracy", "qwk", "kl1_recall", "kl1_precision")
-    return pd.DataFrame({"kl1_bias": biases, **{name: found[name] for name in names}})
+    return pd.DataFrame({"kl1_bias": biases} | metrics_of_counts(counts, names))
 
 
 def _crossings(changed: np.ndarray, decision: Decision) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
@@ -119,12 +108,8 @@ def _evenly(along: np.ndarray) -> np.ndarray:
 def reject_curve(probabilities: np.ndarray, kl: np.ndarray, grades: np.ndarray) -> pd.DataFrame:
     """How good the answers are if the least confident are left to a reader: at most `ROWS` rows, ``kept`` rising to 1.
 
-    Parameters
-    ----------
-    probabilities, grades
-        From `decide`. A knee's confidence is the probability of the grade it was given.
-    kl
-        The readers' grades ``(N,)``.
+    Probabilities and grades are those of `decide`, `kl` the readers' grades ``(N,)``. A knee's confidence is the
+    probability of the grade it was given.
 
     Returns
     -------
@@ -133,22 +118,15 @@ def reject_curve(probabilities: np.ndarray, kl: np.ndarray, grades: np.ndarray) 
         ``threshold`` their smallest confidence. The first rows rest on few knees, and QWK falls where the kept knees
         are of fewer grades: it is nan where all are of one.
     """
-    p = fitting_probabilities(probabilities)
-    kl, grades = fitting_grades(kl, len(p)), fitting_grades(grades, len(p), "grades")
+    p = checked_probabilities(probabilities)
+    kl, grades = checked_grades(kl, len(p)), checked_grades(grades, len(p), "grades")
     confidence = p[np.arange(len(p)), grades]
     levels, knees = np.unique(-confidence, return_counts=True)
     chosen = _evenly(np.cumsum(knees))
     row = np.searchsorted(levels[chosen], -confidence)
     counts = np.bincount(row * K * K + kl * K + grades, minlength=len(chosen) * K * K).reshape(-1, K, K).cumsum(0)
-    found = metrics_of_counts(counts)
-    return pd.DataFrame(
-        {
-            "kept": counts.sum((1, 2)) / len(p),
-            "accuracy": found["accuracy"],
-            "qwk": found["qwk"],
-            "threshold": -levels[chosen],
-        }
-    )
+    found = metrics_of_counts(counts, ("accuracy", "qwk"))
+    return pd.DataFrame({"kept": counts.sum((1, 2)) / len(p)} | found | {"threshold": -levels[chosen]})
 
 
 def best_thresholds(expected: np.ndarray, kl: np.ndarray) -> tuple[float, ...]:
@@ -161,20 +139,12 @@ def best_thresholds(expected: np.ndarray, kl: np.ndarray) -> tuple[float, ...]:
     knees given p and graded k. For a fixed ratio each cut can be placed for itself, by sums along the sorted knees, and
     the ratio the four reach is the next one to beat (Dinkelbach 1967, Management Science 13:492-498).
 
-    Parameters
-    ----------
-    expected, kl
-        From `expected_grade`, and the readers' grades, ``(N,)`` each.
-
-    Raises
-    ------
-    KoaError
-        If the two do not fit, or the knees are all of one grade.
+    Parameters are the `expected_grade` and the readers' grades, ``(N,)`` each; they must fit and be of two grades.
     """
     expected = np.asarray(expected, float)
     if expected.ndim != 1 or not np.isfinite(expected).all():
         raise KoaError("Expected grades are one finite number a knee.", where=f"expected of shape {expected.shape}")
-    kl = fitting_grades(kl, len(expected))
+    kl = checked_grades(kl, len(expected))
     if len(set(kl.tolist())) < 2:
         raise KoaError("Knees of one grade fit no thresholds.", where="kl", remedy="Take knees of two grades or more.")
     order = np.argsort(expected)

@@ -6,17 +6,24 @@ shares) is judged on knees of other patients, or it looks better than it is.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Annotated, Literal, get_args
 
 import numpy as np
 import pandas as pd
+from pydantic import Field, ValidationError, model_validator
+from pydantic.dataclasses import dataclass
+from scipy.special import softmax
 
-from koa_kit.error_analysis.predictions import TOLERANCE, VIEWS, check_predictions, similarities
+from koa_kit.error_analysis.arrays import five_columns
+from koa_kit.error_analysis.predictions import VIEWS, similarities
 from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES
 
-RULES = ("most_likely", "median_grade", "expected_grade")
 K = len(GRADES)
+Rule = Literal["most_likely", "median_grade", "expected_grade"]
+RULES = get_args(Rule)
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Shares = Annotated[tuple[Annotated[Number, Field(gt=0)], ...], Field(min_length=K, max_length=K)]
 
 
 @dataclass(frozen=True)
@@ -32,7 +39,8 @@ class Decision:
     prior
         Shares of the five grades among the knees that are judged, where they are thought to differ from `trained_on`:
         the logits get log(prior / trained_on) (Saerens, Latinne and Decaestecker 2002, Neural Computation 14:21-41).
-        Right only if the knees of a grade look as they did in training. Shares are divided by their sum.
+        Right only if the knees of a grade look as they did in training. Shares are divided by their sum; a share of 0
+        would forbid its grade.
     trained_on
         Shares of the five grades the model was trained on; needed with `prior`.
     rule
@@ -47,84 +55,35 @@ class Decision:
         If one of these does not hold.
     """
 
-    temperature: float = 1.0
-    kl1_bias: float = 0.0
-    prior: tuple[float, ...] | None = None
-    trained_on: tuple[float, ...] | None = None
-    rule: str = "most_likely"
-    thresholds: tuple[float, ...] = (0.5, 1.5, 2.5, 3.5)
+    temperature: Annotated[Number, Field(gt=0)] = 1.0
+    kl1_bias: Number = 0.0
+    prior: Shares | None = None
+    trained_on: Shares | None = None
+    rule: Rule = "most_likely"
+    thresholds: tuple[Number, Number, Number, Number] = (0.5, 1.5, 2.5, 3.5)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _explain(cls, values, handler):
+        try:
+            return handler(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = first["loc"][0]
+            name = list(cls.__dataclass_fields__)[name] if isinstance(name, int) else name
+            where = f"{name}={first['input']!r}"
+            remedy = "help(Decision) says what each may be."
+            raise KoaError(f"A decision cannot have this: {first['msg']}.", where=where, remedy=remedy) from error
 
     def __post_init__(self):
-        for name, count in {"temperature": 1, "kl1_bias": 1, "prior": K, "trained_on": K, "thresholds": K - 1}.items():
-            object.__setattr__(self, name, _numbers(name, getattr(self, name), count))
-        if self.temperature <= 0:
-            raise KoaError(
-                "A temperature is above 0.", where=f"temperature={self.temperature}", remedy="1 changes nothing."
-            )
-        if self.rule not in RULES:
-            raise KoaError(f"There is no rule {self.rule!r}.", where="rule", remedy=f"Choose from {', '.join(RULES)}.")
+        for name in ("prior", "trained_on"):
+            if shares := getattr(self, name):
+                object.__setattr__(self, name, tuple((np.array(shares) / np.sum(shares)).tolist()))
         if self.prior and not self.trained_on:
-            raise KoaError(
-                "Expected shares of grades say nothing without those of training.",
-                where="prior",
-                remedy="Give trained_on, the shares of the five grades among the training knees.",
-            )
+            what, remedy = "Expected shares of grades say nothing without those of training.", "Give trained_on too."
+            raise KoaError(what, where="prior", remedy=remedy)
         if min(np.diff(self.thresholds)) <= 0:
             raise KoaError("Thresholds rise from grade to grade.", where=f"thresholds={self.thresholds}")
-
-
-def _numbers(name: str, values: object, count: int) -> float | tuple[float, ...] | None:
-    """A number, a tuple of thresholds, or shares adding up to 1 (which alone may be None)."""
-    if values is None and count == K:
-        return None
-    try:
-        found = np.asarray(values, float)
-    except (TypeError, ValueError) as error:
-        raise KoaError(f"{name} is no number.", where=f"{name}={values!r}") from error
-    if found.shape != (() if count == 1 else (count,)) or not np.isfinite(found).all():
-        wanted = "one finite number" if count == 1 else f"{count} finite numbers"
-        raise KoaError(f"{name} is {wanted}.", where=f"{name}={values!r}")
-    if count == K and (found <= 0).any():
-        raise KoaError(
-            f"{name} holds a share that is not above 0.",
-            where=f"{name}={values!r}",
-            remedy="A share of 0 would forbid its grade: give a small one instead.",
-        )
-    return float(found) if count == 1 else tuple((found / found.sum() if count == K else found).tolist())
-
-
-def fitting_grades(grades: np.ndarray, knees: int, name: str = "kl") -> np.ndarray:
-    """`grades` as int64 ``(knees,)``; raises `KoaError` unless they are that many whole numbers from 0 to 4."""
-    grades = np.asarray(grades)
-    whole = np.issubdtype(grades.dtype, np.integer) and np.isin(grades, GRADES).all()
-    if grades.shape != (knees,) or not whole:
-        raise KoaError(
-            f"{name} of shape {grades.shape} are not the grades of {knees} knees.",
-            where=name,
-            remedy="Give one whole number from 0 to 4 a knee, in the order of the knees.",
-        )
-    return grades.astype(np.int64)
-
-
-def fitting_probabilities(probabilities: np.ndarray) -> np.ndarray:
-    """`probabilities` as float64 ``(N, 5)``, rows adding up to 1; raises `KoaError` if they are none, or of no knee."""
-    p = _five_columns(probabilities, "probabilities")
-    if (p < -TOLERANCE).any() or (abs(p.sum(1) - 1) > TOLERANCE).any():
-        raise KoaError(
-            "Five probabilities of a knee do not add up to 1.", where="probabilities", remedy="Use decide()."
-        )
-    return p
-
-
-def _five_columns(values: np.ndarray, name: str) -> np.ndarray:
-    values = np.asarray(values, float)
-    if values.ndim != 2 or values.shape[1] != K or not len(values) or not np.isfinite(values).all():
-        raise KoaError(
-            f"{name} of shape {values.shape} are not five finite numbers for each of some knees.",
-            where=name,
-            remedy="Give an array (N, 5), for example similarities(predictions).",
-        )
-    return values
 
 
 def expected_grade(probabilities: np.ndarray) -> np.ndarray:
@@ -133,7 +92,8 @@ def expected_grade(probabilities: np.ndarray) -> np.ndarray:
 
 
 def changed_logits(logits: np.ndarray, decision: Decision) -> np.ndarray:
-    changed = _five_columns(logits, "logits") / decision.temperature
+    """Logits under `decision`, float64 ``(N, 5)``: divided by its temperature, then moved by its shares and bias."""
+    changed = five_columns(logits, "logits") / decision.temperature
     if decision.prior is not None:
         changed += np.log(np.array(decision.prior) / np.array(decision.trained_on))
     changed[:, 1] += decision.kl1_bias
@@ -143,29 +103,15 @@ def changed_logits(logits: np.ndarray, decision: Decision) -> np.ndarray:
 def decide(logits: np.ndarray, decision: Decision) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities, float64 ``(N, 5)``, and grades, int64 ``(N,)``, of `logits` ``(N, 5)`` under `decision`.
 
-    Ties go to the lower grade.
-
-    Raises
-    ------
-    KoaError
-        If the logits are of no knee, of other than five grades, or not finite.
+    Ties go to the lower grade. `KoaError` if the logits are of no knee, of other than five grades, or not finite.
     """
     changed = changed_logits(logits, decision)
-    return _softmax(changed), _grades(changed, decision)
-
-
-def _softmax(changed: np.ndarray) -> np.ndarray:
-    p = np.exp(changed - changed.max(1, keepdims=True))
-    return p / p.sum(1, keepdims=True)
-
-
-def _grades(changed: np.ndarray, decision: Decision) -> np.ndarray:
+    p = softmax(changed, axis=1)
     if decision.rule == "most_likely":
-        return changed.argmax(1)
-    p = _softmax(changed)
+        return p, changed.argmax(1)
     if decision.rule == "median_grade":
-        return (p.cumsum(1)[:, :-1] < 0.5).sum(1)
-    return np.searchsorted(decision.thresholds, expected_grade(p), side="left")
+        return p, (p.cumsum(1)[:, :-1] < 0.5).sum(1)
+    return p, np.searchsorted(decision.thresholds, expected_grade(p), side="left")
 
 
 def decided(predictions: pd.DataFrame, decision: Decision) -> pd.DataFrame:
@@ -176,11 +122,10 @@ def decided(predictions: pd.DataFrame, decision: Decision) -> pd.DataFrame:
     of its mean, so that ``pred`` need not be the grade with the largest ``p``. The default decision changes no grade,
     unless ``pred`` was not that of the largest ``s``: decide before `flip_averaged`, not after it.
     """
-    check_predictions(predictions)
     columns = {}
     for view in VIEWS:
-        changed = changed_logits(similarities(predictions, view), decision)
-        for letter, values in (("s", changed), ("p", _softmax(changed))):
+        s = similarities(predictions, view)
+        p, columns[f"pred{view}"] = decide(s, decision)
+        for letter, values in (("s", changed_logits(s, decision)), ("p", p)):
             columns |= {f"{letter}{grade}{view}": values[:, grade] for grade in GRADES}
-        columns[f"pred{view}"] = _grades(changed, decision)
     return predictions.assign(**columns)

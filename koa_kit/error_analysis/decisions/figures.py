@@ -1,4 +1,4 @@
-"""Pictures of a decision: what KL1 costs, what leaving knees to a reader buys, and how often sets hold the grade."""
+"""Figures of a decision: what KL1 costs, what leaving knees to a reader buys, and how often sets hold the grade."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from koa_kit.error_analysis.figures import axes_of
+from koa_kit.error_analysis.figures import SHARES, axes_of, share_bars
 from koa_kit.errors import KoaError
 from koa_kit.style import ACCENT, FAINT, GRADE_COLOURS, INK, PAPER
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SHARES = np.linspace(0, 1, 6)
 FEW = 0.05
 """Share of knees beneath which a curve of the surest says more of chance than of the model."""
 
@@ -29,12 +28,7 @@ def decision_figure(
     From the bottom of the curve to its top the bias rises. The ring lies off the curve where the present decision
     differs from the undisturbed one in more than its bias.
 
-    Parameters
-    ----------
-    curve
-        From `kl1_curve`.
-    point, start
-        From `kl1_point`, of the present decision and of ``Decision()``.
+    The curve is that of `kl1_curve`, the points those of `kl1_point` for the present decision and for ``Decision()``.
 
     Raises
     ------
@@ -45,15 +39,12 @@ def decision_figure(
         raise KoaError("No knee is KL1, so none can be found.", remedy="Take predictions that hold KL1 knees.")
     ax = axes_of(ax, 7.6, 4.2)
     ax.plot(curve["accuracy"], curve["kl1_recall"], color=GRADE_COLOURS[1], linewidth=2, zorder=2)
-    # names stand beside the axes: wherever the two points lie, also one upon the other, nothing covers them
-    for told, name, look in (
-        (start, "undisturbed", {"s": 190, "facecolor": "none", "edgecolor": INK, "linewidth": 1.8, "zorder": 3}),
-        (point, "as it is now", {"s": 70, "color": ACCENT, "edgecolor": PAPER, "linewidth": 1, "zorder": 4}),
-    ):
-        numbers = (
-            f"accuracy {told['accuracy']:.1%}\nKL1 recall {told['kl1_recall']:.1%}\nKL1 bias {told['kl1_bias']:+.2f}"
-        )
-        ax.scatter(told["accuracy"], told["kl1_recall"], label=f"{name}\n{numbers}", **look)
+    ring = {"s": 190, "facecolor": "none", "edgecolor": INK, "linewidth": 1.8, "zorder": 3}
+    dot = {"s": 70, "color": ACCENT, "edgecolor": PAPER, "linewidth": 1, "zorder": 4}
+    for at, name, look in ((start, "undisturbed", ring), (point, "as it is now", dot)):
+        numbers = f"accuracy {at['accuracy']:.1%}\nKL1 recall {at['kl1_recall']:.1%}\nKL1 bias {at['kl1_bias']:+.2f}"
+        ax.scatter(at["accuracy"], at["kl1_recall"], label=f"{name}\n{numbers}", **look)
+    # the legend stands outside the axes: wherever the two points lie, nothing covers their numbers
     ax.legend(loc="upper left", bbox_to_anchor=(1.02, 1), fontsize=10, labelspacing=1.4, handletextpad=0.6)
     found, right = (100 * (point[name] - start[name]) for name in ("kl1_recall", "accuracy"))
     ax.set_title(f"KL1 recall {found:+.1f} points, accuracy {right:+.1f} points".replace("-", "−"), pad=10)
@@ -67,12 +58,8 @@ def decision_figure(
 def reject_figure(curve: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """Axes with accuracy and QWK of the knees answered, against their share; beneath it their least confidence.
 
-    The picture begins where 5 % are answered; accuracy and QWK of fewer jump from knee to knee. Dotted: of all knees.
-
-    Parameters
-    ----------
-    curve
-        From `reject_curve`.
+    The curve is that of `reject_curve`. The figure begins where 5 % are answered; accuracy and QWK of fewer jump from
+    knee to knee. Dotted: of all knees.
     """
     ax = axes_of(ax, 7.2, 4.2)
     shown, everything = curve[curve["kept"] >= FEW], curve.iloc[-1]
@@ -84,10 +71,8 @@ def reject_figure(curve: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     confidence = np.interp(shares, curve["kept"], curve["threshold"])
     ax.set_xticks(shares, [f"{share:.0%}\n{least:.2f}" for share, least in zip(shares, confidence, strict=True)])
     ax.grid(color=FAINT, linewidth=0.6)
-    ax.set(
-        xlabel="knees answered, surest first; beneath, the least probability among them", ylabel="of the knees answered"
-    )
-    ax.set_xlim(FEW, 1.02)
+    ax.set(xlim=(FEW, 1.02), ylabel="of the knees answered")
+    ax.set_xlabel("knees answered, surest first; beneath, the least probability among them")
     ax.legend(loc="upper left", bbox_to_anchor=(1.02, 1), fontsize=10)
     half = curve.iloc[(curve["kept"] - 0.5).abs().argmin()]
     title = f"The surest {half['kept']:.0%}: {half['accuracy']:.1%} right; all knees: {everything['accuracy']:.1%}"
@@ -98,37 +83,22 @@ def reject_figure(curve: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
 def set_figure(table: pd.DataFrame) -> Figure:
     """Figure of the share of sets that hold the reader's grade, with the promise as a line, and of their mean size.
 
-    Parameters
-    ----------
-    table
-        From `set_table`. A grade that no judged knee has says so.
+    The table is that of `set_table`. A grade that no judged knee has says so.
     """
     import matplotlib.pyplot as plt
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(10.6, 3.9), layout="constrained")
-    promised = table["promised"].iloc[0]
-    for place, (row, colour) in enumerate(zip(table.itertuples(), (*GRADE_COLOURS, INK), strict=True)):
-        if not row.knees:
-            left.text(place, 0.02, "no such\nknee", ha="center", fontsize=9)
-            continue
-        left.bar(place, row.coverage, width=0.62, color=colour)
-        # a paper edge keeps the interval visible on the dark bar
-        left.plot([place, place], [row.low, row.high], color=PAPER, linewidth=4)
-        left.plot([place, place], [row.low, row.high], color=INK, linewidth=1.6)
-        height = promised if row.high - 0.01 < promised < row.high + 0.09 else row.high  # clear of the dashed line
-        left.text(place, height + 0.02, f"{row.coverage:.0%}", ha="center", fontsize=10)
-        right.bar(place, row.size, width=0.62, color=colour)
-        right.text(place, row.size + 0.06, f"{row.size:.2f}", ha="center", fontsize=10)
-    left.axhline(promised, color=ACCENT, linewidth=1.6, linestyle="--", zorder=3)
-    left.set(ylim=(0, 1.12), ylabel="share of sets with the reader's grade")
-    left.set_yticks(SHARES, [f"{share:.0%}" for share in SHARES])
+    promised, colours = table["promised"].iloc[0], (*GRADE_COLOURS, INK)
+    share_bars(left, table[["coverage", "low", "high"]].to_numpy(), colours, promised=promised)
+    left.set_ylabel("share of sets with the reader's grade")
     left.set_title(f"Promised {promised:.0%} over all knees (dashed)")
+    bars = right.bar(range(len(table)), table["size"], width=0.62, color=colours)
+    right.bar_label(bars, ["" if np.isnan(size) else f"{size:.2f}" for size in table["size"]], padding=3, fontsize=10)
     right.set(ylim=(0, 5.5), ylabel="grades in a set, mean", yticks=range(6))
     right.set_title(f"{table['single'].iloc[-1]:.0%} of all sets are a single grade")
     for axes in (left, right):
-        axes.set_xticks(
-            range(len(table)), [f"{name}\n{knees:,}" for name, knees in table["knees"].items()], fontsize=10
-        )
+        names = [f"{name}\n{knees:,}" for name, knees in table["knees"].items()]
+        axes.set_xticks(range(len(table)), names, fontsize=10)
         axes.tick_params(axis="x", length=0)
     figure.supxlabel("graded by the reader, and knees judged", fontsize=10)
     return figure

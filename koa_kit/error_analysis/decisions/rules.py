@@ -1,14 +1,18 @@
-"""The same probabilities under three rules: the grade with the largest share, their median, their rounded mean."""
+"""The same answers under other decisions: three rules side by side, and two rows of a grid at the same KL1 recall."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 
+from koa_kit.error_analysis.decisions.curves import kl1_curve
 from koa_kit.error_analysis.decisions.decide import Decision, decided
-from koa_kit.error_analysis.metrics import METRIC_LABELS
-from koa_kit.error_analysis.statistics.seeds import compare_rows
+from koa_kit.error_analysis.metrics import METRIC_LABELS, compute_metrics
+from koa_kit.error_analysis.predictions import grade_column, similarities
+from koa_kit.error_analysis.statistics.seeds import SeedTables, compare_rows
+from koa_kit.errors import KoaError
 
 EXPECTED = Decision(rule="expected_grade")
 DECISIONS = {"most likely": Decision(), "median": Decision(rule="median_grade"), "expected, rounded": EXPECTED}
@@ -16,6 +20,8 @@ DECISIONS = {"most likely": Decision(), "median": Decision(rule="median_grade"),
 
 VALUE, CHANGE = "{:.3f} ({:.3f} to {:.3f})", "{:+.3f} ({:+.3f} to {:+.3f})"
 RULE_METRICS = ("accuracy", "qwk", "mae", "kl1_recall", "kl1_precision")
+MOVED = " with a KL1 bias"
+EQUAL_METRICS = ("kl1_recall", "accuracy", "qwk", "kl1_precision")
 
 
 def compare_rules(
@@ -32,36 +38,17 @@ def compare_rules(
     wrong, the median of the distance from the reader's grade (MAE), the mean of its square, which QWK punishes. So the
     rules part where a knee is torn, and a knee torn between KL0 and KL2 becomes a KL1.
 
-    Parameters
-    ----------
-    predictions
-        Of one model, before `flip_averaged`: see `decided`.
-    decisions
-        Name to decision; the first is the baseline.
-    metrics, draws, seed
-        As in `compare_rows`.
-
-    Returns
-    -------
-    DataFrame
-        As from `compare_rows`, ``row`` being the name of the decision.
+    The predictions are those before `flip_averaged`, see `decided`; what comes back is as from `compare_rows`, ``row``
+    being the name of the decision.
     """
     rows = {name: {0: decided(predictions, decision)} for name, decision in decisions.items()}
     return compare_rows(rows, metrics=metrics, draws=draws, seed=seed)
 
 
 def rules_in_words(rules: pd.DataFrame) -> pd.DataFrame:
-    """What `compare_rules` found, as texts to read: a line a rule, then a line for what each changes from the first.
+    """What `compare_rules` found, as texts to read: a line per rule, then a line for what each changes from the first.
 
-    Parameters
-    ----------
-    rules
-        From `compare_rules`.
-
-    Returns
-    -------
-    DataFrame
-        Texts such as ``0.684 (0.657 to 0.714)``, one column a metric under the name that `METRIC_LABELS` has for it.
+    The texts look like ``0.684 (0.657 to 0.714)``, one column per metric, named as in `METRIC_LABELS`.
     """
     names, metrics = rules["row"].unique(), rules["metric"].unique()
     found = rules.set_index(["row", "metric"])
@@ -73,5 +60,66 @@ def rules_in_words(rules: pd.DataFrame) -> pd.DataFrame:
     lines = {name: texts(name, VALUE, "value", "low", "high") for name in names}
     changes = ("difference", "difference_low", "difference_high")
     lines |= {f"{name}: difference": texts(name, CHANGE, *changes) for name in names[1:]}
-    heads = [METRIC_LABELS[metric] for metric in metrics]
-    return pd.DataFrame.from_dict(lines, orient="index", columns=heads)
+    return pd.DataFrame.from_dict(lines, orient="index", columns=[METRIC_LABELS[metric] for metric in metrics])
+
+
+def bias_for_recall(predictions: pd.DataFrame, recall: float) -> float:
+    """KL1 bias at which the most likely grade finds the share `recall` of KL1 knees, as nearly as these knees allow.
+
+    Raises
+    ------
+    KoaError
+        If no knee is of KL1.
+    """
+    curve = kl1_curve(similarities(predictions), grade_column(predictions), Decision())
+    if curve["kl1_recall"].isna().any():
+        raise KoaError("Without KL1 knees there is no recall to reach.", remedy="Give predictions of all grades.")
+    return float(curve.loc[(curve["kl1_recall"] - recall).abs().idxmin(), "kl1_bias"])
+
+
+def compare_at_recall(
+    row: str,
+    rival: str,
+    *,
+    chosen_on: Mapping[str, SeedTables],
+    judged_on: Mapping[str, SeedTables],
+    metrics: Sequence[str] = EQUAL_METRICS,
+    draws: int = 2000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """A row compared with a rival whose KL1 logit got a bias, so that both find about as many KL1 knees.
+
+    A row that finds more KL1 knees by knowing them better than its rival keeps more accuracy at the same recall; one
+    that only calls more knees KL1 does not.
+
+    Parameters
+    ----------
+    row, rival
+        Names in both mappings.
+    chosen_on
+        Row to `SeedTables` on which each training of the rival gets its bias: the one that brings it to the row's mean
+        KL1 recall there.
+    judged_on
+        The same of other patients, on which both are scored.
+
+    Returns
+    -------
+    DataFrame
+        As from `compare_rows`, the rival with its bias being the baseline.
+
+    Raises
+    ------
+    KoaError
+        If a row is missing, the two mappings do not hold the same seeds of the rival, or no knee is of KL1.
+    """
+    for rows in (chosen_on, judged_on):
+        if missing := {row, rival} - set(rows):
+            raise KoaError(f"There is no row {min(missing)!r}.", remedy=f"Choose from {', '.join(rows)}.")
+    if set(chosen_on[rival]) != set(judged_on[rival]):
+        raise KoaError("A bias is chosen for each training that is judged.", where=rival, remedy="Give the same seeds.")
+    recall = float(np.mean([compute_metrics(table)["kl1_recall"] for table in chosen_on[row].values()]))
+    moved = {
+        number: decided(table, Decision(kl1_bias=bias_for_recall(chosen_on[rival][number], recall)))
+        for number, table in judged_on[rival].items()
+    }
+    return compare_rows({rival + MOVED: moved, row: judged_on[row]}, metrics=metrics, draws=draws, seed=seed)

@@ -1,4 +1,4 @@
-"""What a comparison of rows supports, in sentences: better, worse, or no difference that could be told."""
+"""What a comparison of rows supports, in sentences: better, worse, or no difference that shows."""
 
 from __future__ import annotations
 
@@ -15,21 +15,14 @@ _IN_POINTS = ("accuracy", "balanced_accuracy", "flip_disagreement", "recall", "p
 
 
 def verdicts(comparison: pd.DataFrame, metric: str = "accuracy") -> list[str]:
-    """What is compared, one sentence a row other than the baseline, then every reason to be careful with them.
+    """What is compared, one sentence per row other than the baseline, then every reason to be careful with them.
 
     A difference is told from 0 where ``p_holm`` is below 0.05, as in `rows_figure`.
-
-    Parameters
-    ----------
-    comparison
-        From `compare_rows`.
-    metric
-        Of the comparison.
 
     Raises
     ------
     KoaError
-        If the comparison has no such metric or no second row.
+        If the comparison, from `compare_rows`, has no such metric or no second row.
     """
     table = comparison[comparison["metric"] == metric]
     others = table[table["row"] != table["baseline"]]
@@ -38,8 +31,8 @@ def verdicts(comparison: pd.DataFrame, metric: str = "accuracy") -> list[str]:
             f"The comparison has nothing to say of {metric!r}.",
             remedy="Name the metric in compare_rows(…, metrics=…), and give it two rows.",
         )
-    lead = f"{METRIC_LABELS[metric]}, each row beside {table['baseline'].iloc[0]}:"
-    return [lead, *(_verdict(row, metric) for row in others.itertuples()), *_cautions(table, others)]
+    heading = f"{METRIC_LABELS[metric]}, each row beside {table['baseline'].iloc[0]}:"
+    return [heading, *(_sentence(row, metric) for row in others.itertuples()), *_cautions(table, others)]
 
 
 def outcome(row, metric: str = "accuracy") -> str:
@@ -49,7 +42,7 @@ def outcome(row, metric: str = "accuracy") -> str:
     return "better" if (row.difference > 0) != (metric in LOWER_IS_BETTER) else "worse"
 
 
-def _verdict(row, metric: str) -> str:
+def _sentence(row, metric: str) -> str:
     if np.isnan(row.difference) or np.isnan(row.difference_low):
         return f"{row.row}: cannot be compared on these knees."
     scale, unit, form = (100, " points", "+.1f") if metric.endswith(_IN_POINTS) else (1, "", "+.3f")

@@ -8,7 +8,8 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from koa_kit.error_analysis.statistics.intervals import draw_patients, metrics_of_counts, percentile_interval
+from koa_kit.error_analysis.metrics import metrics_of_counts
+from koa_kit.error_analysis.statistics.intervals import draw_patients, percentile_interval
 from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES
 

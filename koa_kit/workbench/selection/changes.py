@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from koa_kit.error_analysis.metrics import confusion
+from koa_kit.error_analysis.metrics import confusion, metrics_of_counts
 from koa_kit.error_analysis.statistics.comparison import aligned
-from koa_kit.error_analysis.statistics.intervals import check_level, chosen_metrics, drawn_counts, percentile_interval
+from koa_kit.error_analysis.statistics.intervals import check_level, percentile_interval
+from koa_kit.error_analysis.statistics.shares import drawn_counts
 from koa_kit.grades import GRADES
 
 K = len(GRADES)
@@ -69,7 +70,7 @@ def change_summary(
     before, after
         Predictions of the same knees, in any order.
     metrics
-        Metrics that follow from confusion counts; see `chosen_metrics`.
+        Metrics that follow from confusion counts; see `metrics_of_counts`.
     draws, seed, level
         Bootstrap draws of patients, the same for both tables; their seed; share of the draws inside the interval.
 
@@ -90,7 +91,7 @@ def change_summary(
     kl, old, new = (values.to_numpy(int) for values in (before["kl"], before["pred"], after["pred"]))
     counts = drawn_counts(before["patient"], (kl * K + old) * K + new, K**3, draws=draws, seed=seed)
     cells = counts.reshape(-1, K, K, K)
-    first, second = (chosen_metrics(cells.sum(axis), metrics) for axis in (3, 2))
+    first, second = (metrics_of_counts(cells.sum(axis), metrics) for axis in (3, 2))
     patients = int(before["patient"].nunique())
     summary = {}
     for name in first:

@@ -10,8 +10,10 @@ from numbers import Real
 import numpy as np
 import pandas as pd
 
+from koa_kit.error_analysis.metrics import metrics_of_counts
 from koa_kit.error_analysis.predictions import NUMBERS, check_predictions, margin
-from koa_kit.error_analysis.statistics.intervals import check_level, chosen_metrics, drawn_counts, percentile_interval
+from koa_kit.error_analysis.statistics.intervals import check_level, percentile_interval
+from koa_kit.error_analysis.statistics.shares import drawn_counts
 from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES
 from koa_kit.workbench.selection.changes import SCORES, K
@@ -184,7 +186,7 @@ def scores_of(
     predictions
         Predictions table, perhaps filtered, perhaps empty.
     metrics
-        Metrics that follow from confusion counts; see `chosen_metrics`.
+        Metrics that follow from confusion counts; see `metrics_of_counts`.
     draws, seed, level
         Bootstrap draws of patients, their seed, share of the draws inside the interval.
 
@@ -201,7 +203,7 @@ def scores_of(
         patients = int(predictions["patient"].nunique())
         counts = drawn_counts(predictions["patient"], cell, K * K, draws=draws, seed=seed)
     with np.errstate(invalid="ignore"):  # of no knee every share is 0 / 0
-        found = chosen_metrics(counts.reshape(-1, K, K), metrics)
+        found = metrics_of_counts(counts.reshape(-1, K, K), metrics)
     rows = []
     for name, values in found.items():
         low, high, _ = percentile_interval(values[0], values[1:] if patients > 1 else values[:0], level)
