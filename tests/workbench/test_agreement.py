@@ -8,7 +8,7 @@ from sklearn.metrics import cohen_kappa_score
 from koa_kit.error_analysis.statistics.intervals import draw_patients
 from koa_kit.errors import KoaError
 from koa_kit.workbench.reviews.agreement import GIVEN, reader_agreement
-from koa_kit.workbench.reviews.log import ReaderLog, Verdict
+from koa_kit.workbench.reviews.log import Review, ReviewLog
 
 FIVE = list(range(5))
 
@@ -146,11 +146,11 @@ def test_draws_without_variation_are_left_out_and_counted():
 
 
 def test_a_log_goes_straight_in_and_the_last_word_counts(tmp_path):
-    log = ReaderLog(tmp_path / "verdicts.jsonl")
+    log = ReviewLog(tmp_path / "verdicts.jsonl")
     for number, kl in enumerate([0, 1, 2, 3]):
         knee = {"reader": "Ann", "knee_id": f"{number}L", "patient": str(number), "kl": kl}
-        log.add(Verdict(**knee, answer="bad_image"))
-        log.add(Verdict(**knee, answer="disagree", grade=4) if number == 3 else Verdict(**knee, answer="agree"))
+        log.add(Review(**knee, answer="bad_image"))
+        log.add(Review(**knee, answer="disagree", grade=4) if number == 3 else Review(**knee, answer="agree"))
     table = reader_agreement(log.latest(), draws=20)
     assert len(table) == 1
     assert table["agreement"][0] == 0.75
@@ -161,7 +161,7 @@ def test_a_log_goes_straight_in_and_the_last_word_counts(tmp_path):
 
 
 def test_an_empty_log_gives_an_empty_table(tmp_path):
-    table = reader_agreement(ReaderLog(tmp_path / "none.jsonl").latest())
+    table = reader_agreement(ReviewLog(tmp_path / "none.jsonl").latest())
     assert table.empty
     assert "explanation" in table
 
@@ -170,10 +170,10 @@ def test_an_empty_log_gives_an_empty_table(tmp_path):
     ("change", "what"),
     [
         (lambda t: t.drop(columns="kl"), "columns"),
-        (lambda t: pd.concat([t, t[:2]]), "2 verdicts are not the only one"),
+        (lambda t: pd.concat([t, t[:2]]), "2 reviews are not the only one"),
         (lambda t: t.assign(reader=GIVEN).drop_duplicates("knee_id"), "called"),
         (lambda t: t.assign(patient=t["patient"].where(t.index != 3, "other")), "two patients"),
-        (lambda t: t.assign(answer=t["answer"].where(t.index != 3, "maybe")), "1 verdicts have an unknown"),
+        (lambda t: t.assign(answer=t["answer"].where(t.index != 3, "maybe")), "1 reviews have an unknown"),
         (lambda t: t.assign(grade=t["grade"].where(t["answer"] != "disagree", 7)), "unknown answer or grade"),
         (lambda t: t.assign(grade=1), "unknown answer or grade"),
         (lambda t: t.assign(kl=5), "unknown answer or grade"),

@@ -6,7 +6,7 @@ import pytest
 
 from koa_kit.error_analysis import confusion, metrics, paired_difference
 from koa_kit.errors import KoaError
-from koa_kit.workbench.selection.changes import (
+from koa_kit.workbench.selection.scores import (
     BECAME,
     change_summary,
     changed_knees,

@@ -8,13 +8,8 @@ from koa_kit.error_analysis import intervals, metrics
 from koa_kit.error_analysis.predictions import margin
 from koa_kit.errors import KoaError
 from koa_kit.workbench.selection.conditions import kind_of
-from koa_kit.workbench.selection.filters import (
-    EXPOSURE_COLUMNS,
-    Filters,
-    exposure_column,
-    filterable_columns,
-    scores_of,
-)
+from koa_kit.workbench.selection.filters import EXPOSURE_COLUMNS, Filters, exposure_column
+from koa_kit.workbench.selection.scores import scores_of
 
 
 @pytest.fixture
@@ -193,20 +188,6 @@ def test_exposure_is_the_first_column_of_numbers_by_one_of_its_names(predictions
     table = predictions.assign(**{first: "dark", second: 0.5})
     assert exposure_column(table) == second
     assert Filters(exposure=(0.5, 1)).mask(table).all()
-
-
-def test_columns_are_numbers_flags_categories_or_text(knees):
-    kinds = filterable_columns(knees)
-    expected = {"age": "number", "exposure": "number", "kl": "number", "inverted": "flag", "operated": "flag"}
-    expected |= {"side": "category", "split": "category", "site": "category", "patient": "text", "knee_id": "text"}
-    assert expected.items() <= kinds.items()
-    assert not {"s0", "p1", "p4_flip"} & kinds.keys()
-    assert filterable_columns(knees, scores=True)["p4_flip"] == "number"
-    assert list(filterable_columns(knees, scores=True)) == list(knees)
-
-
-def test_names_of_few_knees_are_no_categories(knees):
-    assert filterable_columns(knees[:6])["file"] == "text"
 
 
 @pytest.mark.parametrize("names", [("accuracy", "qwk", "kl1_recall"), ("mae", "balanced_accuracy", "kl4_f1")])

@@ -34,7 +34,7 @@ def test_a_run_on_phantoms_brings_words_maps_true_signs_and_later_grades(run, mo
     assert set(bench.later) == set(run.predictions["knee_id"])
     assert bench.log.path == run.folder / "verdicts.jsonl"
     assert drive(bench) > 60
-    assert "The hottest point lies" in bench.panels["Why"].told.value
+    assert "The hottest point lies" in bench.panels["Why"].summary.value
     assert bench.panels["Why"].picture.value[:4] == b"\x89PNG"
 
 

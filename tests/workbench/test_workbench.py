@@ -15,17 +15,17 @@ from koa_kit.error_analysis.decisions.decide import Decision, decided
 from koa_kit.errors import KoaError
 from koa_kit.prompts import prompt_set
 from koa_kit.workbench import Message, Workbench, WorkbenchState, drive, workbench
-from koa_kit.workbench.page import pages, svg
-from koa_kit.workbench.page.cards import thumbnail
-from koa_kit.workbench.page.knee_page import Viewing, later_grades, viewed
+from koa_kit.workbench.page import figures, svg
+from koa_kit.workbench.page.pictures import thumbnail, viewed
 from koa_kit.workbench.selection.filters import Filters
-from koa_kit.workbench.state import PAGE, Tables
+from koa_kit.workbench.state import PAGE, Viewing
+from koa_kit.workbench.tables import Tables, later_grades
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>"
 
 
-class MadeUpWords:
+class SyntheticEditor:
     """A playground whose words move every KL0 answer to KL1 once KL1 is reworded; it needs no model."""
 
     def __init__(self, predictions):
@@ -73,7 +73,7 @@ def _strict(monkeypatch):
 @pytest.fixture
 def bench(predictions, images, tmp_path):
     return Workbench(
-        predictions, images, embeddings=vectors(len(predictions)), playground=MadeUpWords(predictions),
+        predictions, images, embeddings=vectors(len(predictions)), playground=SyntheticEditor(predictions),
         log=tmp_path / "verdicts.jsonl",
     )  # fmt: skip
 
@@ -114,12 +114,12 @@ def test_a_picked_knee_is_shown_large_with_its_other_knee_and_its_nearest(bench,
     assert panel.knee.value.count("<img") == 2
     other = predictions.query("patient == @patient and knee_id != @knee", local_dict={
         "patient": predictions.set_index("knee_id").loc[knee, "patient"], "knee": knee})["knee_id"].iloc[0]  # fmt: skip
-    beside = picks(panel.likes.html)
+    beside = picks(panel.neighbours.html)
     assert beside[0] == other
     assert len(beside) == 6
     panel.beside.value = "other"
     assert f"knee {other}" in panel.knee.value
-    panel.likes.pick(other)
+    panel.neighbours.pick(other)
     assert panel.knee.value.index(other) < panel.knee.value.index(knee)
 
 
@@ -181,13 +181,13 @@ def test_other_words_show_the_knees_that_changed_and_can_be_undone(bench, predic
     panel = bench.panels["Words"]
     panel.texts[1].value = "Perhaps something.\nPerhaps not."
     moved = int((predictions["pred"] == 0).sum())
-    assert f"{moved} of {len(predictions)} knees changed" in panel.told.value
+    assert f"{moved} of {len(predictions)} knees changed" in panel.summary.value
     assert bench.playground.present.prompts[1] == ("Perhaps something.", "Perhaps not.")
     assert "1. KL1: Perhaps something. / Perhaps not." in panel.past.value
     panel.undo.click()
     assert "KL1" not in panel.past.value
     assert panel.texts[1].value == prompt_set("paper").prompts[1][0]
-    assert f"0 of {len(predictions)} knees changed" in panel.told.value
+    assert f"0 of {len(predictions)} knees changed" in panel.summary.value
 
 
 @pytest.mark.parametrize("text", ["", "   \n ", "x" * 10_000])
@@ -204,14 +204,14 @@ def test_a_script_in_a_prompt_a_name_or_a_note_is_shown_as_text(predictions, ima
     table = predictions.copy()
     table.loc[:, "knee_id"] = [f"{EVIL}{row}" for row in range(len(table))]
     bench = Workbench(
-        table, images, embeddings=vectors(len(table)), playground=MadeUpWords(table), log=tmp_path / "v.jsonl"
+        table, images, embeddings=vectors(len(table)), playground=SyntheticEditor(table), log=tmp_path / "v.jsonl"
     )
-    form = bench.panels["Knees"].verdict
+    form = bench.panels["Knees"].review
     form.reader.value, form.note.value = EVIL[:100], EVIL
     form.agree.click()
     bench.tabs.selected_index = bench.titles.index("Words")
     bench.panels["Words"].texts[0].value = EVIL
-    seen = [bench.snapshot(), bench.filters.scores.value, form.told.value]
+    seen = [bench.snapshot(), bench.filters.scores.value, form.summary.value]
     for place in range(len(bench.titles)):
         bench.tabs.selected_index = place
         panel = bench.panels[bench.titles[place]]
@@ -223,29 +223,29 @@ def test_a_script_in_a_prompt_a_name_or_a_note_is_shown_as_text(predictions, ima
 
 
 def test_a_verdict_is_on_disk_when_the_click_returns_and_survives_another_workbench(bench, predictions, tmp_path):
-    form = bench.panels["Knees"].verdict
+    form = bench.panels["Knees"].review
     knee = bench.knee()
     proposed = (int(knee["kl"]) + 1) % 5
     form.reader.value, form.note.value = "Ann", "osteophyte, medial"
     form.grades[proposed].click()
     assert form.note.value == ""
-    assert f"Ann</b> disagrees: KL{proposed}" in form.told.value
+    assert f"Ann</b> disagrees: KL{proposed}" in form.summary.value
     again = Workbench(predictions, log=tmp_path / "verdicts.jsonl")
     said = again.log.latest("Ann").iloc[0]
     assert (said["knee_id"], said["grade"], said["note"]) == (knee["knee_id"], proposed, "osteophyte, medial")
-    again.tabs.selected_index = again.titles.index("Verdicts")
-    assert "1 verdict on 1 knee by 1 reader." in again.panels["Verdicts"].told.value
-    again.panels["Verdicts"].export.click()
+    again.tabs.selected_index = again.titles.index("Reviews")
+    assert "1 review of 1 knee by 1 reader." in again.panels["Reviews"].summary.value
+    again.panels["Reviews"].export.click()
     assert len(pd.read_csv(tmp_path / "verdicts.csv", dtype={"patient": str})) == 1
 
 
 def test_a_verdict_of_another_tab_shows_up_here(bench, predictions, tmp_path):
     other = Workbench(predictions, log=tmp_path / "verdicts.jsonl")
-    form = other.panels["Knees"].verdict
+    form = other.panels["Knees"].review
     form.reader.value = "Bo"
     form.bad.click()
     bench.draw()
-    assert "Bo</b> bad image" in bench.panels["Knees"].verdict.told.value
+    assert "Bo</b> bad image" in bench.panels["Knees"].review.summary.value
 
 
 def test_without_images_model_or_log_the_page_works_and_says_so(predictions):
@@ -253,10 +253,10 @@ def test_without_images_model_or_log_the_page_works_and_says_so(predictions):
     assert "No X-rays at hand" in bench.snapshot()
     assert "No X-ray at hand" in bench.panels["Knees"].knee.value
     assert drive(bench) > 50
-    form = bench.panels["Knees"].verdict
+    form = bench.panels["Knees"].review
     form.reader.value = "Ann"
     bench.quietly(form.agree.click)
-    assert "keeps no verdicts" in str(bench.failure)
+    assert "keeps no reviews" in str(bench.failure)
 
 
 @pytest.mark.parametrize(
@@ -314,7 +314,7 @@ def test_the_change_of_a_matrix_is_against_the_other_run(predictions):
     change = tables.change(state)
     assert change.sum() == 0
     assert (change[1:, 0] <= 0).all()
-    assert "−" in pages.matrix_html(tables.counts(state), change, state)
+    assert "−" in figures.matrix_html(tables.counts(state), change, state)
 
 
 def test_a_plot_leaves_out_what_is_no_number_and_keeps_labels_inside():

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from html import escape
 
 import numpy as np
+from markupsafe import Markup
 
 from koa_kit.style import FAINT, INK
 
@@ -77,7 +78,7 @@ def plot(
     )
     for line in lines:
         parts.append(_drawn(line, px(line.x), py(line.y), width))
-    return (
+    return Markup(
         f'<svg class="koa-plot" width="{width}" height="{height}" viewBox="0 0 {width} {height}" role="img" '
         f'aria-label="{escape(title)}" font-family="inherit" font-size="11.5" fill="{INK}">{"".join(parts)}</svg>'
     )
