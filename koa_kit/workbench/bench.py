@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import ipywidgets as widgets
@@ -18,8 +17,7 @@ from koa_kit.errors import KoaError
 from koa_kit.prompts import prompt_set
 from koa_kit.workbench.page import figures
 from koa_kit.workbench.page.html import part
-from koa_kit.workbench.page.knees import bar_scale, gallery_html, knee_html
-from koa_kit.workbench.page.pictures import thumbnail
+from koa_kit.workbench.page.knees import KneeViews
 from koa_kit.workbench.page.style import STYLE
 from koa_kit.workbench.panels.attribution import AttributionPanel
 from koa_kit.workbench.panels.decisions import DecisionsPanel
@@ -116,14 +114,13 @@ class Workbench:
         predictions = check_predictions(predictions).reset_index(drop=True)
         self.tables = Tables(predictions, baseline)
         self.find = None if images is None else image_finder(images, predictions)
-        self.thumbnail = lru_cache(maxsize=4096)(lambda knee: thumbnail(self.find(knee))) if self.find else None
         self.embeddings = fitting_embeddings(embeddings, len(predictions))
         self.patients = predictions["patient"].to_numpy()
         self.playground, self.explain, self.masks, self.robustness = playground, explain, masks, robustness
         self.prompts = prompt_texts(playground.original if prompts is None and playground else prompts)
         self.later = later_grades(predictions, followup)
         self.log = ReviewLog(log) if log else None
-        self.scale = bar_scale(predictions)
+        self.views = KneeViews(predictions, self.find, self.prompts, self.later)
         self.state = state or WorkbenchState()
         self.failure: Exception | None = None
         self._quiet = False
@@ -193,15 +190,8 @@ class Workbench:
         return None if row is None else self.tables.graded(self.state).iloc[row]
 
     def large(self, row: int) -> str:
-        """HTML of one knee, large; see `knee_html`."""
-        knees, numbers, later = self.tables.graded(self.state), self.tables.numbers(self.state), self.later
-        looks = {"scale": self.scale, "prompts": self.prompts, "viewing": self.state.viewing, "find": self.find}
-        return knee_html(knees, numbers, row, later=later.get(self.tables.names[row], ()), **looks)
-
-    def cards(self, rows: np.ndarray) -> str:
-        """HTML of some knees in a gallery; see `gallery_html`."""
-        numbers, looks = self.tables.numbers(self.state), {"scale": self.scale, "prompts": self.prompts}
-        return gallery_html(self.tables.names, numbers, rows, find=self.thumbnail, **looks)
+        """HTML of one knee, large, as it is graded and viewed now."""
+        return self.views.large(self.tables.numbers(self.state), row, self.state.viewing)
 
     def open_knee(self, knee: str) -> None:
         """Show this knee large, in the first tab, with the row of the matrix it is in."""
@@ -225,7 +215,7 @@ class Workbench:
             part.soft(STILL),
             figures.matrix_html(counts, tables.change(state), state),
             "" if row is None else self.large(row),
-            self.cards(page) if len(page) else figures.empty_html(counts, state),
+            self.views.gallery(tables.numbers(state), page) if len(page) else figures.empty_html(counts, state),
             part.legend(self.find is not None, bool(self.prompts)),
         ]
         return "".join(parts)

@@ -77,14 +77,11 @@ def serve(
     """
     if find_spec("voila") is None:
         raise KoaError("Voilà is not installed, which serves the page.", remedy="pip install 'koa_kit[notebooks]'")
-    # the page is served from another folder; the name of a model of the kit is no path
-    places = {RUN: run, BESIDE: beside, DATA: data_dir, LOG: log}
-    asked = {SPLIT: split} | {key: str(place) for key, place in places.items() if place}
-    asked |= {key: str(Path(asked[key]).absolute()) for key in places if key in asked and _is_path(key, asked[key])}
+    asked = {SPLIT: split}
+    for key, place in ((RUN, run), (BESIDE, beside), (DATA, data_dir), (LOG, log)):
+        if place:  # the page is served from another folder; the name of a model of the kit is no path
+            path = key in (DATA, LOG) or Path(place).exists()
+            asked[key] = str(Path(place).absolute() if path else place)
     with tempfile.TemporaryDirectory() as folder:
         served = command(write_page(folder), port=port, browser=browser)
         return subprocess.run(served, env={**os.environ, **asked}, check=False).returncode
-
-
-def _is_path(key: str, place: str) -> bool:
-    return key in (DATA, LOG) or Path(place).exists()

@@ -4,12 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from koa_kit.error_analysis import intervals, metrics
 from koa_kit.error_analysis.predictions import margin
 from koa_kit.errors import KoaError
 from koa_kit.workbench.selection.conditions import kind_of
 from koa_kit.workbench.selection.filters import EXPOSURE_COLUMNS, Filters, exposure_column
-from koa_kit.workbench.selection.scores import scores_of
 
 
 @pytest.fixture
@@ -188,61 +186,3 @@ def test_exposure_is_the_first_column_of_numbers_by_one_of_its_names(predictions
     table = predictions.assign(**{first: "dark", second: 0.5})
     assert exposure_column(table) == second
     assert Filters(exposure=(0.5, 1)).mask(table).all()
-
-
-@pytest.mark.parametrize("names", [("accuracy", "qwk", "kl1_recall"), ("mae", "balanced_accuracy", "kl4_f1")])
-def test_scores_are_the_metrics_of_the_knees_that_are_left(make_predictions, names):
-    knees = Filters(sides=("R",)).apply(make_predictions(300))
-    table = scores_of(knees, names).set_index("metric")
-    usual = intervals(knees, metrics=names, draws=1).set_index("metric")
-    assert list(table.index) == list(names)
-    assert table["value"].to_numpy() == pytest.approx(usual["value"].to_numpy())
-    assert table["value"].iloc[0] == pytest.approx(metrics(knees)[names[0]])
-    assert (table["low"] < table["value"]).all()
-    assert (table["value"] < table["high"]).all()
-    assert set(table["n_knees"]) == set(table["n_patients"]) == {300}
-
-
-def test_their_intervals_are_those_of_the_bootstrap_over_patients(make_predictions):
-    knees = make_predictions(400, seed=2)
-    fast = scores_of(knees, draws=20_000).set_index("metric")
-    usual = intervals(knees, metrics=list(fast.index), draws=4000).set_index("metric")
-    width = usual["high"] - usual["low"]
-    for end in ("low", "high"):
-        assert (abs(fast[end] - usual[end]) < 0.06 * width).all()
-
-
-def test_scores_repeat_whatever_the_order_of_the_knees(knees):
-    pd.testing.assert_frame_equal(scores_of(knees), scores_of(knees.sample(frac=1, random_state=3)))
-    assert not scores_of(knees).equals(scores_of(knees, seed=1))
-
-
-def test_no_knee_has_no_score_and_is_no_error(knees, recwarn):
-    table = scores_of(Filters(columns=(("site", "is", "Nowhere"),)).apply(knees))
-    assert list(table["metric"]) == ["accuracy", "qwk", "kl1_recall"]
-    assert table[["value", "low", "high"]].isna().all(axis=None)
-    assert (table[["n_knees", "n_patients"]] == 0).all(axis=None)
-    assert not recwarn.list
-
-
-def test_one_patient_has_a_score_and_no_interval(knees):
-    table = scores_of(knees[:2]).set_index("metric")
-    assert table.loc["accuracy", "value"] == metrics(knees[:2])["accuracy"]
-    assert table[["low", "high"]].isna().all(axis=None)
-    assert (table["n_patients"] == 1).all()
-
-
-def test_knees_without_kl1_have_no_kl1_recall(knees):
-    table = scores_of(Filters(grades=(0, 3)).apply(knees)).set_index("metric")
-    assert np.isnan(table.loc["kl1_recall", "value"])
-    assert np.isnan(table.loc["kl1_recall", "low"])
-    assert table.loc["accuracy", "low"] < table.loc["accuracy", "high"]
-
-
-def test_scores_of_something_else_are_refused(knees):
-    with pytest.raises(KoaError, match="lack"):
-        scores_of(knees.drop(columns="p3"))
-    with pytest.raises(KoaError, match="auc_kl2"):
-        scores_of(knees, ["auc_kl2"])
-    with pytest.raises(KoaError, match="auc_kl2"):
-        scores_of(knees[:0], ["auc_kl2"])

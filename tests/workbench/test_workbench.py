@@ -12,6 +12,7 @@ from PIL import Image
 
 from koa_kit.error_analysis import metrics
 from koa_kit.error_analysis.decisions.decide import Decision, decided
+from koa_kit.error_analysis.predictions import margin
 from koa_kit.errors import KoaError
 from koa_kit.prompts import prompt_set
 from koa_kit.workbench import Message, Workbench, WorkbenchState, drive, workbench
@@ -95,15 +96,12 @@ def test_a_cell_fills_the_gallery_with_its_knees_the_closest_first(bench, predic
     panel.matrix.pick("2,1")
     found = picks(panel.gallery.html)
     knees = predictions.query("kl == 2 and pred == 1")
-    assert found == list(knees.loc[ea_margin(knees).sort_values(kind="stable").index, "knee_id"])[:PAGE]
+    assert (
+        found
+        == list(knees.loc[pd.Series(margin(knees), knees.index).sort_values(kind="stable").index, "knee_id"])[:PAGE]
+    )
     assert found[0] in panel.knee.value
     assert panel.matrix.chosen == "2,1"
-
-
-def ea_margin(knees):
-    from koa_kit.error_analysis.predictions import margin
-
-    return pd.Series(margin(knees), knees.index)
 
 
 def test_a_picked_knee_is_shown_large_with_its_other_knee_and_its_nearest(bench, predictions):
@@ -171,8 +169,8 @@ def test_what_a_browser_rounds_is_no_choice(bench):
     panel.bias.value = 4e-16
     panel.prior.value = round(panel.prior.value, 2) + 0.0
     assert bench.state.decision == Decision()
-    margin = bench.filters.margin
-    margin.value = (margin.min + 0.3 * margin.step, margin.max - 0.3 * margin.step)
+    slider = bench.filters.margin
+    slider.value = (slider.min + 0.3 * slider.step, slider.max - 0.3 * slider.step)
     assert bench.state.filters == Filters()
 
 

@@ -11,7 +11,6 @@ from koa_kit.error_analysis.gallery import SORTS
 from koa_kit.error_analysis.neighbours import nearest
 from koa_kit.workbench.page import figures
 from koa_kit.workbench.page.html import part
-from koa_kit.workbench.page.knees import other_knee, small_knees_html
 from koa_kit.workbench.panels.panel import Panel, column, html, menu, side_by_side, wide
 from koa_kit.workbench.panels.review_form import ReviewForm
 from koa_kit.workbench.state import BESIDE, MATRICES, Viewing
@@ -94,7 +93,9 @@ class KneesPanel(Panel):
         self.matrix.html = figures.matrix_html(counts, tables.change(state), state)
         self.matrix.chosen = f"{state.true},{'' if state.pred is None else state.pred}"
         self.headline.value = part.wrapped(part.say(figures.headline(counts, state)))
-        self.gallery.html = bench.cards(shown) if len(shown) else figures.empty_html(counts, state)
+        self.gallery.html = (
+            bench.views.gallery(tables.numbers(state), shown) if len(shown) else figures.empty_html(counts, state)
+        )
         self.where.value = part.soft(figures.pages_text(len(chosen), state.page))
         self.previous.disabled = state.page == 0
         self.next.disabled = state.page >= page_count(len(chosen)) - 1
@@ -111,12 +112,11 @@ class KneesPanel(Panel):
     def _neighbours(self, row: int) -> str:
         """The patient's other knee and, where there are embeddings, the nearest of other patients."""
         bench, lead = self.bench, "The patient’s other knee"
-        other = other_knee(bench.tables.predictions, row)
+        other = bench.views.other(row)
         rows, words = ([], []) if other is None else ([other], ["other knee"])
         if bench.embeddings is not None:
             near, cosine = nearest(bench.embeddings, row, count=NEIGHBOURS, patients=bench.patients)
             rows, words = [*rows, *near.tolist()], [*words, *(f"cosine {each:.3f}" for each in cosine)]
             lead += ", and the nearest by embedding"
-        numbers = bench.tables.numbers(bench.state)
-        small = small_knees_html(bench.tables.names, numbers, rows, words, bench.thumbnail)
+        small = bench.views.small(bench.tables.numbers(bench.state), rows, words)
         return part.heading(lead) + small if rows else ""

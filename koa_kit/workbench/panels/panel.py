@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+    from koa_kit.workbench.page.knees import KneeViews
     from koa_kit.workbench.prompts.editor import Playground
     from koa_kit.workbench.reviews.log import ReviewLog
     from koa_kit.workbench.state import WorkbenchState
@@ -29,7 +30,7 @@ class Bench(Protocol):
     playground: Playground | None
     log: ReviewLog | None
     find: Callable[[object], np.ndarray] | None
-    thumbnail: Callable[[object], str] | None
+    views: KneeViews
     explain: Callable | None
     masks: Callable | None
     embeddings: np.ndarray | None
@@ -43,7 +44,6 @@ class Bench(Protocol):
     def guard(self, action: Callable[[], object]) -> None: ...
     def mended(self) -> None: ...
     def large(self, row: int) -> str: ...
-    def cards(self, rows: np.ndarray) -> str: ...
     def knee(self) -> pd.Series | None: ...
     def open_knee(self, knee: str) -> None: ...
 
