@@ -62,12 +62,11 @@ def plot(
         return height - BOTTOM - (np.asarray(values, float) - ylim[0]) / (ylim[1] - ylim[0]) * (height - TOP - BOTTOM)
 
     across = xticks or [(tick, _tick(tick, percent)) for tick in _ticks(*xlim)]
-    return part.plot(
-        title, x, y, width=width, height=height, left=LEFT, right=width - RIGHT, top=TOP, bottom=height - BOTTOM, ink=INK,
-        faint=FAINT, xticks=[(_short(px(tick)), name) for tick, name in across],
-        yticks=[(float(py(tick)), _tick(tick, percent)) for tick in _ticks(*ylim)],
-        lines=[_drawn(line, px(line.x), py(line.y), width) for line in lines],
-    )  # fmt: skip
+    edges = (width, height, LEFT, width - RIGHT, TOP, height - BOTTOM)
+    names = [(_short(px(tick)), name) for tick, name in across]
+    heights = [(float(py(tick)), _tick(tick, percent)) for tick in _ticks(*ylim)]
+    drawn = [_drawn(line, px(line.x), py(line.y), width) for line in lines]
+    return part.plot((title, x, y), edges, (INK, FAINT), names, heights, drawn)
 
 
 def _drawn(line: Line, x: np.ndarray, y: np.ndarray, width: int) -> dict:
