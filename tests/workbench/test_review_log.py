@@ -1,4 +1,4 @@
-"""A verdict that was accepted is in the log once and for all, whoever is killed meanwhile."""
+"""A review that was accepted is in the log once and for all, whoever is killed meanwhile."""
 
 import json
 import os
@@ -92,7 +92,7 @@ def test_what_was_accepted_survives_a_writer_that_is_killed_while_another_goes_o
     assert len(log.damaged) <= 1
 
 
-def test_a_line_torn_anywhere_is_ended_and_reported_and_costs_no_other_verdict(tmp_path):
+def test_a_line_torn_anywhere_is_ended_and_reported_and_costs_no_other_review(tmp_path):
     whole, torn, after = (review(number, note="é" * 5) for number in range(3))
     line = json.dumps(asdict(torn), ensure_ascii=False).encode()
     for cut in [*range(1, len(line), 11), len(line) - 1, len(line)]:
@@ -110,7 +110,7 @@ def test_a_line_torn_anywhere_is_ended_and_reported_and_costs_no_other_verdict(t
         assert log.path.read_bytes().count(b"\n") == 3
 
 
-def test_a_verdict_and_the_name_of_its_file_are_on_the_disk_before_add_returns(log, monkeypatch):
+def test_a_review_and_the_name_of_its_file_are_on_the_disk_before_add_returns(log, monkeypatch):
     synced = []
     monkeypatch.setattr(os, "fsync", lambda handle, sync=os.fsync: (synced.append(os.fstat(handle)), sync(handle)))
     log.add(review(0))
@@ -131,7 +131,7 @@ def test_a_review_comes_back_as_it_was_given_and_its_note_to_the_letter(log):
     assert [Review(**row) for row in table.assign(grade=pd.Series(grades, dtype=object)).to_dict("records")] == given
 
 
-def test_the_same_verdict_twice_counts_once_and_another_under_its_id_is_reported(log):
+def test_the_same_review_twice_counts_once_and_another_under_its_id_is_reported(log):
     one = review(0)
     for each in (one, one, review(1, id=one.id)):
         log.add(each)
@@ -147,7 +147,7 @@ NO_JSON = [b"", b"\x00\x00\x00", b"\xff\xfe", b"not json", b"[" * 100_000]
 
 
 @pytest.mark.parametrize("line", [*NO_JSON, *(json.dumps(odd).encode() for odd in ODD)])
-def test_a_line_that_is_no_verdict_is_reported_and_the_others_count(log, line):
+def test_a_line_that_is_no_review_is_reported_and_the_others_count(log, line):
     log.add(review(0))
     with log.path.open("ab") as file:
         file.write(line + b"\n")
@@ -205,7 +205,7 @@ def test_the_last_word_of_each_reader_on_each_knee_counts(log):
     assert log.latest("nobody").empty
 
 
-def test_a_log_without_a_verdict_is_an_empty_table_and_creates_nothing(tmp_path):
+def test_a_log_without_a_review_is_an_empty_table_and_creates_nothing(tmp_path):
     log = ReviewLog(tmp_path / "new" / "verdicts.jsonl")
     assert list(log.read()) == list(log.latest()) == list(review_log.COLUMNS)
     assert list(tmp_path.iterdir()) == []
@@ -263,7 +263,7 @@ def test_a_path_that_cannot_hold_a_log_is_told(tmp_path):
             ReviewLog(path).read()
 
 
-def test_a_full_disk_is_told_and_the_next_verdict_is_whole(log, monkeypatch):
+def test_a_full_disk_is_told_and_the_next_review_is_whole(log, monkeypatch):
     log.add(review(0))
     write = os.write
     with monkeypatch.context() as full:
@@ -306,12 +306,12 @@ CHANGES += [{"answer": "disagree", "grade": grade} for grade in (2, -1, True)] +
 
 
 @pytest.mark.parametrize("changes", CHANGES)
-def test_what_is_no_verdict_is_refused(changes):
+def test_what_is_no_review_is_refused(changes):
     with pytest.raises(KoaError):
         review(**changes)
 
 
-def test_verdicts_have_their_own_id_and_time_and_never_change(log):
+def test_reviews_have_their_own_id_and_time_and_never_change(log):
     one, other = review(), review()
     assert one.id != other.id
     assert one.time <= other.time
