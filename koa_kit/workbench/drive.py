@@ -85,7 +85,8 @@ def uses_of(control: widgets.Widget) -> Iterator[Callable[[], None]]:
 
 def _other_values(control: widgets.Widget) -> tuple:
     if isinstance(control, widgets.Dropdown):
-        return tuple(value for _, value in control._options_full if value != control.value)
+        values = (option[1] if isinstance(option, tuple) else option for option in control.options)
+        return tuple(value for value in values if value != control.value)
     if isinstance(control, widgets.Checkbox):
         return (not control.value,)
     if isinstance(control, widgets.Text | widgets.Textarea):
