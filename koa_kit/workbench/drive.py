@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
-from koa_kit.workbench.workbench import Message, Workbench
+import re
+from collections.abc import Callable, Iterator
+from html import unescape
+
+import ipywidgets as widgets
+
+from koa_kit.errors import KoaError
+from koa_kit.workbench.bench import Workbench
+from koa_kit.workbench.message import Message
+from koa_kit.workbench.page.clickable import ClickableHTML
+
+PICKS = 30
+"""Most parts of one list that are picked: a confusion matrix has 25 cells and 5 rows."""
 
 
 def drive(bench: Workbench | Message) -> int:
-    """Number of controls used; afterwards the workbench shows what it showed before.
+    """Number of uses of controls; afterwards the workbench shows what it showed before.
+
+    Nothing is written: a review is tried without a name, which must be refused, and nothing is exported.
 
     Raises
     ------
@@ -15,25 +29,70 @@ def drive(bench: Workbench | Message) -> int:
     """
     if isinstance(bench, Message):
         raise bench.error
-    before, tab, steps = bench.state, bench.tabs.selected_index, 0
-    for place, title in enumerate(bench.titles):
-        panel = bench.panels.get(title)
-        bench.tabs.selected_index = place
-        actions = panel.controls() if panel else []
-        if title == "Knees":
-            actions = [*bench.filters.controls(), *actions]
-        for name, action in actions:
-            if bench.tabs.selected_index != place:
-                bench.tabs.selected_index = place
-            action()
-            if bench.failure is not None and "refused" not in name and "needs" not in name:
-                raise RuntimeError(f"The control {name!r} failed: {bench.failure}") from bench.failure
-            steps += 1
-    while bench.playground and bench.playground.can_undo:
+    before, tab, used = bench.state, bench.tabs.selected_index, 0
+    steps = len(bench.playground.history) if bench.playground else 0
+    reviewing, reader = bench.panels["Knees"].review, bench.panels["Knees"].review.reader.value
+    refusing = (reviewing.agree, reviewing.bad, *reviewing.grades)
+    for place, shown in enumerate(bench.tabs.children):
+        bench.state, bench.tabs.selected_index = before, place
+        for control in [*(controls_of(bench.filters.widget) if place == 0 else ()), *controls_of(shown)]:
+            for use in uses_of(control):
+                if control in refusing:
+                    reviewing.reader.value = ""
+                    if not isinstance(bench.quietly(use), KoaError):
+                        raise RuntimeError("A review without a reader was kept.")
+                    bench.mended()
+                elif control is not bench.panels["Reviews"].export:
+                    use()
+                if bench.failure is not None:
+                    name = getattr(control, "description", "") or type(control).__name__
+                    raise RuntimeError(f"The control {name!r} failed: {bench.failure}") from bench.failure
+                used += 1
+                bench.tabs.selected_index = place  # a picked knee opens in the first tab
+            if bench.knee() is None:
+                bench.state = before
+                bench.draw()
+    while bench.playground and len(bench.playground.history) > steps:
         bench.playground.undo()
     bench.tables.reword(bench.playground.table if bench.playground else bench.tables.predictions)
-    bench.mended()
-    bench.state = before
-    bench.tabs.selected_index = tab
+    reviewing.reader.value = reader
+    bench.state, bench.tabs.selected_index = before, tab
     bench.draw()
-    return steps
+    return used
+
+
+def controls_of(widget: widgets.Widget) -> Iterator[widgets.Widget]:
+    """All widgets inside one that are shown, from top to bottom."""
+    if widget.layout.display == "none":
+        return
+    yield widget
+    for child in getattr(widget, "children", ()):
+        yield from controls_of(child)
+
+
+def uses_of(control: widgets.Widget) -> Iterator[Callable[[], None]]:
+    """What a reader would do with a control; one that holds a value holds it again at the end."""
+    if isinstance(control, widgets.Button):
+        if not control.disabled:
+            yield control.click
+    elif isinstance(control, ClickableHTML):
+        for value in re.findall('data-pick="([^"]*)"', control.html)[:PICKS]:
+            yield lambda value=value: control.pick(unescape(value))
+    elif values := _other_values(control):
+        for value in (*values, control.value):
+            yield lambda value=value: setattr(control, "value", value)
+
+
+def _other_values(control: widgets.Widget) -> tuple:
+    if isinstance(control, widgets.Dropdown):
+        values = (option[1] if isinstance(option, tuple) else option for option in control.options)
+        return tuple(value for value in values if value != control.value)
+    if isinstance(control, widgets.Checkbox):
+        return (not control.value,)
+    if isinstance(control, widgets.Text | widgets.Textarea):
+        return ("A knee with doubtful narrowing of the joint space.",)
+    if isinstance(control, widgets.FloatRangeSlider):
+        return ((control.value[0], (control.value[0] + control.value[1]) / 2),)
+    if isinstance(control, widgets.FloatSlider | widgets.FloatLogSlider):
+        return (control.value + (control.step if control.value + control.step <= control.max else -control.step),)
+    return ()

@@ -18,11 +18,16 @@ from koa_kit.data import find_dataset, load_cohort, load_followup, load_manifest
 from koa_kit.error_analysis.gallery import image_finder
 from koa_kit.error_analysis.predictions import read_predictions
 from koa_kit.errors import KoaError
+from koa_kit.model import read_record
 from koa_kit.pretrained.load import load_pretrained, pretrained_names
 from koa_kit.training.run import Run, load_run
 from koa_kit.workbench import Message, Workbench, workbench
+from koa_kit.workbench.message import or_message
 from koa_kit.workbench.prompts.editor import Playground
 from koa_kit.workbench.prompts.encoder import TextEncoder
+
+LOG = "verdicts.jsonl"
+"""File of readers' reviews where none is named; the name is older than the word."""
 
 
 def bench_of(
@@ -46,21 +51,16 @@ def bench_of(
         See `Workbench`; what is given here stands above what the run brings.
     """
     brought: dict = {"prompts": run.model.spec.prompts}
-    if images is not None:
-        predictions = with_exposure(predictions, images)
     if embeddings is not None and run.model.spec.head == "prompts":
         brought["playground"] = Playground(predictions, embeddings, TextEncoder(run.model))
     if images is not None:
+        find = image_finder(images, predictions)
+        # the mean grey level of each radiograph, 0 to 255
+        predictions = predictions.assign(exposure=[float(find(knee).mean()) for knee in predictions["knee_id"]])
         brought |= {"explain": explainer(run), "masks": true_signs(images)}
     if "followup" not in options:
         brought["followup"] = later_of(images)
     return workbench(predictions, images, embeddings=embeddings, **(brought | options))
-
-
-def with_exposure(predictions: pd.DataFrame, images: Cohort) -> pd.DataFrame:
-    """Predictions with a column ``exposure``: the mean grey level of each radiograph, 0 to 255."""
-    find = image_finder(images, predictions)
-    return predictions.assign(exposure=[float(find(knee).mean()) for knee in predictions["knee_id"]])
 
 
 def explainer(run: Run) -> Callable[..., Attribution]:
@@ -74,11 +74,11 @@ def true_signs(images: Cohort) -> Callable[[str], dict[str, np.ndarray]] | None:
         return None
     from koa_kit.phantom import phantom_masks
 
-    row = dict(zip(images.table["knee_id"].astype(str), range(len(images)), strict=True))
+    names = pd.Index(images.table["knee_id"].astype(str))
 
     @lru_cache(maxsize=64)
     def signs(knee: str) -> dict[str, np.ndarray]:
-        found = phantom_masks(images.table.iloc[[row[knee]]], images.images.shape[1])
+        found = phantom_masks(images.table.iloc[[names.get_loc(knee)]], images.images.shape[1])
         return {name: mask[0] for name, mask in found.items()}
 
     return signs
@@ -88,11 +88,7 @@ def later_of(images: Cohort | None, data_dir: str | os.PathLike | None = None) -
     """Later grades: the cohort's own columns, or else the follow-up tables of real knees where they are here."""
     if images is not None and "kl_12" in images.table:
         return images.table
-    try:
-        find_dataset("oai-followup", data_dir)
-    except KoaError:
-        return None
-    return load_followup(data_dir)
+    return load_followup(data_dir) if _is_here("oai-followup", data_dir) else None
 
 
 def open_run(
@@ -117,56 +113,47 @@ def open_run(
     data_dir
         Folder of the data sets; omitted, the usual place.
     log
-        File of readers' verdicts; omitted, ``verdicts.jsonl`` beside the run, or in the present folder for a model of
+        File of readers' reviews; omitted, ``verdicts.jsonl`` beside the run, or in the present folder for a model of
         the kit.
     beside
         Another run or predictions file of the same knees, which the matrix "change from the original" compares with.
     """
-    try:
-        return _open(source, split, data_dir, log, beside)
-    except KoaError as error:
-        if os.environ.get("KOA_STRICT") == "1":
-            raise
-        return Message(error)
+    return or_message(lambda: _open(source, "" if split == "val" else f"{split}-", data_dir, log, beside))
 
 
-def _open(source, split, data_dir, log, beside) -> Workbench | Message:
+def _open(source, stem, data_dir, log, beside) -> Workbench | Message:
     known, path = str(source) in pretrained_names(), Path(source)
-    stem = "" if split == "val" else f"{split}-"
     baseline = None if beside is None else read_predictions(_predictions_of(beside, stem))
     if not known and path.is_file():
-        return workbench(path, log=log or path.with_name("verdicts.jsonl"), baseline=baseline)
+        return workbench(path, log=log or path.with_name(LOG), baseline=baseline)
     run = load_pretrained(str(source)) if known else load_run(path)
-    predictions = read_predictions(_predictions_of(source, stem))
-    vectors = run.folder / f"{stem}embeddings.npy"
+    predictions, vectors = read_predictions(_predictions_of(source, stem)), run.folder / f"{stem}embeddings.npy"
     embeddings = np.load(vectors) if vectors.is_file() else None
-    log = log or (Path("verdicts.jsonl") if known else run.folder / "verdicts.jsonl")
     images = _images(run, predictions, data_dir)
+    log = log or (Path(LOG) if known else run.folder / LOG)
     options = {"followup": later_of(images, data_dir), "log": log, "baseline": baseline}
     return bench_of(run, predictions, embeddings, images, **options)
 
 
 def _predictions_of(source: str | os.PathLike, stem: str) -> Path:
     """The predictions file a run folder, a model of the kit or the path itself stands for."""
-    if str(source) in pretrained_names():
-        return paths.PACKAGE / "pretrained" / str(source) / f"{stem}predictions.parquet"
-    path = Path(source)
+    path = paths.PACKAGE / "pretrained" / str(source) if str(source) in pretrained_names() else Path(source)
     return path if path.suffix == ".parquet" else path / f"{stem}predictions.parquet"
+
+
+def _is_here(name: str, data_dir) -> bool:
+    try:
+        return find_dataset(name, data_dir) is not None
+    except KoaError:
+        return False
 
 
 def _images(run: Run, predictions: pd.DataFrame, data_dir) -> Cohort | None:
     """The cohort the run was trained on, if it is at hand and holds these knees."""
-    from koa_kit.model import read_record
-
-    record = read_record(run.folder)
+    record, manifest = read_record(run.folder), load_manifest()
     name = str(record["cohort"])
-    if name not in load_manifest().names:
+    if name not in manifest.names or (manifest[name].access != "generated" and not _is_here(name, data_dir)):
         return None
-    if load_manifest()[name].access != "generated":
-        try:
-            find_dataset(name, data_dir)
-        except KoaError:
-            return None
     cohort = load_cohort(name, data_dir=data_dir)
     same = cohort.fingerprint == record["cohort_fingerprint"]
     return cohort if same and set(predictions["knee_id"]) <= set(cohort.table["knee_id"]) else None

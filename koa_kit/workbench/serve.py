@@ -6,12 +6,13 @@ import os
 import subprocess
 import sys
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 
 from koa_kit.errors import KoaError
 
 RUN, DATA, LOG, SPLIT, BESIDE = (f"KOA_EXPLORE_{name}" for name in ("RUN", "DATA", "LOG", "SPLIT", "BESIDE"))
-"""What the served page is told, by environment: a path in a notebook's text would be code."""
+"""Environment of the served page: a path in a notebook's text would be code."""
 
 CELL = """from koa_kit.workbench.serve import asked_for
 asked_for()"""
@@ -44,13 +45,8 @@ def write_page(folder: str | os.PathLike) -> Path:
 
 def command(page: Path, *, port: int, browser: bool) -> list[str]:
     """Command that serves a notebook with Voilà, to this machine alone."""
-    told = [] if browser else ["--no-browser"]
-    return [sys.executable, "-m", "voila", str(page), f"--port={port}", "--Voila.ip=127.0.0.1", *told]
-
-
-def _from_anywhere(run: str | os.PathLike) -> str:
-    """A run's path wherever the page is served from; the name of a model of the kit as it is."""
-    return str(Path(run).absolute()) if Path(run).exists() else str(run)
+    options = [f"--port={port}", "--Voila.ip=127.0.0.1", *([] if browser else ["--no-browser"])]
+    return [sys.executable, "-m", "voila", str(page), *options]
 
 
 def serve(
@@ -79,12 +75,13 @@ def serve(
     KoaError
         If Voilà is not installed.
     """
-    from importlib.util import find_spec
-
     if find_spec("voila") is None:
         raise KoaError("Voilà is not installed, which serves the page.", remedy="pip install 'koa_kit[notebooks]'")
-    told = {SPLIT: split} | {key: _from_anywhere(value) for key, value in ((RUN, run), (BESIDE, beside)) if value}
-    told |= {key: str(Path(value).absolute()) for key, value in ((DATA, data_dir), (LOG, log)) if value}
+    asked = {SPLIT: split}
+    for key, place in ((RUN, run), (BESIDE, beside), (DATA, data_dir), (LOG, log)):
+        if place:  # the page is served from another folder; the name of a model of the kit is no path
+            path = key in (DATA, LOG) or Path(place).exists()
+            asked[key] = str(Path(place).absolute() if path else place)
     with tempfile.TemporaryDirectory() as folder:
         served = command(write_page(folder), port=port, browser=browser)
-        return subprocess.run(served, env={**os.environ, **told}, check=False).returncode
+        return subprocess.run(served, env={**os.environ, **asked}, check=False).returncode

@@ -13,7 +13,7 @@ from browser_servers import free_port, served
 from koa_kit.data import load_cohort
 from koa_kit.paths import resource
 from koa_kit.training import TrainConfig, fit
-from koa_kit.workbench.reviews.log import ReaderLog
+from koa_kit.workbench.reviews.log import ReviewLog
 from koa_kit.workbench.serve import LOG, RUN, command, write_page
 from koa_kit.workbench.state import PAGE
 
@@ -65,7 +65,7 @@ def judge(page, reader, note):
     page.locator(".koa-note textarea").first.fill(note)
     page.locator(".koa-note textarea").first.press("Tab")
     page.locator(".koa-agree").first.click()
-    page.wait_for_function("() => document.querySelector('.koa-told').innerText.includes('agrees')")
+    page.wait_for_function("() => document.querySelector('.koa-reviewed').innerText.includes('agrees')")
 
 
 def test_the_core_of_an_analysts_day_works_under_voila(page, run, environment, shots, tmp_path):
@@ -95,8 +95,8 @@ def test_the_core_of_an_analysts_day_works_under_voila(page, run, environment, s
         assert page.locator(".koa-grid .koa-chosen").get_attribute("data-pick") == names[1]
 
         judge(page, "Ann", "<img src=x onerror=alert(1)> osteophyte?")
-        assert "<img src=x" in text(page, ".koa-told")
-        said = ReaderLog(log).read().iloc[0]
+        assert "<img src=x" in text(page, ".koa-reviewed")
+        said = ReviewLog(log).read().iloc[0]
         assert (said["reader"], said["knee_id"], said["answer"]) == ("Ann", names[1], "agree")
         page.screenshot(path=shots / "voila-knees.png")
 
@@ -116,7 +116,7 @@ def test_the_core_of_an_analysts_day_works_under_voila(page, run, environment, s
         page.locator(f".koa-cm [data-pick='{true},{pred}']").first.click()
         page.wait_for_selector(f".koa-grid [data-pick='{names[1]}']")
         page.locator(f".koa-grid [data-pick='{names[1]}']").click()
-        page.wait_for_function("() => document.querySelector('.koa-told').innerText.includes('Ann agrees')")
+        page.wait_for_function("() => document.querySelector('.koa-reviewed').innerText.includes('Ann agrees')")
 
 
 def test_a_run_that_is_none_becomes_a_message_under_voila(page, environment, tmp_path):
@@ -200,6 +200,6 @@ def test_notebook_05_works_in_jupyterlab(page, environment, shots, tmp_path):
         page.wait_for_function("() => document.querySelector('.koa-curve svg').textContent.includes('now')")
         page.locator(".koa-workbench").first.screenshot(path=shots / "lab-decisions.png")
 
-    said = ReaderLog(out / "verdicts.jsonl").read()
+    said = ReviewLog(out / "verdicts.jsonl").read()
     assert said[["reader", "knee_id", "note"]].to_numpy().tolist() == [["Bo", knee, "narrow?"]]
     assert re.match(r"\d{4}-\d{2}-\d{2}T", said["time"].iat[0])

@@ -8,7 +8,7 @@ from sklearn.metrics import cohen_kappa_score
 from koa_kit.error_analysis.statistics.intervals import draw_patients
 from koa_kit.errors import KoaError
 from koa_kit.workbench.reviews.agreement import GIVEN, reader_agreement
-from koa_kit.workbench.reviews.log import ReaderLog, Verdict
+from koa_kit.workbench.reviews.log import Review, ReviewLog
 
 FIVE = list(range(5))
 
@@ -45,22 +45,19 @@ def row_of(table, first, second):
     return table[(table["first"] == first) & (table["second"] == second)].iloc[0]
 
 
-def test_every_pair_of_readers_and_each_reader_against_the_given_grades_has_a_row(latest):
+def test_every_pair_of_readers_and_each_reader_against_the_given_grades_has_scikit_learns_kappa(latest, grades):
     table = reader_agreement(latest, draws=50)
     assert list(zip(table["first"], table["second"], strict=True)) == [
         ("Ann", "Bo"), ("Ann", "Cy"), ("Bo", "Cy"), ("Ann", GIVEN), ("Bo", GIVEN), ("Cy", GIVEN),
     ]  # fmt: skip
-    assert (table["knees"] == 80).all()
-    assert (table["patients"] == 40).all()
-    assert (table["explanation"] == "").all()
-
-
-def test_kappa_and_agreement_are_scikit_learns(latest, grades):
-    for row in reader_agreement(latest, draws=50).itertuples():
+    for row in table.itertuples():
+        assert (row.knees, row.patients, row.explanation) == (80, 40, "")
         one, other = grades[row.first], grades["kl" if row.second == GIVEN else row.second]
         assert row.kappa == pytest.approx(cohen_kappa_score(one, other, labels=FIVE, weights="quadratic"))
         assert row.agreement == np.mean(one == other)
         assert row.low < row.kappa < row.high
+    shuffled = latest.sample(frac=1, random_state=1)
+    pd.testing.assert_frame_equal(reader_agreement(shuffled, draws=50), table)
 
 
 def test_the_interval_is_that_of_draws_of_whole_patients_one_at_a_time(latest, grades):
@@ -73,11 +70,6 @@ def test_the_interval_is_that_of_draws_of_whole_patients_one_at_a_time(latest, g
     row = row_of(reader_agreement(named, draws=60, seed=5), "Ann", "Bo")
     assert (row["low"], row["high"]) == pytest.approx(tuple(np.percentile(values, [2.5, 97.5])))
     assert row["draws"] == 60
-
-
-def test_the_order_of_the_verdicts_changes_nothing(latest):
-    shuffled = latest.sample(frac=1, random_state=1)
-    pd.testing.assert_frame_equal(reader_agreement(latest, draws=40), reader_agreement(shuffled, draws=40))
 
 
 def test_both_knees_of_a_patient_drawn_together_make_a_wider_interval():
@@ -146,34 +138,28 @@ def test_draws_without_variation_are_left_out_and_counted():
 
 
 def test_a_log_goes_straight_in_and_the_last_word_counts(tmp_path):
-    log = ReaderLog(tmp_path / "verdicts.jsonl")
+    log = ReviewLog(tmp_path / "verdicts.jsonl")
+    empty = reader_agreement(log.latest())
+    assert empty.empty
+    assert "explanation" in empty
     for number, kl in enumerate([0, 1, 2, 3]):
         knee = {"reader": "Ann", "knee_id": f"{number}L", "patient": str(number), "kl": kl}
-        log.add(Verdict(**knee, answer="bad_image"))
-        log.add(Verdict(**knee, answer="disagree", grade=4) if number == 3 else Verdict(**knee, answer="agree"))
-    table = reader_agreement(log.latest(), draws=20)
-    assert len(table) == 1
-    assert table["agreement"][0] == 0.75
-    assert table["bad_image"][0] == 0
-    assert table["kappa"][0] == pytest.approx(
-        cohen_kappa_score([0, 1, 2, 4], [0, 1, 2, 3], labels=FIVE, weights="quadratic")
-    )
-
-
-def test_an_empty_log_gives_an_empty_table(tmp_path):
-    table = reader_agreement(ReaderLog(tmp_path / "none.jsonl").latest())
-    assert table.empty
-    assert "explanation" in table
+        log.add(Review(**knee, answer="bad_image"))
+        log.add(Review(**knee, answer="disagree", grade=4) if number == 3 else Review(**knee, answer="agree"))
+    row = reader_agreement(log.latest(), draws=20).squeeze()
+    assert (row["agreement"], row["bad_image"]) == (0.75, 0)
+    kappa = cohen_kappa_score([0, 1, 2, 4], [0, 1, 2, 3], labels=FIVE, weights="quadratic")
+    assert row["kappa"] == pytest.approx(kappa)
 
 
 @pytest.mark.parametrize(
     ("change", "what"),
     [
         (lambda t: t.drop(columns="kl"), "columns"),
-        (lambda t: pd.concat([t, t[:2]]), "2 verdicts are not the only one"),
+        (lambda t: pd.concat([t, t[:2]]), "2 reviews are not the only one"),
         (lambda t: t.assign(reader=GIVEN).drop_duplicates("knee_id"), "called"),
         (lambda t: t.assign(patient=t["patient"].where(t.index != 3, "other")), "two patients"),
-        (lambda t: t.assign(answer=t["answer"].where(t.index != 3, "maybe")), "1 verdicts have an unknown"),
+        (lambda t: t.assign(answer=t["answer"].where(t.index != 3, "maybe")), "1 reviews have an unknown"),
         (lambda t: t.assign(grade=t["grade"].where(t["answer"] != "disagree", 7)), "unknown answer or grade"),
         (lambda t: t.assign(grade=1), "unknown answer or grade"),
         (lambda t: t.assign(kl=5), "unknown answer or grade"),

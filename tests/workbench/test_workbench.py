@@ -12,20 +12,21 @@ from PIL import Image
 
 from koa_kit.error_analysis import metrics
 from koa_kit.error_analysis.decisions.decide import Decision, decided
+from koa_kit.error_analysis.predictions import margin
 from koa_kit.errors import KoaError
 from koa_kit.prompts import prompt_set
 from koa_kit.workbench import Message, Workbench, WorkbenchState, drive, workbench
-from koa_kit.workbench.page import pages, svg
-from koa_kit.workbench.page.cards import thumbnail
-from koa_kit.workbench.page.knee_page import Viewing, later_grades, viewed
+from koa_kit.workbench.page import figures, svg
+from koa_kit.workbench.page.pictures import thumbnail, viewed
 from koa_kit.workbench.selection.filters import Filters
-from koa_kit.workbench.state import PAGE, Tables
+from koa_kit.workbench.state import PAGE, Viewing
+from koa_kit.workbench.tables import Tables, later_grades
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>"
 
 
-class MadeUpWords:
+class SyntheticEditor:
     """A playground whose words move every KL0 answer to KL1 once KL1 is reworded; it needs no model."""
 
     def __init__(self, predictions):
@@ -60,22 +61,22 @@ class MadeUpWords:
         return self._at(self.original)
 
 
-def vectors(knees, seed=0):
-    raw = np.random.default_rng(seed).normal(size=(knees, 2, 8)).astype(np.float32)
-    return raw / np.linalg.norm(raw, axis=-1, keepdims=True)
-
-
 @pytest.fixture(autouse=True)
 def _strict(monkeypatch):
     monkeypatch.setenv("KOA_STRICT", "1")
 
 
 @pytest.fixture
-def bench(predictions, images, tmp_path):
-    return Workbench(
-        predictions, images, embeddings=vectors(len(predictions)), playground=MadeUpWords(predictions),
-        log=tmp_path / "verdicts.jsonl",
-    )  # fmt: skip
+def make_bench(images, tmp_path):
+    """A workbench of these predictions with radiographs, embeddings, words and a log."""
+    raw = np.random.default_rng(0).normal(size=(len(images), 2, 8)).astype(np.float32)
+    whole = {"embeddings": raw / np.linalg.norm(raw, axis=-1, keepdims=True), "log": tmp_path / "verdicts.jsonl"}
+    return lambda table: Workbench(table, images, playground=SyntheticEditor(table), **whole)
+
+
+@pytest.fixture
+def bench(predictions, make_bench):
+    return make_bench(predictions)
 
 
 def picks(html):
@@ -95,15 +96,12 @@ def test_a_cell_fills_the_gallery_with_its_knees_the_closest_first(bench, predic
     panel.matrix.pick("2,1")
     found = picks(panel.gallery.html)
     knees = predictions.query("kl == 2 and pred == 1")
-    assert found == list(knees.loc[ea_margin(knees).sort_values(kind="stable").index, "knee_id"])[:PAGE]
+    assert (
+        found
+        == list(knees.loc[pd.Series(margin(knees), knees.index).sort_values(kind="stable").index, "knee_id"])[:PAGE]
+    )
     assert found[0] in panel.knee.value
     assert panel.matrix.chosen == "2,1"
-
-
-def ea_margin(knees):
-    from koa_kit.error_analysis.predictions import margin
-
-    return pd.Series(margin(knees), knees.index)
 
 
 def test_a_picked_knee_is_shown_large_with_its_other_knee_and_its_nearest(bench, predictions):
@@ -114,12 +112,12 @@ def test_a_picked_knee_is_shown_large_with_its_other_knee_and_its_nearest(bench,
     assert panel.knee.value.count("<img") == 2
     other = predictions.query("patient == @patient and knee_id != @knee", local_dict={
         "patient": predictions.set_index("knee_id").loc[knee, "patient"], "knee": knee})["knee_id"].iloc[0]  # fmt: skip
-    beside = picks(panel.likes.html)
+    beside = picks(panel.neighbours.html)
     assert beside[0] == other
     assert len(beside) == 6
     panel.beside.value = "other"
     assert f"knee {other}" in panel.knee.value
-    panel.likes.pick(other)
+    panel.neighbours.pick(other)
     assert panel.knee.value.index(other) < panel.knee.value.index(knee)
 
 
@@ -171,8 +169,8 @@ def test_what_a_browser_rounds_is_no_choice(bench):
     panel.bias.value = 4e-16
     panel.prior.value = round(panel.prior.value, 2) + 0.0
     assert bench.state.decision == Decision()
-    margin = bench.filters.margin
-    margin.value = (margin.min + 0.3 * margin.step, margin.max - 0.3 * margin.step)
+    slider = bench.filters.margin
+    slider.value = (slider.min + 0.3 * slider.step, slider.max - 0.3 * slider.step)
     assert bench.state.filters == Filters()
 
 
@@ -181,13 +179,13 @@ def test_other_words_show_the_knees_that_changed_and_can_be_undone(bench, predic
     panel = bench.panels["Words"]
     panel.texts[1].value = "Perhaps something.\nPerhaps not."
     moved = int((predictions["pred"] == 0).sum())
-    assert f"{moved} of {len(predictions)} knees changed" in panel.told.value
+    assert f"{moved} of {len(predictions)} knees changed" in panel.summary.value
     assert bench.playground.present.prompts[1] == ("Perhaps something.", "Perhaps not.")
     assert "1. KL1: Perhaps something. / Perhaps not." in panel.past.value
     panel.undo.click()
     assert "KL1" not in panel.past.value
     assert panel.texts[1].value == prompt_set("paper").prompts[1][0]
-    assert f"0 of {len(predictions)} knees changed" in panel.told.value
+    assert f"0 of {len(predictions)} knees changed" in panel.summary.value
 
 
 @pytest.mark.parametrize("text", ["", "   \n ", "x" * 10_000])
@@ -200,18 +198,16 @@ def test_words_that_cannot_be_are_refused_in_the_page_and_change_nothing(bench, 
     assert bench.playground.present is before
 
 
-def test_a_script_in_a_prompt_a_name_or_a_note_is_shown_as_text(predictions, images, tmp_path):
+def test_a_script_in_a_prompt_a_name_or_a_note_is_shown_as_text(predictions, make_bench):
     table = predictions.copy()
     table.loc[:, "knee_id"] = [f"{EVIL}{row}" for row in range(len(table))]
-    bench = Workbench(
-        table, images, embeddings=vectors(len(table)), playground=MadeUpWords(table), log=tmp_path / "v.jsonl"
-    )
-    form = bench.panels["Knees"].verdict
+    bench = make_bench(table)
+    form = bench.panels["Knees"].review
     form.reader.value, form.note.value = EVIL[:100], EVIL
     form.agree.click()
     bench.tabs.selected_index = bench.titles.index("Words")
     bench.panels["Words"].texts[0].value = EVIL
-    seen = [bench.snapshot(), bench.filters.scores.value, form.told.value]
+    seen = [bench.snapshot(), bench.filters.scores.value, form.summary.value]
     for place in range(len(bench.titles)):
         bench.tabs.selected_index = place
         panel = bench.panels[bench.titles[place]]
@@ -222,30 +218,25 @@ def test_a_script_in_a_prompt_a_name_or_a_note_is_shown_as_text(predictions, ima
     assert not any("<script" in text or "<img src=x" in text for text in shown)
 
 
-def test_a_verdict_is_on_disk_when_the_click_returns_and_survives_another_workbench(bench, predictions, tmp_path):
-    form = bench.panels["Knees"].verdict
+def test_a_review_is_on_disk_when_the_click_returns_and_shows_up_in_another_workbench(bench, predictions, tmp_path):
+    form = bench.panels["Knees"].review
     knee = bench.knee()
     proposed = (int(knee["kl"]) + 1) % 5
     form.reader.value, form.note.value = "Ann", "osteophyte, medial"
     form.grades[proposed].click()
     assert form.note.value == ""
-    assert f"Ann</b> disagrees: KL{proposed}" in form.told.value
+    assert f"Ann</b> disagrees: KL{proposed}" in form.summary.value
     again = Workbench(predictions, log=tmp_path / "verdicts.jsonl")
     said = again.log.latest("Ann").iloc[0]
     assert (said["knee_id"], said["grade"], said["note"]) == (knee["knee_id"], proposed, "osteophyte, medial")
-    again.tabs.selected_index = again.titles.index("Verdicts")
-    assert "1 verdict on 1 knee by 1 reader." in again.panels["Verdicts"].told.value
-    again.panels["Verdicts"].export.click()
+    again.tabs.selected_index = again.titles.index("Reviews")
+    assert "1 review of 1 knee by 1 reader." in again.panels["Reviews"].summary.value
+    again.panels["Reviews"].export.click()
     assert len(pd.read_csv(tmp_path / "verdicts.csv", dtype={"patient": str})) == 1
-
-
-def test_a_verdict_of_another_tab_shows_up_here(bench, predictions, tmp_path):
-    other = Workbench(predictions, log=tmp_path / "verdicts.jsonl")
-    form = other.panels["Knees"].verdict
-    form.reader.value = "Bo"
-    form.bad.click()
+    again.panels["Knees"].review.reader.value = "Bo"
+    again.panels["Knees"].review.bad.click()
     bench.draw()
-    assert "Bo</b> bad image" in bench.panels["Knees"].verdict.told.value
+    assert "Bo</b> bad image" in form.summary.value
 
 
 def test_without_images_model_or_log_the_page_works_and_says_so(predictions):
@@ -253,10 +244,10 @@ def test_without_images_model_or_log_the_page_works_and_says_so(predictions):
     assert "No X-rays at hand" in bench.snapshot()
     assert "No X-ray at hand" in bench.panels["Knees"].knee.value
     assert drive(bench) > 50
-    form = bench.panels["Knees"].verdict
+    form = bench.panels["Knees"].review
     form.reader.value = "Ann"
     bench.quietly(form.agree.click)
-    assert "keeps no verdicts" in str(bench.failure)
+    assert "keeps no reviews" in str(bench.failure)
 
 
 @pytest.mark.parametrize(
@@ -314,7 +305,7 @@ def test_the_change_of_a_matrix_is_against_the_other_run(predictions):
     change = tables.change(state)
     assert change.sum() == 0
     assert (change[1:, 0] <= 0).all()
-    assert "−" in pages.matrix_html(tables.counts(state), change, state)
+    assert "−" in figures.matrix_html(tables.counts(state), change, state)
 
 
 def test_a_plot_leaves_out_what_is_no_number_and_keeps_labels_inside():

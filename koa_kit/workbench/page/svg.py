@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 
 import numpy as np
 
 from koa_kit.style import FAINT, INK
+from koa_kit.workbench.page.html import part
 
 LEFT, RIGHT, TOP, BOTTOM = 52, 26, 30, 42
 
@@ -61,47 +61,29 @@ def plot(
     def py(values) -> np.ndarray:
         return height - BOTTOM - (np.asarray(values, float) - ylim[0]) / (ylim[1] - ylim[0]) * (height - TOP - BOTTOM)
 
-    parts = [f'<text x="{LEFT}" y="16" font-weight="600" font-size="13">{escape(title)}</text>']
-    for tick in _ticks(*ylim):
-        at = py(tick)
-        parts.append(f'<line x1="{LEFT}" x2="{width - RIGHT}" y1="{at:.1f}" y2="{at:.1f}" stroke="{FAINT}"/>')
-        parts.append(f'<text x="{LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{_tick(tick, percent)}</text>')
-    for tick, name in xticks or [(tick, _tick(tick, percent)) for tick in _ticks(*xlim)]:
-        at, under = f"{px(tick):.1f}", height - BOTTOM + 16
-        parts.append(f'<text x="{at}" y="{under}" text-anchor="middle">{escape(name)}</text>')
-    middle = (LEFT + width - RIGHT) / 2
-    parts.append(f'<text x="{middle:.0f}" y="{height - 6}" text-anchor="middle">{escape(x)}</text>')
-    half = (TOP + height - BOTTOM) / 2
-    parts.append(
-        f'<text x="13" y="{half:.0f}" text-anchor="middle" transform="rotate(-90 13 {half:.0f})">{escape(y)}</text>'
-    )
-    for line in lines:
-        parts.append(_drawn(line, px(line.x), py(line.y), width))
-    return (
-        f'<svg class="koa-plot" width="{width}" height="{height}" viewBox="0 0 {width} {height}" role="img" '
-        f'aria-label="{escape(title)}" font-family="inherit" font-size="11.5" fill="{INK}">{"".join(parts)}</svg>'
-    )
+    across = xticks or [(tick, _tick(tick, percent)) for tick in _ticks(*xlim)]
+    edges = (width, height, LEFT, width - RIGHT, TOP, height - BOTTOM)
+    names = [(_short(px(tick)), name) for tick, name in across]
+    heights = [(float(py(tick)), _tick(tick, percent)) for tick in _ticks(*ylim)]
+    drawn = [_drawn(line, px(line.x), py(line.y), width) for line in lines]
+    return part.plot((title, x, y), edges, (INK, FAINT), names, heights, drawn)
 
 
-def _drawn(line: Line, x: np.ndarray, y: np.ndarray, width: int) -> str:
+def _drawn(line: Line, x: np.ndarray, y: np.ndarray, width: int) -> dict:
+    """A line for the template: its points, and where its label stands."""
     there = np.isfinite(x) & np.isfinite(y)
-    x, y = x[there], y[there]
-    if not len(x):
-        return ""
-    parts = []
-    if line.dots:
-        parts += [f'<circle cx="{a:.1f}" cy="{b:.1f}" r="5" fill="{line.colour}"/>' for a, b in zip(x, y, strict=True)]
-    else:
-        points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
-        dash = ' stroke-dasharray="5 4"' if line.dashed else ""
-        parts.append(f'<polyline points="{points}" fill="none" stroke="{line.colour}" stroke-width="2"{dash}/>')
-    if line.label:
+    points = [(_short(a), _short(b)) for a, b in zip(x[there], y[there], strict=True)]
+    drawn = {"points": points, "colour": line.colour, "dots": line.dots, "dashed": line.dashed, "label": ""}
+    if points and line.label:
+        last, height = x[there][-1], y[there][-1]
+        drawn |= {"label": line.label, "start": last < width * 0.62, "at": _short(height + (17 if line.below else -7))}
         # to the left where the right edge would cut it off
-        right = x[-1] < width * 0.62
-        side = f'x="{x[-1] + 9:.1f}"' if right else f'x="{x[-1] - 9:.1f}" text-anchor="end"'
-        at = y[-1] + (17 if line.below else -7)
-        parts.append(f'<text {side} y="{at:.1f}" fill="{line.colour}">{escape(line.label)}</text>')
-    return "".join(parts)
+        drawn["edge"] = _short(last + (9 if drawn["start"] else -9))
+    return drawn
+
+
+def _short(value: float) -> str:
+    return f"{float(value):.1f}"
 
 
 def _ticks(low: float, high: float) -> np.ndarray:

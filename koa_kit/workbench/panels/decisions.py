@@ -14,9 +14,9 @@ from koa_kit.error_analysis.decisions.figures import FEW
 from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES
 from koa_kit.style import ACCENT, FAINT, GRADE_COLOURS, INK
-from koa_kit.workbench.page.html import empty, wrapped
+from koa_kit.workbench.page.html import part
 from koa_kit.workbench.page.svg import Line, plot
-from koa_kit.workbench.panels.panel import Panel, heading, side_by_side
+from koa_kit.workbench.panels.panel import Panel, column, heading, html, menu, side_by_side, wide
 
 WORDS = {
     "most_likely": "the most likely grade",
@@ -24,6 +24,7 @@ WORDS = {
     "expected_grade": "thresholds of the expected grade",
 }
 DRAWS = 300
+PICTURES = ("curve", "sets", "rejected")
 
 
 class DecisionsPanel(Panel):
@@ -48,50 +49,43 @@ class DecisionsPanel(Panel):
         super().__init__(bench)
         self._patients = bench.patients.astype(str)
         self._half = calibration_half(self._patients)
-        wide = {"layout": widgets.Layout(width="330px"), "style": {"description_width": "110px"}}
         self.shares = np.bincount(bench.tables.predictions["kl"], minlength=5) / len(bench.tables.predictions)
-        self.bias = widgets.FloatSlider(min=-3, max=3, step=0.05, value=0, description="KL1 bias", **wide)
+
+        def redraw(_):
+            bench.draw()
+
+        self.bias = self._slider("KL1 bias", (-3, 3, 0.05), 0, lambda value: self._decide(kl1_bias=value), "bias")
         self.temperature = widgets.FloatLogSlider(
-            base=2, min=-2, max=2, step=0.05, value=1, description="Temperature", readout_format=".2f", **wide
+            base=2, min=-2, max=2, step=0.05, value=1, description="Temperature", readout_format=".2f", **wide(330, 110)
         )
-        self.prior = widgets.FloatSlider(
-            min=0.01, max=0.6, step=0.01, value=self._share(), description="KL1 expected", readout_format=".0%", **wide
-        )
-        self.rule = widgets.Dropdown(options=[(WORDS[name], name) for name in RULES], description="Grade", **wide)
-        starts = Decision().thresholds
+        self.on_value(self.temperature, lambda value: self._decide(temperature=rounded(value)), "koa-temperature")
+        self.prior = self._slider("KL1 expected", (0.01, 0.6, 0.01), self._share(), self._expect, "prior", ".0%")
+        self.rule = menu({name: WORDS[name] for name in RULES}, "Grade", **wide(330, 110))
+        self.on_value(self.rule, lambda value: self._decide(rule=value), "koa-rule")
         self.thresholds = [
-            widgets.FloatSlider(min=0, max=4, step=0.05, value=value, description=f"KL{k} | KL{k + 1}", **wide)
-            for k, value in enumerate(starts)
+            self._slider(f"KL{k} | KL{k + 1}", (0, 4, 0.05), value, self._move, f"threshold-{k}")
+            for k, value in enumerate(Decision().thresholds)
         ]
-        self.coverage = widgets.FloatSlider(
-            min=0.5, max=0.99, step=0.01, value=0.9, description="Coverage", readout_format=".0%", **wide
+        self.coverage = self._slider("Coverage", (0.5, 0.99, 0.01), 0.9, redraw, "coverage", ".0%")
+        self.kept = self._slider("Answered", (0.1, 1, 0.01), 0.8, redraw, "kept", ".0%")
+        self.reset = self.button(
+            "the model’s own decision", lambda: bench.show(decision=Decision()), "koa-own-decision"
         )
-        self.kept = widgets.FloatSlider(
-            min=0.1, max=1, step=0.01, value=0.8, description="Answered", readout_format=".0%", **wide
+        self.curve, self.sets, self.rejected = (html(f"koa-{name}", min_height="300px") for name in PICTURES)
+        controls = [self.bias, self.temperature, self.prior, self.rule, *self.thresholds, self.reset]
+        top = side_by_side(column(heading("From similarities to a grade"), *controls), self.curve)
+        half = {"flex": "0 0 460px", "width": "460px"}
+        lead = heading("Sets that hold the reader’s grade as often as promised")
+        promised = column(lead, self.coverage, self.sets, **half)
+        answered = column(heading("Leave the least sure to a reader"), self.kept, self.rejected, **half)
+        self.widget = column(top, side_by_side(promised, answered))
+
+    def _slider(self, text, scale, value, action, css, form=".2f") -> widgets.FloatSlider:
+        low, high, step = scale
+        made = widgets.FloatSlider(
+            min=low, max=high, step=step, value=value, description=text, readout_format=form, **wide(330, 110)
         )
-        handlers = {"bias": "kl1_bias", "temperature": "temperature", "rule": "rule"}
-        for name, attribute in handlers.items():
-            self.on_value(getattr(self, name), lambda value, at=attribute: self._decide(**{at: rounded(value)}))
-        self.on_value(self.prior, self._expect)
-        for control in self.thresholds:
-            self.on_value(
-                control, lambda _: self._decide(thresholds=tuple(rounded(each.value) for each in self.thresholds))
-            )
-        for control in (self.coverage, self.kept):
-            self.on_value(control, lambda _: self.bench.draw())
-        for name in ("bias", "temperature", "prior", "rule", "coverage", "kept"):
-            getattr(self, name).add_class(f"koa-{name}")
-        self.reset = self.button("the model’s own decision", self._reset, "koa-own-decision")
-        self.curve, self.sets, self.rejected = (widgets.HTML(layout=widgets.Layout(min_height="300px")) for _ in "123")
-        self.curve.add_class("koa-curve")
-        left = [heading("From similarities to a grade"), self.bias, self.temperature, self.prior, self.rule]
-        left += [*self.thresholds, self.reset]
-        top = side_by_side(widgets.VBox(left), self.curve)
-        promised = [heading("Sets that hold the reader’s grade as often as promised"), self.coverage, self.sets]
-        answered = [heading("Leave the least sure to a reader"), self.kept, self.rejected]
-        half = widgets.Layout(flex="0 0 460px", width="460px")
-        below = side_by_side(widgets.VBox(promised, layout=half), widgets.VBox(answered, layout=half))
-        self.widget = widgets.VBox([top, below])
+        return self.on_value(made, lambda value: action(rounded(value)), f"koa-{css}")
 
     def _share(self) -> float:
         # as the slider rounds it: a browser sends its own rounding back, which must not count as a choice
@@ -99,6 +93,9 @@ class DecisionsPanel(Panel):
 
     def _decide(self, **changes) -> None:
         self.bench.show(decision=replace(self.bench.state.decision, **changes))
+
+    def _move(self, _) -> None:
+        self._decide(thresholds=tuple(rounded(control.value) for control in self.thresholds))
 
     def _expect(self, share: float) -> None:
         if (self.shares == 0).any():
@@ -116,61 +113,39 @@ class DecisionsPanel(Panel):
         prior[1] = share
         self._decide(prior=tuple(prior), trained_on=tuple(self.shares))
 
-    def _reset(self) -> None:
-        self.bench.show(decision=Decision())
-
     def render(self) -> None:
-        state, tables = self.bench.state, self.bench.tables
-        decision = state.decision
+        decision, tables = self.bench.state.decision, self.bench.tables
         with self.syncing():
-            self.bias.value, self.temperature.value, self.rule.value = (
-                decision.kl1_bias, decision.temperature, decision.rule,
-            )  # fmt: skip
+            self.bias.value, self.temperature.value = decision.kl1_bias, decision.temperature
+            self.rule.value = decision.rule
             self.prior.value = round(decision.prior[1], 2) if decision.prior else self._share()
             for control, value in zip(self.thresholds, decision.thresholds, strict=True):
-                control.value = value
-                control.disabled = decision.rule != "expected_grade"
-        mask = tables.mask(state)
+                control.value, control.disabled = value, decision.rule != "expected_grade"
+        mask = tables.mask(self.bench.state)
         if not mask.any():
-            self.curve.value = self.sets.value = self.rejected.value = empty("No knee passes the filters.")
+            self.curve.value = self.sets.value = self.rejected.value = part.empty("No knee passes the filters.")
             return
-        numbers = tables.numbers(state)
+        numbers = tables.numbers(self.bench.state)
         kl, p, pred = numbers.kl[mask], numbers.p[0][mask], numbers.pred[mask]
-        self.curve.value = wrapped(curve_svg(tables.undecided().s[0][mask], kl, decision))
-        self.rejected.value = wrapped(reject_svg(p, kl, pred, self.kept.value))
+        self.curve.value = part.wrapped(curve_svg(tables.undecided().s[0][mask], kl, decision))
+        self.rejected.value = part.wrapped(reject_svg(p, kl, pred, self.kept.value))
         try:
             half = self._half[mask]
             table = set_table_of(p, kl, self._patients[mask], half, self.coverage.value, draws=DRAWS)
-            self.sets.value = wrapped(sets_svg(table) + sets_words(table))
+            self.sets.value = part.wrapped(sets_svg(table) + sets_html(table))
         except KoaError as error:
-            self.sets.value = empty(str(error))
-
-    def controls(self):
-        def slide(control, *values):
-            for value in values:
-                control.value = value
-
-        return [
-            ("KL1 bias", lambda: slide(self.bias, 1.0, -1.0)),
-            ("temperature", lambda: slide(self.temperature, 2.0)),
-            ("KL1 expected", lambda: slide(self.prior, 0.3)),
-            ("rule", lambda: slide(self.rule, "median_grade", "expected_grade")),
-            ("threshold", lambda: slide(self.thresholds[0], 0.7)),
-            ("own decision", self.reset.click),
-            ("coverage", lambda: slide(self.coverage, 0.8, 0.9)),
-            ("answered", lambda: slide(self.kept, 0.5, 0.8)),
-        ]
+            self.sets.value = part.empty(str(error))
 
 
-def rounded(value: float | str) -> float | str:
+def rounded(value: float) -> float:
     """A slider's value without the last digits: a browser sends back 4e-16 where 0 was set."""
-    return value if isinstance(value, str) else round(float(value), 6)
+    return round(float(value), 6)
 
 
 def curve_svg(logits: np.ndarray, kl: np.ndarray, decision: Decision) -> str:
     """KL1 recall against accuracy along the KL1 bias, with where the decision stands and where the model began."""
     if not (kl == 1).any():
-        return empty("None of these knees is KL1: there is no recall to show.")
+        return part.empty("None of these knees is KL1: there is no recall to show.")
     curve, now = kl1_curve(logits, kl, decision), kl1_point(logits, kl, decision)
     start = kl1_point(logits, kl, Decision())
     lines = [Line(curve["accuracy"], curve["kl1_recall"], INK)]
@@ -203,10 +178,8 @@ def sets_svg(table) -> str:
     lines = [Line([-0.5, 5.5], [table["promised"].iloc[0]] * 2, FAINT, dashed=True)]
     for place, (name, row) in enumerate(table.iterrows()):
         colour = INK if name == "all" else GRADE_COLOURS[place]
-        lines += [
-            Line([place, place], [row["low"], row["high"]], colour),
-            Line([place], [row["coverage"]], colour, dots=True),
-        ]
+        lines.append(Line([place, place], [row["low"], row["high"]], colour))
+        lines.append(Line([place], [row["coverage"]], colour, dots=True))
     bottom = float(np.floor(10 * max(0.0, np.nanmin([table["low"].min(), 0.8]) - 0.02)) / 10)
     everyone = table.loc["all"]
     title = f"{everyone['coverage']:.1%} of {everyone['knees']:.0f} knees held, {everyone['size']:.2f} grades a set"
@@ -216,11 +189,13 @@ def sets_svg(table) -> str:
     )  # fmt: skip
 
 
-def sets_words(table) -> str:
+def sets_html(table) -> str:
     """Mean size of the sets of each grade, and what is not promised."""
-    sizes = ", ".join(f"{name} {table.loc[name, 'size']:.2f}" for name in [f"KL{k}" for k in GRADES])
-    return (
-        f'<p class="koa-soft">Grades a set: {sizes.replace("nan", "–")}.<br>Calibrated on one half of the patients, '
-        "judged on the other. The promise is for all knees together, not for each grade, and holds only where neither "
-        "model nor decision was chosen on these knees.</p>"
+    sizes = ", ".join(f"KL{k} {table.loc[f'KL{k}', 'size']:.2f}" for k in GRADES).replace("nan", "–")
+    return part.quiet(
+        [
+            f"Grades a set: {sizes}.",
+            "Calibrated on one half of the patients, judged on the other. The promise is for all knees together, not "
+            "for each grade, and holds only where neither model nor decision was chosen on these knees.",
+        ]
     )

@@ -9,15 +9,14 @@ import numpy as np
 
 from koa_kit.error_analysis.gallery import SORTS
 from koa_kit.error_analysis.neighbours import nearest
-from koa_kit.workbench.page import pages
-from koa_kit.workbench.page.clickable import ClickableHTML
-from koa_kit.workbench.page.html import say, soft, wrapped
-from koa_kit.workbench.page.knee_page import BESIDE, Viewing, other_knee, small_knees_html
-from koa_kit.workbench.panels.panel import Panel, heading, side_by_side
-from koa_kit.workbench.panels.review_form import VerdictForm
-from koa_kit.workbench.state import MATRICES, page_count, page_of
+from koa_kit.workbench.page import figures
+from koa_kit.workbench.page.html import part
+from koa_kit.workbench.panels.panel import Panel, column, html, menu, side_by_side, wide
+from koa_kit.workbench.panels.review_form import ReviewForm
+from koa_kit.workbench.state import BESIDE, MATRICES, Viewing
+from koa_kit.workbench.tables import page_count
 
-LIKE = 5
+NEIGHBOURS = 5
 """Nearest knees shown."""
 
 
@@ -34,64 +33,53 @@ class KneesPanel(Panel):
         A page of knees; picks are ``knee_id``.
     previous, next
         Turn its pages; so do PageUp and PageDown within it.
-    level, window, inverted, reset
+    level, window, inverted, beside, reset
         How the radiograph is shown.
-    knee, likes
+    knee, neighbours
         The knee shown large; its patient's other knee and its nearest neighbours, which can be picked.
-    verdict
-        The form for a reader's verdict.
+    review
+        The form for a reader's review.
     """
 
     title = "Knees"
 
     def __init__(self, bench):
         super().__init__(bench)
-        guard = bench.guard
-        self.matrix = ClickableHTML().on_pick(lambda value: guard(lambda: self._pick_cell(value)))
-        self.mode = widgets.Dropdown(options=[(text, name) for name, text in MATRICES.items()], description="Cells")
-        self.sort = widgets.Dropdown(options=[(text, name) for name, text in SORTS.items()], description="Order")
-        for control, name in ((self.mode, "matrix"), (self.sort, "sort")):
-            control.layout.width, control.style.description_width = "300px", "50px"
-            self.on_value(control, lambda value, name=name: bench.show(**{name: value})).add_class(f"koa-{name}")
-        self.gallery = ClickableHTML().on_pick(lambda knee: guard(lambda: bench.show(knee=knee)))
-        self.gallery.on_turn(lambda by: guard(lambda: self._turn(by)))
+        self.matrix = self.clickable(self._pick_cell)
+        self.mode, self.sort = menu(MATRICES, "Cells", **wide(300, 50)), menu(SORTS, "Order", **wide(300, 50))
+        self.on_value(self.mode, lambda value: bench.show(matrix=value), "koa-matrix")
+        self.on_value(self.sort, lambda value: bench.show(sort=value), "koa-sort")
+        self.gallery = self.clickable(lambda knee: bench.show(knee=knee), min_height="300px")
+        self.gallery.on_turn(lambda by: bench.guard(lambda: self._turn(by)))
         self.previous = self.button("← previous", lambda: self._turn(-1), "koa-previous")
         self.next = self.button("next →", lambda: self._turn(1), "koa-next")
-        self.where = widgets.HTML()
-        self.headline = widgets.HTML(layout=widgets.Layout(min_height="54px"))
-        self.headline.add_class("koa-headline")
-        self._build_large()
-        self.verdict = VerdictForm(bench)
-        pager = widgets.HBox([self.previous, self.next, self.where], layout=widgets.Layout(grid_gap="8px"))
-        left = widgets.VBox([self.matrix, self.mode, self.sort], layout=widgets.Layout(flex="0 0 auto"))
-        right = widgets.VBox([self.headline, self.verdict.widget], layout=widgets.Layout(flex="1 1 330px"))
-        top = side_by_side(left, right, gap=24)
-        self.gallery.layout = widgets.Layout(min_height="300px")
-        legend = widgets.HTML(pages.legend_html(bench.find is not None, bool(bench.prompts)))
-        self.widget = widgets.VBox([top, self.large, pager, self.gallery, legend])
+        self.where, self.headline = html(), html("koa-headline", min_height="54px")
+        self.review = ReviewForm(bench)
+        left = column(self.matrix, self.mode, self.sort, flex="0 0 auto")
+        right = column(self.headline, self.review.widget, flex="1 1 330px")
+        pager = side_by_side(self.previous, self.next, self.where, gap=8)
+        legend = widgets.HTML(part.legend(bench.find is not None, bool(bench.prompts)))
+        self.widget = column(side_by_side(left, right, gap=24), self._large(), pager, self.gallery, legend)
 
-    def _build_large(self) -> None:
-        wide = {"layout": widgets.Layout(width="290px"), "style": {"description_width": "56px"}}
-        self.level = widgets.FloatSlider(min=0, max=255, value=127.5, step=0.5, description="Level", **wide)
-        self.window = widgets.FloatSlider(min=8, max=256, value=256, step=1, description="Window", **wide)
+    def _large(self) -> widgets.HBox:
+        self.level = widgets.FloatSlider(min=0, max=255, value=127.5, step=0.5, description="Level", **wide(290, 56))
+        self.window = widgets.FloatSlider(min=8, max=256, value=256, step=1, description="Window", **wide(290, 56))
         self.inverted = widgets.Checkbox(description="inverted", indent=False)
-        for control, name in ((self.level, "level"), (self.window, "window"), (self.inverted, "inverted")):
-            self.on_value(control, lambda value, name=name: self._view(**{name: value})).add_class(f"koa-view-{name}")
-        beside = [(text, name) for name, text in BESIDE.items()]
-        self.beside = widgets.Dropdown(options=beside, description="Beside", **wide)
-        self.on_value(self.beside, lambda value: self._view(beside=value)).add_class("koa-view-beside")
+        self.beside = menu(BESIDE, "Beside", **wide(290, 56))
+        for name in ("level", "window", "inverted", "beside"):
+            self.on_value(getattr(self, name), lambda value, name=name: self._view(**{name: value}), f"koa-view-{name}")
         self.reset = self.button("reset", lambda: self.bench.show(viewing=Viewing()), "koa-view-reset", width="70px")
-        self.knee = widgets.HTML(layout=widgets.Layout(min_height="480px", flex="0 0 622px")).add_class("koa-knee")
-        self.likes = ClickableHTML().on_pick(lambda knee: self.bench.guard(lambda: self.bench.show(knee=knee)))
+        self.knee = html("koa-knee", min_height="480px", flex="0 0 622px")
+        self.neighbours = self.clickable(lambda knee: self.bench.show(knee=knee))
         lights = [self.level, self.window, widgets.HBox([self.inverted, self.reset])] if self.bench.find else []
-        side = widgets.VBox([self.beside, *lights, self.likes], layout=widgets.Layout(flex="1 1 290px", width="300px"))
-        self.large = side_by_side(self.knee, side, gap=8)
+        side = column(self.beside, *lights, self.neighbours, flex="1 1 290px", width="300px")
+        return side_by_side(self.knee, side, gap=8)
 
     def _view(self, **changes) -> None:
         self.bench.show(viewing=replace(self.bench.state.viewing, **changes))
 
     def _pick_cell(self, value: str) -> None:
-        true, pred = pages.picked_cell(value)
+        true, pred = figures.picked_cell(value)
         self.bench.show(true=true, pred=pred, knee="")
 
     def _turn(self, by: int) -> None:
@@ -101,62 +89,34 @@ class KneesPanel(Panel):
 
     def render(self) -> None:
         bench, state, tables = self.bench, self.bench.state, self.bench.tables
-        counts, chosen = tables.counts(state), tables.chosen(state)
-        self.matrix.html = pages.matrix_html(counts, tables.change(state), state)
+        counts, chosen, shown = tables.counts(state), tables.chosen(state), tables.page(state)
+        self.matrix.html = figures.matrix_html(counts, tables.change(state), state)
         self.matrix.chosen = f"{state.true},{'' if state.pred is None else state.pred}"
-        self.headline.value = wrapped(say(pages.headline(counts, state)))
-        shown = page_of(chosen, state.page)
-        self.gallery.html = bench.cards(shown) if len(shown) else pages.empty_html(counts, state)
-        self.where.value = soft(pages.pages_text(len(chosen), state.page))
+        self.headline.value = part.wrapped(part.say(figures.headline(counts, state)))
+        self.gallery.html = (
+            bench.views.gallery(tables.numbers(state), shown) if len(shown) else figures.empty_html(counts, state)
+        )
+        self.where.value = part.soft(figures.pages_text(len(chosen), state.page))
         self.previous.disabled = state.page == 0
         self.next.disabled = state.page >= page_count(len(chosen)) - 1
         with self.syncing():
             self.mode.value, self.sort.value = state.matrix, state.sort
-            self.level.value, self.window.value = state.viewing.level, state.viewing.window
-            self.inverted.value, self.beside.value = state.viewing.inverted, state.viewing.beside
-        row = tables.row(state, shown)
-        self._render_knee(row)
-        self.verdict.show(row)
+            for name in ("level", "window", "inverted", "beside"):
+                getattr(self, name).value = getattr(state.viewing, name)
+        row = tables.row(state)
+        self.gallery.chosen = "" if row is None else tables.names[row]
+        self.knee.value = "" if row is None else bench.large(row)
+        self.neighbours.html = "" if row is None else self._neighbours(row)
+        self.review.show(row)
 
-    def _render_knee(self, row: int | None) -> None:
-        bench, state = self.bench, self.bench.state
-        if row is None:
-            self.knee.value, self.likes.html, self.gallery.chosen = "", "", ""
-            return
-        table = bench.tables.graded(state)
-        name = bench.tables.names[row]
-        self.gallery.chosen = name
-        self.knee.value = bench.large(row)
-        rows, words = [], []
-        other = other_knee(table, row)
-        if other is not None:
-            rows, words = [other], ["other knee"]
+    def _neighbours(self, row: int) -> str:
+        """The patient's other knee and, where there are embeddings, the nearest of other patients."""
+        bench, lead = self.bench, "The patient’s other knee"
+        other = bench.views.other(row)
+        rows, words = ([], []) if other is None else ([other], ["other knee"])
         if bench.embeddings is not None:
-            near, cosine = nearest(bench.embeddings, row, count=LIKE, patients=bench.patients)
+            near, cosine = nearest(bench.embeddings, row, count=NEIGHBOURS, patients=bench.patients)
             rows, words = [*rows, *near.tolist()], [*words, *(f"cosine {each:.3f}" for each in cosine)]
-        alike = small_knees_html(table, rows, words, find=bench.thumbnail)
-        lead = "The patient’s other knee" + (", and the nearest by embedding" if bench.embeddings is not None else "")
-        self.likes.html = heading(lead).value + alike if rows else ""
-
-    def controls(self):
-        def through(control):
-            start = control.value
-            for _, value in control.options:
-                control.value = value
-            control.value = start
-
-        def light():
-            self.level.value, self.window.value, self.inverted.value = 100.0, 80.0, True
-            self.beside.value = "other"
-            self.reset.click()
-
-        cells = [(f"cell {t},{p}", lambda t=t, p=p: self.matrix.pick(f"{t},{p}")) for t in range(5) for p in range(5)]
-        rows = [(f"row {true}", lambda true=true: self.matrix.pick(f"{true},")) for true in (0, 2, 3, 4, 1)]
-        turns = [("next page", self.next.click), ("previous page", self.previous.click)]
-        more = [("cells show", lambda: through(self.mode)), ("order", lambda: through(self.sort)), ("light", light)]
-        return [*cells, *rows, *turns, *more, ("another knee", self._pick_second), *self.verdict.controls()]
-
-    def _pick_second(self) -> None:
-        rows = page_of(self.bench.tables.chosen(self.bench.state), self.bench.state.page)
-        if len(rows) > 1:
-            self.gallery.pick(self.bench.tables.names[rows[1]])
+            lead += ", and the nearest by embedding"
+        small = bench.views.small(bench.tables.numbers(bench.state), rows, words)
+        return part.heading(lead) + small if rows else ""

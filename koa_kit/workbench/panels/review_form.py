@@ -1,24 +1,22 @@
-"""A reader's word on the knee she looks at: saved at once, and never changed afterwards."""
+"""A reader's review of the knee she looks at: saved at once, and never changed afterwards."""
 
 from __future__ import annotations
 
-from contextlib import suppress
-from html import escape
-
 import ipywidgets as widgets
 import pandas as pd
+from markupsafe import Markup
 
 from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES
-from koa_kit.workbench.page.html import wrapped
-from koa_kit.workbench.panels.panel import Panel
-from koa_kit.workbench.reviews.log import Verdict
+from koa_kit.workbench.page.html import part
+from koa_kit.workbench.panels.panel import Panel, column, html, side_by_side
+from koa_kit.workbench.reviews.review import Review
 
 NO_LOG = "Make the workbench with log='verdicts.jsonl', or start it by koa explore."
 SAID = {"agree": "agrees", "disagree": "disagrees", "bad_image": "bad image"}
 
 
-class VerdictForm(Panel):
+class ReviewForm(Panel):
     """Agree, disagree with another grade, bad image; a note; what was said last about this knee.
 
     Attributes
@@ -26,8 +24,8 @@ class VerdictForm(Panel):
     reader, note
         Who judges, and her note; kept when the knee changes, the note only until it is saved.
     agree, bad, grades
-        Buttons: agree, bad image, and one a grade to propose instead of the given one.
-    told
+        Buttons: agree, bad image, and one per grade to propose instead of the given one.
+    summary
         What was said last, or what is missing.
     """
 
@@ -35,36 +33,33 @@ class VerdictForm(Panel):
         super().__init__(bench)
         self._row: int | None = None
         self._said: tuple = (None, {})
-        self.reader = widgets.Text(placeholder="your name", layout=widgets.Layout(width="130px"))
-        self.reader.add_class("koa-reader")
+        self.reader = widgets.Text(placeholder="your name", layout=widgets.Layout(width="130px")).add_class(
+            "koa-reader"
+        )
         self.agree = self.button("agree", lambda: self._save("agree"), "koa-agree")
         self.bad = self.button("bad image", lambda: self._save("bad_image"), "koa-bad")
-        self.grades = [
-            self.button(
-                f"KL{grade}", lambda grade=grade: self._save("disagree", grade), f"koa-say-{grade}", width="48px"
-            )
-            for grade in GRADES
-        ]
+        self.grades = [self._proposal(grade) for grade in GRADES]
         self.note = widgets.Textarea(placeholder="note (optional)", layout=widgets.Layout(width="100%", height="52px"))
         self.note.add_class("koa-note")
-        self.told = widgets.HTML(layout=widgets.Layout(min_height="44px")).add_class("koa-told")
-        row = widgets.Layout(grid_gap="4px", align_items="center", flex_flow="row wrap")
-        first = widgets.HBox([self.reader, self.agree, self.bad], layout=row)
-        second = widgets.HBox([widgets.Label("I would say"), *self.grades], layout=row)
-        self.widget = widgets.VBox([first, second, self.note, self.told])
+        self.summary = html("koa-reviewed", min_height="44px")
+        first = side_by_side(self.reader, self.agree, self.bad, gap=4, align="center")
+        second = side_by_side(widgets.Label("I would say"), *self.grades, gap=4, align="center")
+        self.widget = column(first, second, self.note, self.summary)
+
+    def _proposal(self, grade: int) -> widgets.Button:
+        return self.button(f"KL{grade}", lambda: self._save("disagree", grade), f"koa-say-{grade}", width="48px")
 
     def _save(self, answer: str, grade: int | None = None) -> None:
+        reader = self.reader.value.strip()
         if self._row is None:
             raise KoaError("There is no knee to judge.", remedy="Pick one in the gallery first.")
         if self.bench.log is None:
-            raise KoaError("This workbench keeps no verdicts.", where="log", remedy=NO_LOG)
-        if not self.reader.value.strip():
-            raise KoaError("Whose verdict is it?", where="your name", remedy="Type your name beside the buttons.")
-        knees = self.bench.tables.predictions
-        knee, patient = (str(knees[column].iat[self._row]) for column in ("knee_id", "patient"))
-        about = {"knee_id": knee, "patient": patient, "kl": int(knees["kl"].iat[self._row])}
-        reader, note = self.reader.value.strip(), self.note.value
-        self.bench.log.add(Verdict(reader=reader, **about, answer=answer, grade=grade, note=note))
+            raise KoaError("This workbench keeps no reviews.", where="log", remedy=NO_LOG)
+        if not reader:
+            raise KoaError("Whose review is it?", where="your name", remedy="Type your name beside the buttons.")
+        knee = self.bench.tables.predictions.iloc[self._row]
+        about = {"knee_id": str(knee["knee_id"]), "patient": str(knee["patient"]), "kl": int(knee["kl"])}
+        self.bench.log.add(Review(reader=reader, **about, answer=answer, grade=grade, note=self.note.value))
         self.note.value = ""
         self.show(self._row)
 
@@ -76,45 +71,28 @@ class VerdictForm(Panel):
             button.disabled = row is None or grade == kl
         self.agree.disabled = self.bad.disabled = row is None
         if row is None:
-            self.told.value = ""
+            self.summary.value = ""
             return
         self.agree.description = f"agree: KL{kl}"
-        self.told.value = wrapped(f'<p class="koa-soft">{self._words(self.bench.tables.names[row])}</p>')
+        self.summary.value = part.wrapped(part.quiet([self._last(self.bench.tables.names[row])]))
 
-    def _words(self, knee: str) -> str:
+    def _last(self, knee: str) -> str:
+        """What was said last of a knee; the log is read again only when it has grown."""
         if self.bench.log is None:
-            return "Verdicts are not kept here: make the workbench with a log."
-        return " · ".join(self._by_knee().get(knee, ["No verdict on this knee yet."])[-3:])
-
-    def _by_knee(self) -> dict[str, list[str]]:
-        """What was said last of each knee, read again only when the log has grown."""
-        path = self.bench.log.path
-        size = path.stat().st_size if path.exists() else 0
+            return "Reviews are not kept here: make the workbench with a log."
+        size = self.bench.log.size()
         if size != self._said[0]:
-            told: dict[str, list[str]] = {}
+            said: dict[str, list[str]] = {}
             for row in self.bench.log.latest().itertuples() if size else ():
-                told.setdefault(row.knee_id, []).append(f"<b>{escape(row.reader)}</b> {said(row)} ({row.time[:16]})")
-            self._said = (size, told)
-        return self._said[1]
-
-    def controls(self):
-        if self.bench.log is None:
-            return []
-
-        def judge():
-            before = len(self.bench.log.read())
-            reader, self.reader.value = self.reader.value, ""
-            with suppress(KoaError):  # refused without a name: nothing is written while the controls are tried
-                self._save("agree")
-            self.reader.value = reader
-            if len(self.bench.log.read()) != before:
-                raise RuntimeError("A verdict without a reader was kept.")
-
-        return [("a verdict needs a name", judge)]
+                said.setdefault(row.knee_id, []).append(
+                    Markup("<b>{}</b> {} ({})").format(row.reader, in_words(row), row.time[:16])
+                )
+            self._said = (size, said)
+        return Markup(" · ").join(self._said[1].get(knee, ["No review of this knee yet."])[-3:])
 
 
-def said(row, characters: int = 80) -> str:
-    """What a verdict says, as HTML: the answer, a proposed grade, so many `characters` of the note."""
+def in_words(row, characters: int = 80) -> str:
+    """What a review says: the answer, a proposed grade, so many `characters` of the note."""
     grade = "" if pd.isna(row.grade) else f": KL{row.grade}"
-    note = f" “{escape(row.note[:characters])}”" if row.note else ""
+    note = f" “{row.note[:characters]}”" if row.note else ""
     return f"{SAID[row.answer]}{grade}{note}"

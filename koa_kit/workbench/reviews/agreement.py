@@ -1,8 +1,9 @@
-"""How far do readers agree, with each other and with the given grades? From the last word of each on each knee."""
+"""Agreement of readers with each other and with the given grades, from the last review of each of each knee."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from itertools import combinations
 
 import numpy as np
@@ -12,6 +13,7 @@ from koa_kit.error_analysis.metrics import metrics_of_counts
 from koa_kit.error_analysis.statistics.intervals import draw_patients, percentile_interval
 from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES
+from koa_kit.workbench.reviews.review import ANSWERS
 
 GIVEN = "given grade"
 """Name under which the grades in the table (``kl``) stand among the readers."""
@@ -29,7 +31,7 @@ def reader_agreement(latest: pd.DataFrame, *, draws: int = 2000, seed: int = 0) 
     Parameters
     ----------
     latest
-        Table of `ReaderLog.latest`: one row a reader and knee, with `COLUMNS`.
+        Table of `ReviewLog.latest`: one row a reader and knee, with `COLUMNS`.
     draws
         Bootstrap draws over patients: all knees of a patient are drawn together.
     seed
@@ -44,7 +46,7 @@ def reader_agreement(latest: pd.DataFrame, *, draws: int = 2000, seed: int = 0) 
         - ``agreement``: share of the knees with exactly the same grade, 0 to 1;
         - ``kappa``, ``low``, ``high``: Cohen's kappa with quadratic weights (1 - squared distances found over those
           expected from each reader's own grades; Cohen 1968, Psychological Bulletin 70, 213-220) and its 95 % interval;
-        - ``draws``: draws that could tell a kappa;
+        - ``draws``: draws that gave a kappa;
         - ``explanation``: why there is no kappa or interval, else empty. Too little is nan and never a guess.
 
         Readers were shown the given grade, so they may lean towards it and, through it, towards each other: high values
@@ -60,23 +62,15 @@ def reader_agreement(latest: pd.DataFrame, *, draws: int = 2000, seed: int = 0) 
     _check(latest)
     readers = sorted(latest["reader"].unique())
     graded, given, patient = _grades(latest, readers)
-    drawn: dict[int, np.ndarray] = {}
-
-    def weights(patients: int) -> np.ndarray:
-        if patients not in drawn:  # pairs mostly share their patients; one table at a time keeps memory small
-            drawn.clear()
-            drawn[patients] = draw_patients(patients, draws, seed)
-        return drawn[patients]
-
-    pairs = [(*pair, *(graded[readers.index(name)] for name in pair)) for pair in combinations(readers, 2)]
+    # pairs mostly share their patients; one table at a time keeps memory small
+    weights = lru_cache(maxsize=1)(lambda patients: draw_patients(patients, draws, seed))
+    pairs = [(readers[a], readers[b], graded[a], graded[b]) for a, b in combinations(range(len(readers)), 2)]
     pairs += [(name, GIVEN, graded[row], given[row]) for row, name in enumerate(readers)]
     rows = []
     for first, second, one, other in pairs:
-        shown = (one != NOT_JUDGED) & (other != NOT_JUDGED)
-        both = (one >= 0) & (other >= 0)
-        row = {"first": first, "second": second, "knees": int(both.sum())}
-        row |= _compared(one[both], other[both], patient[both], weights)
-        rows.append(row | {"bad_image": int((shown & ~both).sum())})
+        shown, both = (one != NOT_JUDGED) & (other != NOT_JUDGED), (one >= 0) & (other >= 0)
+        found = {"first": first, "second": second, "knees": int(both.sum()), "bad_image": int((shown & ~both).sum())}
+        rows.append(found | _compared(one[both], other[both], patient[both], weights))
     order = ["first", "second", "knees", "patients", "bad_image", "agreement"]
     return pd.DataFrame(rows, columns=[*order, "kappa", "low", "high", "draws", "explanation"])
 
@@ -97,9 +91,9 @@ def _compared(
     cells = np.bincount(row * K * K + one * K + other, minlength=len(codes) * K * K).reshape(-1, K * K)
     counts = np.vstack([cells.sum(0), weights(len(codes)) @ cells.astype(float)]).reshape(-1, K, K)
     kappa = metrics_of_counts(counts)["qwk"]
-    low, high, told = percentile_interval(kappa[0], kappa[1:], 0.95)
-    explanation = "" if told else "no draw of patients has any variation"
-    return found | {"kappa": float(kappa[0]), "low": low, "high": high, "draws": told, "explanation": explanation}
+    low, high, usable = percentile_interval(kappa[0], kappa[1:], 0.95)
+    explanation = "" if usable else "no draw of patients has any variation"
+    return found | {"kappa": float(kappa[0]), "low": low, "high": high, "draws": usable, "explanation": explanation}
 
 
 def _grades(latest: pd.DataFrame, readers: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -118,28 +112,22 @@ def _grades(latest: pd.DataFrame, readers: list[str]) -> tuple[np.ndarray, np.nd
 
 
 def _check(latest: pd.DataFrame) -> None:
-    where, remedy = "latest", "Pass ReaderLog(path).latest()."
     if not isinstance(latest, pd.DataFrame) or not set(COLUMNS) <= set(latest):
-        raise KoaError(f"Verdicts have the columns {', '.join(COLUMNS)}.", where=where, remedy=remedy)
+        _refuse(f"Reviews have the columns {', '.join(COLUMNS)}.")
     if latest[["reader", "knee_id", "patient"]].isna().any(axis=None):
-        raise KoaError("A verdict has no reader, knee or patient.", where=where, remedy=remedy)
-    twice = latest.duplicated(["reader", "knee_id"])
-    if twice.any():
-        raise KoaError(
-            f"{int(twice.sum())} verdicts are not the only one of their reader on their knee.",
-            where=f"{where}, knee {latest['knee_id'][twice].iloc[0]}",
-            remedy=remedy,
-        )
+        _refuse("A review has no reader, knee or patient.")
     if (latest["reader"] == GIVEN).any():
-        raise KoaError(f"A reader is called {GIVEN!r}.", where=where, remedy="Rename the reader: the grades are.")
+        _refuse(f"A reader is called {GIVEN!r}.", remedy="Rename the reader: the grades are.")
     if (latest.groupby("knee_id")["patient"].nunique() > 1).any():
-        raise KoaError("A knee belongs to two patients.", where=where, remedy="Do not join logs of two data sets.")
-    wants = latest["answer"] == "disagree"
-    fits = latest["answer"].isin(["agree", "disagree", "bad_image"]) & latest["kl"].isin(GRADES)
+        _refuse("A knee belongs to two patients.", remedy="Do not join logs of two data sets.")
+    twice, wants = latest.duplicated(["reader", "knee_id"]), latest["answer"] == "disagree"
+    fits = latest["answer"].isin(ANSWERS) & latest["kl"].isin(GRADES)
     fits &= (wants & latest["grade"].isin(GRADES)) | (~wants & latest["grade"].isna())
-    if not fits.all():
-        raise KoaError(
-            f"{int((~fits).sum())} verdicts have an unknown answer or grade.",
-            where=f"{where}, knee {latest['knee_id'][~fits].iloc[0]}",
-            remedy=remedy,
-        )
+    only = "are not the only one of their reader of their knee"
+    for odd, what in ((twice, only), (~fits, "have an unknown answer or grade")):
+        if odd.any():
+            _refuse(f"{int(odd.sum())} reviews {what}.", f"latest, knee {latest['knee_id'][odd].iloc[0]}")
+
+
+def _refuse(what: str, where: str = "latest", remedy: str = "Pass ReviewLog(path).latest().") -> None:
+    raise KoaError(what, where=where, remedy=remedy)

@@ -1,4 +1,4 @@
-"""One reader's word on the grade of one knee, checked when it is made."""
+"""One reader's review of the grade of one knee, checked when it is made."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _now() -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
+class Review:
     """What one reader says about the grade of one knee.
 
     Parameters
@@ -57,8 +57,8 @@ class Verdict:
     note: str = ""
 
     def __post_init__(self):
-        for name, (fewest, most) in TEXTS.items():
-            _check_text(name, getattr(self, name), fewest, most)
+        for name, ends in TEXTS.items():
+            _check_text(name, getattr(self, name), *ends)
         _require(self.answer in ANSWERS, f"{self.answer!r} is no answer", "answer", f"Give {', '.join(ANSWERS)}.")
         proposed = self.answer == "disagree"
         fits = proposed or self.grade is None
@@ -74,7 +74,7 @@ class Verdict:
         _require(_is_time(self.time), f"{self.time!r} is no time", "time", f"Give it as {_now()}, or leave it out.")
 
 
-COLUMNS = tuple(part.name for part in fields(Verdict))
+COLUMNS = tuple(part.name for part in fields(Review))
 
 
 def _require(holds: object, what: str, where: str, remedy: str) -> None:

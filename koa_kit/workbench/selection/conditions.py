@@ -1,4 +1,4 @@
-"""One condition on one column of a table: whether it can be asked, who meets it, and how it reads."""
+"""One condition on one column of a table, as a boolean mask: whether it can be asked, who meets it, how it reads."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ def kind_of(values: pd.Series) -> str:
 def condition_of(condition: Sequence) -> tuple[str, str, object]:
     """Column, operator and value of a condition as it was given; raises `KoaError` if it is none."""
     parts = tuple(condition) if isinstance(condition, Sequence) and not isinstance(condition, str) else ()
-    parts = (*parts, None) if len(parts) == 2 and parts[1] == "is missing" else parts
+    if parts[1:] == ("is missing",):
+        parts = (*parts, None)
     if len(parts) != 3 or parts[1] not in OPERATORS:
         raise KoaError(
             f"{condition!r} is no condition.",
@@ -48,15 +49,31 @@ def problem_of(predictions: pd.DataFrame, column: str, operator: str, value: obj
     if column not in predictions:
         return f"There is no column {column!r}."
     kind = kind_of(predictions[column])
-    if operator == "is missing":
-        return None
     if operator in ("at least", "at most") and kind != "number":
         return f"{column} is no number, so it is not {operator} anything."
     if operator == "contains":
         return f"{column} says yes or no, so it contains no text." if kind == "flag" else None
-    if _as_kind(value, kind) is None:
+    if operator != "is missing" and _as_kind(value, kind) is None:
         return f"{column} is {'a number' if kind == 'number' else 'yes or no'}, and {value!r} is not."
     return None
+
+
+def meets(values: pd.Series, operator: str, value: object) -> np.ndarray:
+    """Which values meet a condition that `problem_of` finds nothing wrong with, bool ``(N,)``."""
+    values = _plain(values)
+    known, kind = values.notna().to_numpy(bool), kind_of(values)
+    if operator == "is missing":
+        return ~known
+    if operator == "contains":
+        found = values.astype(str).str.contains(str(value), case=False, regex=False, na=False)
+        return known & found.to_numpy(bool)
+    value = _as_kind(value, kind)
+    if kind == "number":
+        values = pd.Series(values.to_numpy(float, na_value=np.nan))
+    elif kind == "text":
+        values = values.astype(str)
+    compared = {"at least": values.ge, "at most": values.le, "is": values.eq, "is not": values.ne}[operator](value)
+    return known & compared.to_numpy(bool, na_value=False)
 
 
 def _as_kind(value: object, kind: str) -> float | bool | str | None:
@@ -75,28 +92,3 @@ def _as_kind(value: object, kind: str) -> float | bool | str | None:
 def _plain(values: pd.Series) -> pd.Series:
     # categories of whole numbers turn into texts like "1.0" where one is missing, objects stay what they are
     return values.astype(object) if isinstance(values.dtype, pd.CategoricalDtype) else values
-
-
-def meets(values: pd.Series, operator: str, value: object) -> np.ndarray:
-    """Which values meet the condition, bool ``(N,)``."""
-    values = _plain(values)
-    known, kind = values.notna().to_numpy(bool), kind_of(values)
-    if operator == "is missing":
-        return ~known
-    if operator == "contains":
-        found = values.astype(str).str.contains(str(value), case=False, regex=False, na=False)
-        return known & found.to_numpy(bool)
-    value = _as_kind(value, kind)
-    if kind == "number":
-        numbers = values.to_numpy(float, na_value=np.nan)
-        if operator in ("at least", "at most"):
-            return numbers >= value if operator == "at least" else numbers <= value
-        same = numbers == value
-    else:
-        same = ((values if kind == "flag" else values.astype(str)) == value).to_numpy(bool, na_value=False)
-    return known & (same == (operator == "is"))
-
-
-def in_words(value: object) -> str:
-    """A value as it reads in a sentence."""
-    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import ipywidgets as widgets
@@ -14,27 +12,37 @@ import numpy as np
 import pandas as pd
 
 from koa_kit.error_analysis.gallery import image_finder
-from koa_kit.error_analysis.predictions import check_predictions, read_predictions
+from koa_kit.error_analysis.predictions import check_predictions
 from koa_kit.errors import KoaError
 from koa_kit.prompts import prompt_set
-from koa_kit.workbench.page import pages
-from koa_kit.workbench.page.cards import bar_scale, thumbnail
-from koa_kit.workbench.page.knee_page import knee_html, later_grades
-from koa_kit.workbench.page.snapshot import snapshot_html
+from koa_kit.workbench.page import figures
+from koa_kit.workbench.page.html import part
+from koa_kit.workbench.page.knees import KneeViews
 from koa_kit.workbench.page.style import STYLE
-from koa_kit.workbench.panels.attribution import WhyPanel
+from koa_kit.workbench.panels.attribution import AttributionPanel
 from koa_kit.workbench.panels.decisions import DecisionsPanel
 from koa_kit.workbench.panels.filters import FilterBar
 from koa_kit.workbench.panels.knees import KneesPanel
-from koa_kit.workbench.panels.label_issues import SuspectsPanel
-from koa_kit.workbench.panels.panel import WIDTH
-from koa_kit.workbench.panels.prompts import Words, WordsPanel, no_words
-from koa_kit.workbench.panels.reviews import VerdictsPanel
-from koa_kit.workbench.reviews.log import ReaderLog
-from koa_kit.workbench.state import Tables, WorkbenchState, page_of
+from koa_kit.workbench.panels.label_issues import LabelIssuesPanel
+from koa_kit.workbench.panels.panel import column, html
+from koa_kit.workbench.panels.prompts import PromptsPanel
+from koa_kit.workbench.panels.reviews import ReviewsPanel
+from koa_kit.workbench.reviews.log import ReviewLog
+from koa_kit.workbench.state import WorkbenchState
+from koa_kit.workbench.tables import Tables, later_grades
 
 if TYPE_CHECKING:
     from koa_kit.cohort import Cohort
+    from koa_kit.workbench.prompts.editor import Playground
+
+PANELS = (KneesPanel, PromptsPanel, DecisionsPanel, AttributionPanel, LabelIssuesPanel, ReviewsPanel)
+WIDTH = 1000
+"""CSS pixels of the whole workbench."""
+
+STILL = (
+    "A still picture of the workbench. Run the notebook to filter, to pick cells and knees, to try other words, "
+    "to move thresholds and to write reviews."
+)
 
 
 class Workbench:
@@ -63,10 +71,10 @@ class Workbench:
         Later grades; see `later_grades`.
     baseline
         Predictions of another run of the same knees, for the matrix "change from the original".
-    steady
+    robustness
         Table of `koa_kit.error_analysis.robustness`.
     log
-        File that keeps readers' verdicts; omitted, none are kept.
+        File that keeps readers' reviews; omitted, none are kept.
     state
         Where to begin; omitted, all KL1 knees.
 
@@ -94,26 +102,25 @@ class Workbench:
         *,
         embeddings: np.ndarray | None = None,
         prompts=None,
-        playground: Words | None = None,
+        playground: Playground | None = None,
         explain: Callable | None = None,
         masks: Callable[[str], Mapping[str, np.ndarray] | None] | None = None,
         followup: pd.DataFrame | None = None,
         baseline: pd.DataFrame | None = None,
-        steady: pd.DataFrame | None = None,
+        robustness: pd.DataFrame | None = None,
         log: str | os.PathLike | None = None,
         state: WorkbenchState | None = None,
     ):
         predictions = check_predictions(predictions).reset_index(drop=True)
         self.tables = Tables(predictions, baseline)
         self.find = None if images is None else image_finder(images, predictions)
-        self.thumbnail = lru_cache(maxsize=4096)(lambda knee: thumbnail(self.find(knee))) if self.find else None
         self.embeddings = fitting_embeddings(embeddings, len(predictions))
         self.patients = predictions["patient"].to_numpy()
-        self.playground, self.explain, self.masks, self.steady = playground, explain, masks, steady
+        self.playground, self.explain, self.masks, self.robustness = playground, explain, masks, robustness
         self.prompts = prompt_texts(playground.original if prompts is None and playground else prompts)
         self.later = later_grades(predictions, followup)
-        self.log = ReaderLog(log) if log else None
-        self.scale = bar_scale(predictions)
+        self.log = ReviewLog(log) if log else None
+        self.views = KneeViews(predictions, self.find, self.prompts, self.later)
         self.state = state or WorkbenchState()
         self.failure: Exception | None = None
         self._quiet = False
@@ -122,24 +129,15 @@ class Workbench:
 
     def _build(self) -> None:
         self.filters = FilterBar(self)
-        made = [KneesPanel(self), DecisionsPanel(self), SuspectsPanel(self), VerdictsPanel(self), WhyPanel(self)]
-        if self.playground:
-            made.insert(1, WordsPanel(self))
-        self.panels = {panel.title: panel for panel in made}
-        shown = {panel.title: panel.widget for panel in made}
-        if not self.playground:
-            shown["Words"] = no_words()
-        self.titles = ["Knees", "Words", "Decisions", "Why", "Suspects", "Verdicts"]
-        self.tabs = widgets.Tab([shown[title] for title in self.titles], titles=self.titles, selected_index=0)
+        self.panels = {kind.title: kind(self) for kind in PANELS}
+        self.titles = list(self.panels)
+        shown = [panel.widget for panel in self.panels.values()]
+        self.tabs = widgets.Tab(shown, titles=self.titles, selected_index=0).add_class("koa-tabs")
         self.tabs.observe(lambda _: self.guard(self.draw), "selected_index")
-        self.tabs.add_class("koa-tabs")
-        self.message = widgets.HTML().add_class("koa-message")
+        self.message = html("koa-message")
         style = widgets.HTML(STYLE, layout=widgets.Layout(height="0", margin="0"))
-        self.widget = widgets.VBox(
-            [style, self.filters.widget, self.message, self.tabs],
-            layout=widgets.Layout(width="100%", max_width=f"{WIDTH + 40}px"),
-        )
-        self.widget.add_class("koa-workbench")
+        whole = {"width": "100%", "max_width": f"{WIDTH}px"}
+        self.widget = column(style, self.filters.widget, self.message, self.tabs, **whole).add_class("koa-workbench")
 
     def show(self, **changes) -> Workbench:
         """The workbench itself with attributes of its state changed, for example ``show(true=1, pred=2)``.
@@ -159,9 +157,7 @@ class Workbench:
     def draw(self) -> None:
         """Draw the filters and the tab in view."""
         self.filters.render()
-        panel = self.panels.get(self.titles[self.tabs.selected_index or 0])
-        if panel:
-            panel.render()
+        self.panels[self.titles[self.tabs.selected_index or 0]].render()
 
     def guard(self, action: Callable[[], object]) -> None:
         """Do what a control asks for; its error is kept and shown, since ipywidgets drops what a click raises."""
@@ -171,7 +167,7 @@ class Workbench:
             self.message.value = ""
         except Exception as error:
             self.failure = error
-            self.message.value = pages.error_html(error)
+            self.message.value = figures.error_html(error)
             if os.environ.get("KOA_STRICT") == "1" and not self._quiet:
                 raise
 
@@ -190,26 +186,12 @@ class Workbench:
 
     def knee(self) -> pd.Series | None:
         """The knee shown large, as it is graded now; ``None`` where none is chosen."""
-        row = self.row()
+        row = self.tables.row(self.state)
         return None if row is None else self.tables.graded(self.state).iloc[row]
 
-    def row(self) -> int | None:
-        """Its row among all knees."""
-        return self.tables.row(self.state, page_of(self.tables.chosen(self.state), self.state.page))
-
     def large(self, row: int) -> str:
-        """HTML of one knee, large; see `knee_html`."""
-        return knee_html(
-            self.tables.graded(self.state), self.tables.numbers(self.state), row, scale=self.scale, find=self.find,
-            viewing=self.state.viewing, prompts=self.prompts, later=self.later.get(self.tables.names[row], ()),
-        )  # fmt: skip
-
-    def cards(self, rows: np.ndarray) -> str:
-        """HTML of some knees in a gallery; see `gallery_html`."""
-        return pages.gallery_html(
-            self.tables.names, self.tables.numbers(self.state), rows, scale=self.scale, find=self.thumbnail,
-            prompts=self.prompts,
-        )  # fmt: skip
+        """HTML of one knee, large, as it is graded and viewed now."""
+        return self.views.large(self.tables.numbers(self.state), row, self.state.viewing)
 
     def open_knee(self, knee: str) -> None:
         """Show this knee large, in the first tab, with the row of the matrix it is in."""
@@ -223,12 +205,23 @@ class Workbench:
             self.tabs.selected_index = 0
 
     def snapshot(self) -> str:
-        """The present state as HTML that needs no kernel."""
-        return snapshot_html(self)
+        """Scores, matrix, one knee large and a page of the gallery, as the state stands, as HTML without a kernel."""
+        state, tables = self.state, self.tables
+        counts, page, row = tables.counts(state), tables.page(state), tables.row(state)
+        parts = [
+            STYLE,
+            figures.scores_html(tables.shown(state), state.filters.describe(), len(tables.predictions)),
+            part.wrapped(part.say(figures.headline(counts, state))),
+            part.soft(STILL),
+            figures.matrix_html(counts, tables.change(state), state),
+            "" if row is None else self.large(row),
+            self.views.gallery(tables.numbers(state), page) if len(page) else figures.empty_html(counts, state),
+            part.legend(self.find is not None, bool(self.prompts)),
+        ]
+        return "".join(parts)
 
     def __repr__(self) -> str:
-        counts = self.tables.counts(self.state)
-        return f"Workbench({pages.headline(counts, self.state)})"
+        return f"Workbench({figures.headline(self.tables.counts(self.state), self.state)})"
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
         return {**self.widget._repr_mimebundle_(), "text/html": self.snapshot(), "text/plain": repr(self)}
@@ -251,37 +244,3 @@ def fitting_embeddings(embeddings: np.ndarray | None, knees: int) -> np.ndarray 
 def prompt_texts(prompts) -> tuple[str, ...]:
     """Five texts of a prompt set or its name, an ensemble's sentences joined by " / "; none for ``None``."""
     return () if prompts is None else tuple(" / ".join(sentences) for sentences in prompt_set(prompts).prompts)
-
-
-class Message:
-    """What is shown in the place of a workbench that cannot be made: why, and what to do."""
-
-    def __init__(self, error: KoaError):
-        self.error = error
-
-    def _repr_html_(self) -> str:
-        return STYLE + pages.error_html(self.error)
-
-    def __repr__(self) -> str:
-        return f"No workbench: {self.error}"
-
-
-def workbench(predictions: pd.DataFrame | str | os.PathLike, images=None, **options) -> Workbench | Message:
-    """A `Workbench` of a table or a ``predictions.parquet``; where that cannot be, a message in the page that says why.
-
-    Under ``KOA_STRICT=1`` the error is raised instead.
-
-    Parameters
-    ----------
-    predictions
-        Predictions table, or the path of one.
-    images, **options
-        See `Workbench`.
-    """
-    try:
-        table = predictions if isinstance(predictions, pd.DataFrame) else read_predictions(Path(predictions))
-        return Workbench(table, images, **options)
-    except KoaError as error:
-        if os.environ.get("KOA_STRICT") == "1":
-            raise
-        return Message(error)

@@ -1,18 +1,19 @@
-"""What changed is counted knee by knee, and its interval draws both knees of a patient together."""
+"""Scores and changes are counted knee by knee, and their intervals draw both knees of a patient together."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from koa_kit.error_analysis import confusion, metrics, paired_difference
+from koa_kit.error_analysis import confusion, intervals, metrics, paired_difference
 from koa_kit.errors import KoaError
-from koa_kit.workbench.selection.changes import (
+from koa_kit.workbench.selection.filters import Filters
+from koa_kit.workbench.selection.scores import (
     BECAME,
     change_summary,
     changed_knees,
     confusion_difference,
     drawn_counts,
-    metrics_of_counts,
+    scores_of,
 )
 
 
@@ -31,25 +32,17 @@ def after(predictions):
     return answering(predictions, np.where(rng.random(len(predictions)) < 0.25, moved, predictions["pred"]), p1)
 
 
-def test_each_changed_knee_became_right_wrong_or_otherwise_wrong(predictions, after):
-    table = changed_knees(predictions, after).set_index("knee_id")
-    old, new = predictions.set_index("knee_id"), after.set_index("knee_id")
+def test_each_changed_knee_became_right_wrong_or_otherwise_wrong_the_largest_change_first(predictions, after):
+    table, new = changed_knees(predictions, after), after.set_index("knee_id")
+    expected = predictions[(predictions["pred"] != after["pred"]).to_numpy()].set_index("knee_id")
     assert set(table["became"]) == set(BECAME)
-    for knee in old.index:
-        kl, was, now = old.loc[knee, "kl"], old.loc[knee, "pred"], new.loc[knee, "pred"]
-        if was == now:
-            assert knee not in table.index
-            continue
-        row = table.loc[knee]
-        assert (row["kl"], row["from"], row["to"], row["patient"]) == (kl, was, now, old.loc[knee, "patient"])
-        assert row["became"] == ("right" if now == kl else "wrong" if was == kl else "other wrong")
-        assert row["p1_change"] == pytest.approx(new.loc[knee, "p1"] - old.loc[knee, "p1"])
-
-
-def test_the_knee_whose_kl1_probability_changed_most_comes_first(predictions, after):
-    change = changed_knees(predictions, after)["p1_change"].abs()
-    assert change.is_monotonic_decreasing
-    assert change.nunique() > 5
+    assert sorted(table["knee_id"]) == sorted(expected.index)
+    assert table["p1_change"].abs().is_monotonic_decreasing
+    for row in table.rename(columns={"from": "old"}).itertuples():
+        before, now = expected.loc[row.knee_id], new.loc[row.knee_id]
+        assert (row.kl, row.old, row.to, row.patient) == (before["kl"], before["pred"], now["pred"], before["patient"])
+        assert row.became == ("right" if row.to == row.kl else "wrong" if row.old == row.kl else "other wrong")
+        assert row.p1_change == pytest.approx(now["p1"] - before["p1"])
 
 
 def test_the_order_of_rows_does_not_matter(predictions, after):
@@ -156,3 +149,61 @@ def test_a_metric_that_does_not_follow_from_counts_is_refused(predictions, after
     with pytest.raises(KoaError, match="no interval"):
         change_summary(predictions, after, draws=0)
     assert list(metrics_of_counts(np.eye(5)[None], "mae")) == ["mae"]
+
+
+@pytest.mark.parametrize("names", [("accuracy", "qwk", "kl1_recall"), ("mae", "balanced_accuracy", "kl4_f1")])
+def test_scores_are_the_metrics_of_the_knees_that_are_left(make_predictions, names):
+    knees = Filters(sides=("R",)).apply(make_predictions(300))
+    table = scores_of(knees, names).set_index("metric")
+    usual = intervals(knees, metrics=names, draws=1).set_index("metric")
+    assert list(table.index) == list(names)
+    assert table["value"].to_numpy() == pytest.approx(usual["value"].to_numpy())
+    assert table["value"].iloc[0] == pytest.approx(metrics(knees)[names[0]])
+    assert (table["low"] < table["value"]).all()
+    assert (table["value"] < table["high"]).all()
+    assert set(table["n_knees"]) == set(table["n_patients"]) == {300}
+
+
+def test_their_intervals_are_those_of_the_bootstrap_over_patients(make_predictions):
+    knees = make_predictions(400, seed=2)
+    fast = scores_of(knees, draws=20_000).set_index("metric")
+    usual = intervals(knees, metrics=list(fast.index), draws=4000).set_index("metric")
+    width = usual["high"] - usual["low"]
+    for end in ("low", "high"):
+        assert (abs(fast[end] - usual[end]) < 0.06 * width).all()
+
+
+def test_scores_repeat_whatever_the_order_of_the_knees(predictions):
+    pd.testing.assert_frame_equal(scores_of(predictions), scores_of(predictions.sample(frac=1, random_state=3)))
+    assert not scores_of(predictions).equals(scores_of(predictions, seed=1))
+
+
+def test_no_knee_has_no_score_and_is_no_error(predictions, recwarn):
+    table = scores_of(Filters(columns=(("file", "is", "nowhere"),)).apply(predictions))
+    assert list(table["metric"]) == ["accuracy", "qwk", "kl1_recall"]
+    assert table[["value", "low", "high"]].isna().all(axis=None)
+    assert (table[["n_knees", "n_patients"]] == 0).all(axis=None)
+    assert not recwarn.list
+
+
+def test_one_patient_has_a_score_and_no_interval(predictions):
+    table = scores_of(predictions[:2]).set_index("metric")
+    assert table.loc["accuracy", "value"] == metrics(predictions[:2])["accuracy"]
+    assert table[["low", "high"]].isna().all(axis=None)
+    assert (table["n_patients"] == 1).all()
+
+
+def test_knees_without_kl1_have_no_kl1_recall(predictions):
+    table = scores_of(Filters(grades=(0, 3)).apply(predictions)).set_index("metric")
+    assert np.isnan(table.loc["kl1_recall", "value"])
+    assert np.isnan(table.loc["kl1_recall", "low"])
+    assert table.loc["accuracy", "low"] < table.loc["accuracy", "high"]
+
+
+def test_scores_of_something_else_are_refused(predictions):
+    with pytest.raises(KoaError, match="lack"):
+        scores_of(predictions.drop(columns="p3"))
+    with pytest.raises(KoaError, match="auc_kl2"):
+        scores_of(predictions, ["auc_kl2"])
+    with pytest.raises(KoaError, match="auc_kl2"):
+        scores_of(predictions[:0], ["auc_kl2"])
