@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from koa_kit.error_analysis import confusion, intervals, metrics, paired_difference
+from koa_kit.error_analysis.metrics import metrics_of_counts
 from koa_kit.errors import KoaError
 from koa_kit.workbench.selection.filters import Filters
 from koa_kit.workbench.selection.scores import (
