@@ -114,7 +114,7 @@ def realism(real: Looks, phantom: Looks, *, halvings: int = 50, seed: int = 0) -
     return table.assign(ratio=table["apart"] / table["halves"])
 
 
-def telltale_auc(real: np.ndarray, phantom: np.ndarray, real_groups: np.ndarray, phantom_groups: np.ndarray) -> float:
+def domain_auc(real: np.ndarray, phantom: np.ndarray, real_groups: np.ndarray, phantom_groups: np.ndarray) -> float:
     """Area under the curve of a linear classifier that tells phantoms from real knees by these features ``(N, D)``.
 
     Logistic regression on standardised features, cross-validated over patients in five folds: 0.5 is "cannot tell", 1
@@ -127,12 +127,12 @@ def telltale_auc(real: np.ndarray, phantom: np.ndarray, real_groups: np.ndarray,
     from sklearn.preprocessing import StandardScaler
 
     features = np.concatenate([real, phantom])
-    made_up = np.repeat([0, 1], [len(real), len(phantom)])
+    synthetic = np.repeat([0, 1], [len(real), len(phantom)])
     groups = np.concatenate([np.char.add("r", real_groups.astype(str)), np.char.add("p", phantom_groups.astype(str))])
     model = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=500))
     folds = GroupKFold(5)
-    chance = cross_val_predict(model, features, made_up, groups=groups, cv=folds, method="predict_proba")[:, 1]
-    return float(roc_auc_score(made_up, chance))
+    chance = cross_val_predict(model, features, synthetic, groups=groups, cv=folds, method="predict_proba")[:, 1]
+    return float(roc_auc_score(synthetic, chance))
 
 
 def compare_with_real(
@@ -144,7 +144,7 @@ def compare_with_real(
     data_dir: str | os.PathLike | None = None,
     progress: Progress | None = None,
 ) -> tuple[pd.DataFrame, float]:
-    """Measures of `realism`, and the AUC of `telltale_auc` on a tower's features.
+    """Measures of `realism`, and the AUC of `domain_auc` on a tower's features.
 
     Parameters
     ----------
@@ -173,11 +173,11 @@ def compare_with_real(
     chosen = rng.permutation(real.table["patient"].unique())[: knees // 2]
     real = real.take(np.flatnonzero(real.table["patient"].isin(chosen)))
     shares = np.bincount(real.table["kl"], minlength=5) / len(real)
-    made_up = phantom_cohort(len(chosen), size=real.images.shape[1], seed=seed, shares=tuple(shares))
-    patients = [cohort.table["patient"].to_numpy(str) for cohort in (real, made_up)]
-    table = realism(looks(real.images, patients[0]), looks(made_up.images, patients[1]), seed=seed)
+    synthetic = phantom_cohort(len(chosen), size=real.images.shape[1], seed=seed, shares=tuple(shares))
+    patients = [cohort.table["patient"].to_numpy(str) for cohort in (real, synthetic)]
+    table = realism(looks(real.images, patients[0]), looks(synthetic.images, patients[1]), seed=seed)
     model = build_model(towers=towers, image_size=0 if towers == "koa-tiny" else 128, locked=("image", "text"))
-    return table, telltale_auc(*(_features(model, cohort, progress) for cohort in (real, made_up)), *patients)
+    return table, domain_auc(*(_features(model, cohort, progress) for cohort in (real, synthetic)), *patients)
 
 
 def _features(model, cohort: Cohort, progress: Progress | None) -> np.ndarray:

@@ -22,7 +22,7 @@ from benchmarks.parts import (
     spread,
     wait_for,
 )
-from benchmarks.tutorial_baseline import UsualStep
+from benchmarks.tutorial_baseline import TutorialStep
 from koa_kit.cohort import Cohort
 from koa_kit.engine.hooks import naming_a_smaller_batch
 from koa_kit.engine.processes import choose_device
@@ -66,7 +66,7 @@ def bench_step(
     usual
         Measure the usual recipe too.
     captions
-        What its text tower reads, see `UsualStep`.
+        What its text tower reads, see `TutorialStep`.
     workers
         Its loader processes; omitted, none on a CPU, whose cores they would take from the training, and up to 8 beside
         a GPU. With processes it is timed in bursts of consecutive steps, so that they have ended when others are timed.
@@ -100,7 +100,7 @@ def bench_step(
         workers = (min(8, cores()) if torch.device(device).type == "cuda" else 0) if workers is None else workers
         recipe = None
         if usual:
-            recipe = UsualStep(
+            recipe = TutorialStep(
                 make_towers(towers, image_size=config.image_size, device=device),
                 at_least(cohort.take(np.arange(min(len(cohort), FILES))), batch),
                 folder,
@@ -169,7 +169,7 @@ def _take_turns(contenders, recipe, steps, warmup, device, progress) -> tuple[di
     return seconds, rounds
 
 
-def _seconds_in_burst(recipe: UsualStep, device: torch.device) -> float:
+def _seconds_in_burst(recipe: TutorialStep, device: torch.device) -> float:
     """Seconds a step, from the end of the first, when the loader is at work, to that of the last."""
     count = max(8, 3 * recipe.workers)
     for number, _ in enumerate(recipe.steps(count)):

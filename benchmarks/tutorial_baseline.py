@@ -85,7 +85,7 @@ class DualEncoder(nn.Module):
         return self.encode_image(pixels), self.encode_text(tokens), self.logit_scale.exp()
 
 
-class UsualStep:
+class TutorialStep:
     """One step of the usual recipe; called, it takes the next batch, trains on it and returns the loss on the device.
 
     What is usual in it, after the fine-tuning loop that most tutorials repeat (openai/CLIP, issue 83):

@@ -14,8 +14,8 @@ from koa_kit.engine.processes import choose_device
 from koa_kit.error_analysis.predictions import predictions_table, similarities
 from koa_kit.pretrained.load import load_pretrained
 from koa_kit.workbench import Workbench
-from koa_kit.workbench.prompts.editor import Playground
-from koa_kit.workbench.prompts.encoder import TextEncoder
+from koa_kit.workbench.prompts.editor import PromptEditor
+from koa_kit.workbench.prompts.encoder import PromptEncoder
 
 KNEES = (826, 20_000)
 EVENTS = 40
@@ -44,11 +44,13 @@ def bench_workbench(sizes: Sequence[int] = KNEES, *, events: int = EVENTS, seed:
     """
     run = load_pretrained(device="cpu")
     vectors = np.load(run.folder / "embeddings.npy")
-    encoder, tables = TextEncoder(run.model), []
+    encoder, tables = PromptEncoder(run.model), []
     for size in sizes:
         predictions, embeddings = repeated(run.predictions, vectors, size, seed)
         started = time.perf_counter()
-        bench = Workbench(predictions, embeddings=embeddings, playground=Playground(predictions, embeddings, encoder))
+        bench = Workbench(
+            predictions, embeddings=embeddings, prompt_editor=PromptEditor(predictions, embeddings, encoder)
+        )
         opening = time.perf_counter() - started
         tables.append({"knees": size, "opening": opening, "events": timed(bench, events)})
     return {"what": "workbench", "tables": tables, "machine": machine(choose_device("cpu"))}

@@ -32,7 +32,7 @@ def explore(
     run: Annotated[
         str | None, typer.Argument(help="Run folder or predictions.parquet; default the model that comes with the kit.")
     ] = None,
-    split: Annotated[str, typer.Option(help="val, or development where patients were set aside.")] = "val",
+    split: Annotated[str, typer.Option(help="val, or holdout where patients were set aside.")] = "val",
     data_dir: DataDir = None,
     log: Annotated[Path | None, typer.Option(help="File of readers' verdicts; default beside the run.")] = None,
     beside: Annotated[Path | None, typer.Option(help="Another run of the same knees to compare with.")] = None,

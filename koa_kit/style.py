@@ -44,7 +44,7 @@ def use_style() -> None:
     )
 
 
-NOT_THE_READERS_CONCERN = (
+IGNORED_WARNINGS = (
     (r".*pin_memory.*no accelerator.*", UserWarning),
     (r".*IProgress not found.*", Warning),
     (r".*torch\.jit\.(script|trace).*deprecated.*", Warning),
@@ -54,7 +54,7 @@ NOT_THE_READERS_CONCERN = (
 
 def quieten() -> None:
     """Leave out warnings of libraries that a reader can do nothing about."""
-    for message, category in NOT_THE_READERS_CONCERN:
+    for message, category in IGNORED_WARNINGS:
         warnings.filterwarnings("ignore", message=message, category=category)
     # a substitute font looks the same; left alone, matplotlib says so on every page
     logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)

@@ -11,16 +11,18 @@ import pandas as pd
 from koa_kit import paths
 from koa_kit.comparison.source import GridSource, published_grid
 from koa_kit.comparison.tables import interval_text
-from koa_kit.error_analysis.decisions.decide import decided
+from koa_kit.data.splits import HOLDOUT
+from koa_kit.error_analysis.decisions.decide import apply_rule
 from koa_kit.error_analysis.decisions.rules import DECISIONS, EQUAL_METRICS, MOVED, compare_at_recall, compare_rules
 from koa_kit.error_analysis.metrics import METRIC_LABELS
 from koa_kit.error_analysis.predictions import read_predictions
-from koa_kit.error_analysis.statistics.conclusions import verdicts
-from koa_kit.error_analysis.statistics.intervals import intervals
-from koa_kit.error_analysis.statistics.seeds import ROW_METRICS, compare_rows
+from koa_kit.error_analysis.statistics.conclusions import draw_conclusions
+from koa_kit.error_analysis.statistics.intervals import metric_intervals
+from koa_kit.error_analysis.statistics.seeds import ARM_METRICS, compare_arms
 from koa_kit.errors import KoaError
 from koa_kit.pretrained.load import DEFAULT
 from koa_kit.pretrained.model_card import rules_table
+from koa_kit.training.run import split_stem
 
 PAGES = ("results/README.md", "README.md")
 """Texts of a clone that hold such tables."""
@@ -44,7 +46,7 @@ def model_table(name: str = DEFAULT) -> str:
     """Markdown table of a packaged model beside published ones; its own lines are computed from its predictions."""
     lines = []
     for knees, predictions in _packaged(name).items():
-        scores = intervals(predictions, metrics=("accuracy", "qwk", "mae", "kl1_recall")).set_index("metric")
+        scores = metric_intervals(predictions, metrics=("accuracy", "qwk", "mae", "kl1_recall")).set_index("metric")
         texts = [interval_text(scores.loc["accuracy"] * 100, ".1f"), *_texts(scores, ("qwk", "mae", "kl1_recall"))]
         lines.append([f"`{name}`", f"{knees}, {len(predictions):,}", *texts])
     lines += [[model, "official test, 1,656", *scores] for model, *scores in PUBLISHED]
@@ -62,8 +64,8 @@ def model_difference(other: str, name: str = DEFAULT) -> str:
     for knees, predictions in _packaged(name).items():
         for rule in ("most likely", "median"):
             tables = {name: predictions, other: others[knees]}
-            arms = {model: {0: decided(table, DECISIONS[rule])} for model, table in tables.items()}
-            scores = _of(compare_rows(arms, metrics=CHECKED), other)
+            arms = {model: {0: apply_rule(table, DECISIONS[rule])} for model, table in tables.items()}
+            scores = _of(compare_arms(arms, metrics=CHECKED), other)
             lines.append([knees, rule, f"`{other}`", *_texts(scores, CHECKED)])
             lines.append([knees, rule, f"less `{name}`", *_texts(_differences(scores), CHECKED, "+.3f")])
     return _markdown(["knees", "rule", "", *(METRIC_LABELS[metric] for metric in CHECKED)], lines)
@@ -75,21 +77,21 @@ def _packaged(name: str) -> dict[str, pd.DataFrame]:
 
 def _both_splits(folder: Path) -> dict[str, pd.DataFrame]:
     """Predictions of a model that was packaged: of the development test, and of val."""
-    files = {"development test": "development-predictions.parquet", "val": "predictions.parquet"}
+    files = {"development test": f"{split_stem(folder, HOLDOUT)}predictions.parquet", "val": "predictions.parquet"}
     return {knees: read_predictions(folder / file) for knees, file in files.items()}
 
 
 def _grid(name: str) -> GridSource:
     """A published grid as far as it was trained, with the arms of the one it builds on."""
     grid = published_grid(name, whole=False)
-    return grid.beside(published_grid(grid.preset.base)) if grid.preset.base_arms else grid
+    return grid.with_base(published_grid(grid.preset.base)) if grid.preset.base_arms else grid
 
 
 def grid_scores(name: str, split: str) -> str:
     """Markdown table of a published grid: mean over trainings ± their standard deviation, one line per arm."""
     grid, on_val = _grid(name), split == "val"
-    arms, metrics = (grid.val, SHOWN) if on_val else (grid.development, CHECKED)
-    table = compare_rows(arms, baseline=grid.preset.baseline, metrics=metrics, draws=2)
+    arms, metrics = (grid.val, SHOWN) if on_val else (grid.holdout, CHECKED)
+    table = compare_arms(arms, baseline=grid.preset.baseline, metrics=metrics, draws=2)
     cost = grid.cells.groupby("row")[["augmentation_variance", "seconds"]].median()
     heads = ["row", "trainings", *(metric.replace("_", " ") for metric in metrics)]
     heads += ["augmentation variance", "seconds"] * on_val
@@ -107,9 +109,9 @@ def grid_scores(name: str, split: str) -> str:
 def grid_words(name: str, split: str) -> str:
     """What a published grid supports, as a list of sentences: accuracy, QWK and KL1 recall beside its baseline."""
     grid = _grid(name)
-    rows = grid.val if split == "val" else grid.development
-    table = compare_rows(rows, baseline=grid.preset.baseline)
-    parts = [verdicts(table, metric) for metric in ROW_METRICS]
+    rows = grid.val if split == "val" else grid.holdout
+    table = compare_arms(rows, baseline=grid.preset.baseline)
+    parts = [draw_conclusions(table, metric) for metric in ARM_METRICS]
     return "\n\n".join("\n".join([said[0], "", *(f"- {sentence}" for sentence in said[1:])]) for said in parts)
 
 
@@ -117,7 +119,7 @@ def equal_recall(name: str, *arms: str) -> str:
     """Markdown table of arms beside the grid's baseline at their KL1 recall: biases from val, scores of development."""
     grid, lines = _grid(name), []
     for arm in arms:
-        table = compare_at_recall(arm, grid.preset.baseline, chosen_on=grid.val, judged_on=grid.development)
+        table = compare_at_recall(arm, grid.preset.baseline, chosen_on=grid.val, judged_on=grid.holdout)
         for shown in (arm, grid.preset.baseline + MOVED):
             lines.append([shown, *_texts(_of(table, shown), EQUAL_METRICS)])
         lines.append(["difference", *_texts(_differences(_of(table, arm)), EQUAL_METRICS, "+.3f")])
@@ -127,12 +129,12 @@ def equal_recall(name: str, *arms: str) -> str:
 def findings() -> str:
     """Markdown table of the main comparisons on the development test, each row a difference with its interval."""
     sides, ordinal = _grid("sides-cpu"), _grid("ordinal-cpu")
-    flips = compare_rows(sides.development, baseline=sides.preset.baseline)
-    losses = compare_rows(ordinal.development, baseline=ordinal.preset.baseline)
+    flips = compare_arms(sides.holdout, baseline=sides.preset.baseline)
+    losses = compare_arms(ordinal.holdout, baseline=ordinal.preset.baseline)
     moved = compare_at_recall(
-        "cdw-ce", ordinal.preset.baseline, chosen_on=ordinal.val, judged_on=ordinal.development, metrics=ROW_METRICS
+        "cdw-ce", ordinal.preset.baseline, chosen_on=ordinal.val, judged_on=ordinal.holdout, metrics=ARM_METRICS
     )
-    rules = compare_rules(_packaged(DEFAULT)["development test"], metrics=ROW_METRICS)
+    rules = compare_rules(_packaged(DEFAULT)["development test"], metrics=ARM_METRICS)
     shown = [
         ("Symmetry Loss", "a random flip", flips, "symmetry"),
         ("Symmetry and Consistency Loss (logits, squared)", "a random flip", flips, "symmetry+consistency"),
@@ -200,7 +202,7 @@ def _with_deviation(row: pd.Series) -> str:
 
 
 def _differences(table: pd.DataFrame) -> pd.DataFrame:
-    """The differences in a table of `compare_rows`, under the names that values have there."""
+    """The differences in a table of `compare_arms`, under the names that values have there."""
     return table[["difference", "difference_low", "difference_high"]].set_axis(["value", "low", "high"], axis=1)
 
 

@@ -38,7 +38,7 @@ def train(
     if processes > 1 and "WORLD_SIZE" not in os.environ:
         raise typer.Exit(_launch(processes, device))
     from koa_kit.data import load_cohort, load_manifest
-    from koa_kit.error_analysis.statistics.intervals import intervals
+    from koa_kit.error_analysis.statistics.intervals import metric_intervals
     from koa_kit.training import TrainConfig, fit
     from koa_kit.training.run import read_identity
 
@@ -64,7 +64,7 @@ def train(
         finished = fit(cohort, config, folder, on_embedding=bar if main else None, **options)
     if main:
         typer.echo("On val (95 % bootstrap over patients):")
-        typer.echo(intervals(finished.predictions).round(3).to_string(index=False))
+        typer.echo(metric_intervals(finished.predictions).round(3).to_string(index=False))
         typer.echo(f"Kept in {finished.folder}")
 
 

@@ -103,11 +103,11 @@ CPU = TrainConfig(
     ema=0.99,
     label_smoothing=0.1,
     augment=1.0,
-    development=0.2,
+    holdout=0.2,
 )
 """Two cores: EfficientNet-lite0, the joint band at 120 px, six epochs of four fifths of the train patients."""
 
-MINIATURE = TrainConfig.for_scale("smoke", image_size=64, epochs=7, batch_size=32, learning_rate=4e-3, development=0.2)
+MINIATURE = TrainConfig.for_scale("smoke", image_size=64, epochs=7, batch_size=32, learning_rate=4e-3, holdout=0.2)
 """Two or three seconds per trial, on phantoms: smaller images buy more epochs, and the models are better for it."""
 
 _ON_ONE_METHOD = {"baseline": ORDINAL_METHOD, "base_arms": (ORDINAL_METHOD,), "rounded": True}

@@ -10,7 +10,7 @@ import pandas as pd
 from koa_kit.cohort import Cohort
 from koa_kit.comparison.tables import CHOICES, TABLE, as_table, read_table, trial_row
 from koa_kit.comparison.trial import Trial
-from koa_kit.data.splits import DEVELOPMENT, set_aside
+from koa_kit.data.splits import EARLIER_NAMES, HOLDOUT, set_aside
 from koa_kit.error_analysis.predictions import IDENTITY, VIEWS, check_predictions, predictions_table
 from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES
@@ -51,11 +51,11 @@ def publish_trials(
     stability, predictions = {}, []
     for trial in (trial for trial in trials if trial.name in set(ended["cell"])):
         run, config = load_run(Path(folder) / trial.name, device="cpu"), trial.config
-        val = set_aside(cohort, config.development).split("val")
+        val = set_aside(cohort, config.holdout).split("val")
         stability[trial.name] = augmentation_stability(run.model, val)
         answers = [run.predictions]
-        if config.development:
-            answers.append(pd.read_parquet(run.folder / f"{DEVELOPMENT}-predictions.parquet"))
+        if config.holdout:
+            answers.append(pd.read_parquet(run.folder / f"{HOLDOUT}-predictions.parquet"))
         kept = pd.concat(answers)[[*IDENTITY, *SIMILARITIES]].astype(dict.fromkeys(SIMILARITIES, np.float32))
         for place, (name, value) in enumerate((("cell", trial.name), ("row", trial.arm), ("seed", config.seed))):
             kept.insert(place, name, value)
@@ -105,7 +105,7 @@ def read_arms(folder: str | Path, split: str = "val") -> dict[str, dict[int, pd.
     folder
         With ``predictions.parquet``, as `koa ablate --publish` writes it.
     split
-        "val" or "development".
+        "val" or "holdout".
 
     Raises
     ------
@@ -118,7 +118,7 @@ def read_arms(folder: str | Path, split: str = "val") -> dict[str, dict[int, pd.
             "No grid is published here.", where=path, remedy="Write one: koa ablate NAME --publish FOLDER, see --help."
         )
     table = pd.read_parquet(path)
-    table = table.astype({name: str for name in _TEXTS if name in table})
+    table = table.astype({name: str for name in _TEXTS if name in table}).replace({"split": EARLIER_NAMES})
     known = sorted(table["split"].unique())
     if split not in known:
         raise KoaError(

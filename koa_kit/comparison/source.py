@@ -12,15 +12,15 @@ from koa_kit.comparison.presets import Preset
 from koa_kit.comparison.presets import preset as preset_of
 from koa_kit.comparison.published import PREDICTIONS, read_arms
 from koa_kit.comparison.tables import TABLE, arms_of, read_table
-from koa_kit.data.splits import DEVELOPMENT
+from koa_kit.data.splits import HOLDOUT
 from koa_kit.error_analysis.ceiling import CEILING_METRICS, consensus_posterior
-from koa_kit.error_analysis.decisions.decide import decided
+from koa_kit.error_analysis.decisions.decide import apply_rule
 from koa_kit.error_analysis.decisions.rules import EXPECTED
 from koa_kit.error_analysis.predictions import flip_averaged
-from koa_kit.error_analysis.statistics.seeds import ROW_METRICS, seed_intervals
+from koa_kit.error_analysis.statistics.seeds import ARM_METRICS, seed_intervals
 from koa_kit.errors import KoaError
 from koa_kit.paths import resource
-from koa_kit.phantom.readers.ceiling import ceiling
+from koa_kit.phantom.readers.bounds import noise_ceiling
 
 REAL_KNEES = "oai-kl224"
 FLIP_AVERAGED = " + flip averaging"
@@ -36,7 +36,7 @@ class GridSource:
     ----------
     source
         One sentence: which trainings, on which knees.
-    val, development
+    val, holdout
         Arm to seed to predictions of the val patients, and of the train patients set aside.
     cells
         One line per training: its arm as ``row``, then ``cells.csv`` as published.
@@ -48,12 +48,12 @@ class GridSource:
 
     source: str
     val: Arms
-    development: Arms
+    holdout: Arms
     cells: pd.DataFrame
     preset: Preset
     cohort: Cohort | None = None
 
-    def beside(self, base: GridSource) -> GridSource:
+    def with_base(self, base: GridSource) -> GridSource:
         """This grid with the arms that its preset names of `base` before its own, for the seeds that it has itself.
 
         A loss that knows the order of the grades competes with the same order in the rule that picks the grade, which
@@ -68,13 +68,13 @@ class GridSource:
             for arm in chosen:
                 shown[arm] = {seed: table for seed, table in theirs[arm].items() if seed in seeds}
                 if self.preset.rounded:
-                    shown[arm + ROUNDED] = {seed: decided(table, EXPECTED) for seed, table in shown[arm].items()}
+                    shown[arm + ROUNDED] = {seed: apply_rule(table, EXPECTED) for seed, table in shown[arm].items()}
             return shown | own
 
         return replace(
             self,
             val=with_base_arms(self.val, base.val),
-            development=with_base_arms(self.development, base.development),
+            holdout=with_base_arms(self.holdout, base.holdout),
             cells=pd.concat([trials, self.cells], ignore_index=True),
         )
 
@@ -83,7 +83,7 @@ class GridSource:
         if self.cohort is None:
             return {}
         knees = next(iter(next(iter(self.val.values())).values()))
-        best = ceiling(consensus_posterior(knees, self.cohort))
+        best = noise_ceiling(consensus_posterior(knees, self.cohort))
         return {name: getattr(best, name) for name in CEILING_METRICS}
 
 
@@ -92,8 +92,8 @@ def grid_source(folder: Path, source: str, preset: Preset, cohort: Cohort | None
     trials = read_table(folder)
     trials.insert(0, "row", arms_of(trials))
     source = source.format(cells=len(trials), knees=trials["cohort"].iloc[0])
-    val, development = (_as_shown(read_arms(folder, split), preset) for split in ("val", DEVELOPMENT))
-    return GridSource(source, val, development, trials, preset, cohort)
+    val, holdout = (_as_shown(read_arms(folder, split), preset) for split in ("val", HOLDOUT))
+    return GridSource(source, val, holdout, trials, preset, cohort)
 
 
 def _as_shown(arms: Arms, preset: Preset) -> Arms:
@@ -151,8 +151,8 @@ def reproduction_table(trials: pd.DataFrame, preset: Preset) -> pd.DataFrame:
         trials = trials[trials["status"].ne("failed") & same_knees]
         for arm, own in trials.groupby(arms_of(trials)):
             if arm in base.val:
-                table = seed_intervals(base.val[arm], metrics=ROW_METRICS)
-                new = table["metric"].map(own[list(ROW_METRICS)].mean())
+                table = seed_intervals(base.val[arm], metrics=ARM_METRICS)
+                new = table["metric"].map(own[list(ARM_METRICS)].mean())
                 table = table.assign(arm=arm, new=new, inside=new.between(table["low"], table["high"]))
                 tables.append(table[tables[0].columns])
     return pd.concat(tables[1:] or tables, ignore_index=True)

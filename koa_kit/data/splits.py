@@ -1,4 +1,4 @@
-"""A development test: train patients nobody trains on, so that choices made on val can be checked before any test."""
+"""A holdout: train patients nobody trains on, so that choices made on val can be checked before any test."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ import numpy as np
 from koa_kit.cohort import Cohort
 from koa_kit.errors import KoaError
 
-DEVELOPMENT = "development"
+HOLDOUT = "holdout"
 """Name of the split that `set_aside` makes."""
+
+EARLIER_NAMES = {"development": HOLDOUT}
+"""What splits are called in tables and run folders that were written before."""
 
 
 def set_aside(cohort: Cohort, share: float) -> Cohort:
-    """The same knees, those of about this share of the train patients now in a split "development".
+    """The same knees, those of about this share of the train patients now in a split "holdout".
 
     Who is chosen follows from a hash of the patient's name alone: the same patients for every seed, on every machine,
     and a larger share contains a smaller one. Both knees of a patient go together.
@@ -32,8 +35,8 @@ def set_aside(cohort: Cohort, share: float) -> Cohort:
         raise KoaError("The share of patients set aside must lie in [0, 1).", where=f"share={share}")
     if share == 0:
         return cohort
-    if DEVELOPMENT in cohort.splits:
-        raise KoaError("The cohort has a split of this name already.", where=f"{cohort.name}: {DEVELOPMENT}")
+    if HOLDOUT in cohort.splits:
+        raise KoaError("The cohort has a split of this name already.", where=f"{cohort.name}: {HOLDOUT}")
     train = cohort.table["split"] == "train"
     chosen = train & (cohort.table["patient"].map(_position) < share)
     if chosen.sum() in (0, train.sum()):
@@ -42,9 +45,10 @@ def set_aside(cohort: Cohort, share: float) -> Cohort:
             where=f"{cohort.name}: {chosen.sum()} of {train.sum()} knees at a share of {share}",
             remedy="Choose another share, or 0.",
         )
-    return replace(cohort, table=cohort.table.assign(split=np.where(chosen, DEVELOPMENT, cohort.table["split"])))
+    return replace(cohort, table=cohort.table.assign(split=np.where(chosen, HOLDOUT, cohort.table["split"])))
 
 
 def _position(patient: str) -> float:
     """A patient's own number in [0, 1)."""
+    # these words are part of who is chosen: they stay
     return int(hashlib.sha256(f"development test {patient}".encode()).hexdigest()[:8], 16) / 2**32

@@ -10,7 +10,7 @@ from koa_kit.error_analysis.metrics import METRIC_LABELS, compute_metrics
 from koa_kit.error_analysis.statistics.intervals import metric_intervals
 from koa_kit.errors import KoaError
 from koa_kit.phantom.knee.features import SIGNS
-from koa_kit.phantom.readers.ceiling import kl1_frontier, sampled_ceiling
+from koa_kit.phantom.readers.bounds import kl1_frontier, sampled_noise_ceiling
 from koa_kit.phantom.readers.readers import consensus_probabilities
 from koa_kit.style import ACCENT, FAINT, INK
 
@@ -53,7 +53,7 @@ def compare_with_ceiling(predictions: pd.DataFrame, posterior: np.ndarray, *, se
         raise KoaError(f"{len(posterior)} posteriors for {len(predictions)} knees.", remedy="Give one a knee.")
     ends, names = ["value", "low", "high"], list(CEILING_METRICS)
     model = metric_intervals(predictions, metrics=names, seed=seed).set_index("metric")[ends]
-    best = sampled_ceiling(posterior, seed=seed).set_index("metric")[ends]
+    best = sampled_noise_ceiling(posterior, seed=seed).set_index("metric")[ends]
     best = best.set_axis(["ceiling", "ceiling_low", "ceiling_high"], axis=1)
     return model.rename(columns={"value": "model"}).join(best).loc[names]
 

@@ -25,7 +25,7 @@ SORTS = {
 }
 
 
-def order_of(s: np.ndarray, p: np.ndarray, p_flip: np.ndarray, pred: np.ndarray, sort: str) -> np.ndarray:
+def gallery_order(s: np.ndarray, p: np.ndarray, p_flip: np.ndarray, pred: np.ndarray, sort: str) -> np.ndarray:
     """Row numbers in the order of `sort`, from similarities and probabilities ``(N, 5)`` and grades ``(N,)``.
 
     `sort` is one of `SORTS`: smallest margin, largest top probability, or largest total variation between the
@@ -65,7 +65,7 @@ def confused(
         chosen &= given == pred
     knees = predictions[chosen]
     p, p_flip = probabilities(knees), probabilities(knees, "_flip")
-    return knees.iloc[order_of(similarities(knees), p, p_flip, given[chosen], sort)]
+    return knees.iloc[gallery_order(similarities(knees), p, p_flip, given[chosen], sort)]
 
 
 def image_finder(images: Cohort | np.ndarray, table: pd.DataFrame) -> Callable[[object], np.ndarray]:

@@ -63,7 +63,7 @@ def share_wrong(joint: np.ndarray) -> float:
     return float(1 - np.trace(joint) / joint.sum())
 
 
-def suspects(predictions: pd.DataFrame) -> pd.DataFrame:
+def find_label_issues(predictions: pd.DataFrame) -> pd.DataFrame:
     """All knees, the most probable label errors first, with the grade the model proposes instead.
 
     The knees must not be those the model was trained on; predictions that are `flip_averaged` are steadier.

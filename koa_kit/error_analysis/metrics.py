@@ -176,6 +176,3 @@ def per_grade(predictions: pd.DataFrame) -> pd.DataFrame:
     shares = {name: [found[f"kl{grade}_{name}"][0] for grade in GRADES] for name in ("precision", "recall", "f1")}
     names = [grade_label(grade) for grade in GRADES]
     return pd.DataFrame({"grade": names} | shares | {"support": counts.sum(axis=1)}, index=counts.index)
-
-
-metrics = compute_metrics  # the name before, until every caller has the new one

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MARGIN_BINS = 5
 
 
-def steadiness(predictions: pd.DataFrame, answers: np.ndarray) -> pd.DataFrame:
+def prediction_robustness(predictions: pd.DataFrame, answers: np.ndarray) -> pd.DataFrame:
     """Table, one row per knee: ``knee_id``, ``patient``, ``kl``, ``margin``, ``given`` grades, ``keeps``, ``spread``.
 
     `answers` are probabilities ``(N, views, 5)`` of each knee's augmented views, row for row; see `augmented_answers`.
@@ -50,10 +50,10 @@ def steadiness(predictions: pd.DataFrame, answers: np.ndarray) -> pd.DataFrame:
     return table.assign(margin=margin(predictions), given=given, keeps=given == 1, spread=spread)
 
 
-def steadiness_figure(table: pd.DataFrame, *, seed: int = 0) -> Figure:
+def robustness_figure(table: pd.DataFrame, *, seed: int = 0) -> Figure:
     """Figure of the share of knees that keep one grade: by the reader's grade, and by the margin of the winning prompt.
 
-    The table is that of `steadiness`.
+    The table is that of `prediction_robustness`.
     """
     import matplotlib.pyplot as plt
 

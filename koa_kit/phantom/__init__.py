@@ -12,7 +12,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "population.population": ["sample_population"],
         "population.sampling": ["sample_features"],
         "readers.readers": ["READERS", "Reader", "agreement", "consensus_probabilities", "grade_probabilities"],
-        "readers.ceiling": ["Ceiling", "ceiling", "kl1_frontier", "sampled_ceiling"],
+        "readers.bounds": ["NoiseCeiling", "kl1_frontier", "noise_ceiling", "sampled_noise_ceiling"],
         "drawing.masks": ["knee_masks"],
         "drawing.radiograph": ["draw_knee", "landmark_pixels"],
         "cohort": ["phantom_cohort", "phantom_masks", "write_phantom_files"],

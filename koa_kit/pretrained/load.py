@@ -11,7 +11,7 @@ import torch
 
 from koa_kit import paths
 from koa_kit.cohort import Cohort
-from koa_kit.data.splits import DEVELOPMENT, set_aside
+from koa_kit.data.splits import HOLDOUT, set_aside
 from koa_kit.error_analysis.calibration import temperature
 from koa_kit.errors import KoaError
 from koa_kit.model import read_record, round_to_half, save_checkpoint
@@ -31,7 +31,7 @@ def pretrained_names() -> list[str]:
 def load_pretrained(name: str = DEFAULT, *, device: str | None = None) -> Run:
     """Run of a trained model that comes with the kit: model, history, predictions of val; no pixels.
 
-    The folder also holds predictions of the development test and a model card, ``README.md``.
+    The folder also holds predictions of the holdout and a model card, ``README.md``.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def package_run(folder: str | Path, target: str | Path, cohort: Cohort) -> Run:
     Parameters
     ----------
     folder
-        Of a run with prompts and a softmax link, and with patients set aside for a development test.
+        Of a run with prompts and a softmax link, and with patients set aside for a holdout.
     target
         Folder to write; nothing of an earlier model must be in it.
     cohort
@@ -77,21 +77,21 @@ def package_run(folder: str | Path, target: str | Path, cohort: Cohort) -> Run:
     Raises
     ------
     KoaError
-        If the run is of other knees, has no development test, or `target` holds a model already.
+        If the run is of other knees, has no holdout, or `target` holds a model already.
     """
     run, target, record = load_run(folder, device="cpu"), Path(target), read_record(folder)
     model, config = run.model, run.config
     if record["cohort_fingerprint"] != cohort.fingerprint:
         raise KoaError("The run was trained on other knees.", where=f"{folder}: {record['cohort_fingerprint']}")
-    if not config.development or model.spec.head != "prompts" or model.spec.output != "softmax":
+    if not config.holdout or model.spec.head != "prompts" or model.spec.output != "softmax":
         raise KoaError(
-            "Only a run with prompts, a softmax and a development test is packaged.",
+            "Only a run with prompts, a softmax and a holdout is packaged.",
             where=folder,
-            remedy="Train with --set development=0.2.",
+            remedy="Train with --set holdout=0.2.",
         )
     if (target / "model.json").exists():
         raise KoaError("There is a model here already.", where=target, remedy="Choose another folder.")
-    parted = set_aside(cohort, config.development)
+    parted = set_aside(cohort, config.holdout)
     model.spec = replace(model.spec, flip_pooling=True)
     round_to_half(model)
     before, _ = run.predict(parted.split("val"))
@@ -103,10 +103,10 @@ def package_run(folder: str | Path, target: str | Path, cohort: Cohort) -> Run:
     config.write(target / "config.yaml")
     with paths.replacing(target / "history.csv") as path:
         run.history.to_csv(path, index=False)
-    for split, stem in ((DEVELOPMENT, f"{DEVELOPMENT}-"), ("val", "")):
+    for split, stem in ((HOLDOUT, f"{HOLDOUT}-"), ("val", "")):
         write_predictions(target, *run.predict(parted.split(split)), stem)
     packaged = load_run(target, device="cpu")
-    aside = pd.read_parquet(target / f"{DEVELOPMENT}-predictions.parquet")
+    aside = pd.read_parquet(target / f"{HOLDOUT}-predictions.parquet")
     with paths.replacing(target / CARD) as path:
         path.write_text(model_card(packaged, aside, parted), encoding="utf-8")
     return packaged

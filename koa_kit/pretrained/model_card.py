@@ -8,28 +8,28 @@ from koa_kit.cohort import Cohort
 from koa_kit.data import load_manifest
 from koa_kit.error_analysis.decisions.rules import compare_rules, rules_in_words
 from koa_kit.error_analysis.metrics import METRIC_LABELS, METRICS, confusion, per_grade
-from koa_kit.error_analysis.statistics.intervals import intervals
+from koa_kit.error_analysis.statistics.intervals import metric_intervals
 from koa_kit.model import read_record
 from koa_kit.training.run import Run
 from koa_kit.training.stability import augmentation_stability
 
-SPLITS = {"val": "val (chose the epoch and the temperature)", "development": "development test (nothing chosen on it)"}
+SPLITS = {"val": "val (chose the epoch and the temperature)", "holdout": "holdout (nothing chosen on it)"}
 GRADE_METRICS = ("recall", "precision", "f1")
 
 
-def model_card(run: Run, development: pd.DataFrame, cohort: Cohort) -> str:
+def model_card(run: Run, holdout: pd.DataFrame, cohort: Cohort) -> str:
     """Markdown of the card; every number in it is computed from the predictions.
 
     Parameters
     ----------
     run
         With its predictions of val.
-    development
+    holdout
         Predictions of the patients set aside.
     cohort
-        Knees with splits "train", "val" and "development".
+        Knees with splits "train", "val" and "holdout".
     """
-    tables = {"val": run.predictions, "development": development}
+    tables = {"val": run.predictions, "holdout": holdout}
     steady = augmentation_stability(run.model, cohort.split("val"))
     parts = [
         _about(run, cohort),
@@ -38,8 +38,8 @@ def model_card(run: Run, development: pd.DataFrame, cohort: Cohort) -> str:
         "probabilities, or their mean, rounded, changes none of them and fits nothing. Differences are from the most "
         "likely grade, of the same knees.\n\n" + rules_table(tables),
         "## Grade by grade\n\n" + "\n\n".join(_grades(name, table) for name, table in tables.items()),
-        "## By side, and by exposure\n\n" + _groups(development),
-        "## How it fails\n\n" + _failures(development, steady),
+        "## By side, and by exposure\n\n" + _groups(holdout),
+        "## How it fails\n\n" + _failures(holdout, steady),
         _not_for(),
     ]
     return "\n\n".join(parts) + "\n"
@@ -52,7 +52,7 @@ def _about(run: Run, cohort: Cohort) -> str:
         source = f"{manifest[cohort.name].citation.strip()} Licence: {manifest[cohort.name].licence.strip()} "
     sentences = [texts[0] for texts in record["spec"].prompts.prompts]
     height, width = run.model.spec.image_shape
-    counts = {name: cohort.split(name) for name in ("train", "val", "development")}
+    counts = {name: cohort.split(name) for name in ("train", "val", "holdout")}
     lines = [
         f"# {run.folder.name}",
         "Grades a knee radiograph on the Kellgren-Lawrence scale by its similarity to five sentences "
@@ -78,7 +78,7 @@ def _about(run: Run, cohort: Cohort) -> str:
 
 
 def _scores(tables: dict[str, pd.DataFrame]) -> str:
-    told = {name: intervals(table).set_index("metric") for name, table in tables.items()}
+    told = {name: metric_intervals(table).set_index("metric") for name, table in tables.items()}
     lines = ["| | " + " | ".join(SPLITS[name] for name in tables) + " |", "| --- |" + " --- |" * len(tables)]
     for metric in METRICS:
         cells = [_with_interval(told[name].loc[metric]) for name in tables]
@@ -105,7 +105,7 @@ def _with_interval(row: pd.Series) -> str:
 def _grades(name: str, table: pd.DataFrame) -> str:
     grades, told = (
         per_grade(table),
-        intervals(table, metrics=[f"kl{kl}_{metric}" for kl in range(5) for metric in GRADE_METRICS]).set_index(
+        metric_intervals(table, metrics=[f"kl{kl}_{metric}" for kl in range(5) for metric in GRADE_METRICS]).set_index(
             "metric"
         ),
     )
@@ -119,10 +119,10 @@ def _grades(name: str, table: pd.DataFrame) -> str:
 def _groups(table: pd.DataFrame) -> str:
     groups = {"right knees": table["side"] == "R", "left knees": table["side"] == "L"}
     groups["photometrically inverted films"] = table["inverted"].astype(bool)
-    lines = ["On the development test:\n", "| | knees | accuracy | QWK |", "| --- | ---: | --- | --- |"]
+    lines = ["On the holdout:\n", "| | knees | accuracy | QWK |", "| --- | ---: | --- | --- |"]
     for name, chosen in groups.items():
         if chosen.any():
-            told = intervals(table[chosen], metrics=["accuracy", "qwk"]).set_index("metric")
+            told = metric_intervals(table[chosen], metrics=["accuracy", "qwk"]).set_index("metric")
             cells = " | ".join(_with_interval(told.loc[metric]) for metric in ("accuracy", "qwk"))
             lines.append(f"| {name} | {int(chosen.sum())} | {cells} |")
     return "\n".join(lines)
@@ -135,7 +135,7 @@ def _failures(table: pd.DataFrame, steady: dict[str, float]) -> str:
     far = float((abs(table["kl"] - table["pred"]) >= 2).mean())
     kl1 = counts.loc[1] / counts.loc[1].sum()
     lines = [
-        "- Most frequent mistakes on the development test: "
+        "- Most frequent mistakes on the holdout: "
         + "; ".join(f"KL{kl} called KL{pred} ({int(knees)} knees)" for (kl, pred), knees in worst.items())
         + ".",
         f"- KL1 knees are called KL0 in {kl1[0]:.0%}, KL1 in {kl1[1]:.0%}, KL2 in {kl1[2]:.0%}.",

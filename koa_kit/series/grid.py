@@ -9,17 +9,17 @@ from koa_kit.comparison.source import REAL_KNEES, GridSource, grid_source, publi
 from koa_kit.comparison.tables import TABLE
 from koa_kit.data import load_cohort
 from koa_kit.errors import KoaError
-from koa_kit.series.session import Lesson
+from koa_kit.series.session import NotebookSession
 
 
-def grid_for_lesson(
-    lesson: Lesson, *, published: str = "sides-cpu", preset: str = "miniature", seeds: int | None = None
+def grid_for_session(
+    session: NotebookSession, *, published: str = "sides-cpu", preset: str = "miniature", seeds: int | None = None
 ) -> GridSource:
     """The published grid of real knees where the session asks for them, else a small one of phantom knees.
 
     Parameters
     ----------
-    lesson
+    session
         At laptop or full scale with the data set oai-kl224 the published grid is read: no data, no training.
     published
         Preset of a grid of real knees, and its folder below ``results/``.
@@ -34,12 +34,12 @@ def grid_for_lesson(
     KoaError
         If a cell cannot be trained.
     """
-    if lesson.dataset == REAL_KNEES and lesson.scale != "smoke" and published_folder(published):
+    if session.dataset == REAL_KNEES and session.scale != "smoke" and published_folder(published):
         return published_grid(published)
-    cohort = lesson.cohort(seed=0) if lesson.dataset == "phantom" else load_cohort("phantom")
+    cohort = session.cohort(seed=0) if session.dataset == "phantom" else load_cohort("phantom")
     asked = preset_of(preset)
     cells = asked.trials(seeds=seeds)
-    runs, target = lesson.out_dir / "runs" / preset, lesson.out_dir / "published" / preset
+    runs, target = session.out_dir / "runs" / preset, session.out_dir / "published" / preset
     table = run_grid(cells, runs, dataset="phantom", device="cpu")
     failed = table[table["status"] == "failed"]
     if len(failed):
@@ -47,7 +47,7 @@ def grid_for_lesson(
     for name in (TABLE, PREDICTIONS):  # a published table only grows, and this one is to hold these cells alone
         (target / name).unlink(missing_ok=True)
     publish_trials(cells, table, runs, target, cohort)
-    why = "" if lesson.dataset == "phantom" else f", since nothing of {lesson.dataset} is published for this scale"
+    why = "" if session.dataset == "phantom" else f", since nothing of {session.dataset} is published for this scale"
     return grid_source(
         target, "{cells} cells trained here just now on {knees} knees, which are made up" + why, asked, cohort
     )

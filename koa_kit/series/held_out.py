@@ -11,7 +11,7 @@ import pandas as pd
 from koa_kit.cohort import Cohort
 from koa_kit.comparison.source import REAL_KNEES
 from koa_kit.data import find_dataset
-from koa_kit.data.splits import DEVELOPMENT, set_aside
+from koa_kit.data.splits import HOLDOUT, set_aside
 from koa_kit.error_analysis.predictions import read_predictions
 from koa_kit.errors import KoaError
 from koa_kit.model import read_record
@@ -22,14 +22,14 @@ from koa_kit.training.run import Run
 from koa_kit.training.stability import augmented_answers
 
 if TYPE_CHECKING:
-    from koa_kit.series.session import Lesson
+    from koa_kit.series.session import NotebookSession
 
-SPLITS = ("test", DEVELOPMENT, "val")
+SPLITS = ("test", HOLDOUT, "val")
 """Splits to evaluate on, the strictest first."""
 
 
 @dataclass(frozen=True)
-class Exam:
+class HeldOutResults:
     """A model's predictions of knees of patients it was not trained on.
 
     Attributes
@@ -37,7 +37,7 @@ class Exam:
     run
         The model, with its configuration and its predictions of val.
     split
-        "test" of synthetic knees, "development" of real ones, whose test split stays sealed.
+        "test" of synthetic knees, "holdout" of real ones, whose test split stays sealed.
     predictions, embeddings
         One row per knee; embeddings float32 ``(N, 2, D)`` of each knee and its mirror image.
     knees
@@ -66,12 +66,12 @@ class Exam:
         return self.predictions.iloc[rows].reset_index(drop=True), answers
 
 
-def exam_for_lesson(lesson: Lesson, method: str = "symmetry_consistency") -> Exam:
+def held_out_results(session: NotebookSession, method: str = "symmetry_consistency") -> HeldOutResults:
     """Results of the pretrained model where real knees are asked for, else of one trained on the session's cohort.
 
     Parameters
     ----------
-    lesson
+    session
         At laptop or full scale with the data set oai-kl224 nothing is trained, and no radiograph is needed.
     method
         Method of the model that is trained otherwise; the run is kept in ``OUT_DIR``, a second call reads it.
@@ -81,37 +81,37 @@ def exam_for_lesson(lesson: Lesson, method: str = "symmetry_consistency") -> Exa
     KoaError
         If the data set is here and damaged, or must be here to train and is not.
     """
-    if lesson.dataset == REAL_KNEES and lesson.scale != "smoke":
-        return _pretrained_results(lesson)
-    cohort = lesson.cohort()
-    config = TrainConfig.for_scale(lesson.scale, method=method, seed=lesson.seed)
-    run = fit_or_load(cohort, config, lesson.out_dir / "runs" / method, device=lesson.device)
-    cohort = set_aside(cohort, config.development)
+    if session.dataset == REAL_KNEES and session.scale != "smoke":
+        return _pretrained_results(session)
+    cohort = session.cohort()
+    config = TrainConfig.for_scale(session.scale, method=method, seed=session.seed)
+    run = fit_or_load(cohort, config, session.out_dir / "runs" / method, device=session.device)
+    cohort = set_aside(cohort, config.holdout)
     split = next(split for split in SPLITS if split in cohort.splits)
     knees = cohort.split(split)
-    return Exam(run, split, *run.predict(knees), knees, cohort.fingerprint)
+    return HeldOutResults(run, split, *run.predict(knees), knees, cohort.fingerprint)
 
 
-def _pretrained_results(lesson: Lesson) -> Exam:
+def _pretrained_results(session: NotebookSession) -> HeldOutResults:
     """The pretrained model's own tables; the radiographs too if they are here."""
-    run = load_pretrained(device=lesson.device)
+    run = load_pretrained(device=session.device)
     fingerprint = read_record(run.folder)["cohort_fingerprint"]
-    predictions = read_predictions(run.folder / f"{DEVELOPMENT}-predictions.parquet")
-    embeddings = np.load(run.folder / f"{DEVELOPMENT}-embeddings.npy")
+    predictions = read_predictions(run.folder / f"{HOLDOUT}-predictions.parquet")
+    embeddings = np.load(run.folder / f"{HOLDOUT}-embeddings.npy")
     try:
-        find_dataset(lesson.dataset, lesson.data_dir)
+        find_dataset(session.dataset, session.data_dir)
     except KoaError:
-        print(f"The radiographs of {lesson.dataset} are not here: the model's answers to them are, and are enough.")
-        print(f"To see the knees as well, run `koa data fetch {lesson.dataset}`.")
-        return Exam(run, DEVELOPMENT, predictions, embeddings, None, fingerprint)
-    cohort = lesson.cohort()
+        print(f"The radiographs of {session.dataset} are not here: the model's answers to them are, and are enough.")
+        print(f"To see the knees as well, run `koa data fetch {session.dataset}`.")
+        return HeldOutResults(run, HOLDOUT, predictions, embeddings, None, fingerprint)
+    cohort = session.cohort()
     if cohort.fingerprint != fingerprint:
         raise KoaError(
             "The model that comes with the kit was examined on other knees.",
             where=f"{cohort.fingerprint} here, {fingerprint} there",
-            remedy=f"Run `koa data verify {lesson.dataset}`.",
+            remedy=f"Run `koa data verify {session.dataset}`.",
         )
-    knees = set_aside(cohort, run.config.development).split(DEVELOPMENT)
+    knees = set_aside(cohort, run.config.holdout).split(HOLDOUT)
     if list(knees.table["knee_id"]) != list(predictions["knee_id"]):
         raise KoaError("The model's answers are in another order than the knees.", where=run.folder)
-    return Exam(run, DEVELOPMENT, predictions, embeddings, knees, fingerprint)
+    return HeldOutResults(run, HOLDOUT, predictions, embeddings, knees, fingerprint)

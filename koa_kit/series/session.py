@@ -23,7 +23,7 @@ SHOWN_VERSIONS = ("koa_kit", "torch", "open_clip_torch", "numpy")
 
 
 @dataclass(frozen=True)
-class Lesson:
+class NotebookSession:
     """Settings of a notebook, and the folder for its results.
 
     Attributes
@@ -92,7 +92,7 @@ class Lesson:
 
 def begin(
     dataset: str, scale: str, seed: int, data_dir: str | os.PathLike = "", out_dir: str | os.PathLike = "build/results"
-) -> Lesson:
+) -> NotebookSession:
     """Session with these settings; the seed and the figure style are set, versions and device are printed.
 
     Parameters
@@ -129,7 +129,9 @@ def begin(
     device = "cuda" if scale != "smoke" and torch.cuda.is_available() else "cpu"
     print(" · ".join(f"{name.removesuffix('_torch')} {found}" for name, found in versions(SHOWN_VERSIONS).items()))
     print(f"device {device} · {os.cpu_count()} cores · data set {dataset} · scale {scale} · seed {seed}")
-    return Lesson(dataset, scale, seed, Path(data_dir).expanduser() if data_dir else None, Path(out_dir), device)
+    return NotebookSession(
+        dataset, scale, seed, Path(data_dir).expanduser() if data_dir else None, Path(out_dir), device
+    )
 
 
 def check_settings(dataset: str, scale: str, seed: int) -> None:

@@ -34,7 +34,7 @@ REGIMES = {
     "finetune": "all layers of the image tower trained on augmented images",
 }
 
-RENAMED = {"exposure": "normalize", "scored_views": "val_views"}
+RENAMED = {"exposure": "normalize", "scored_views": "val_views", "development": "holdout"}
 RENAMED_OPTIONS = {"own": "per_image", "tower": "pretrained"}
 """Earlier names of choices, and of the options of `normalize`: earlier run folders and commands have them."""
 
@@ -94,7 +94,7 @@ class TrainConfig:
         "float32", "bf16" (autocast), or "auto": bf16 on a GPU that has it, else float32.
     compile
         Backend of ``torch.compile`` for the image tower, such as "inductor"; empty, it is not compiled.
-    development
+    holdout
         Share of the train patients held out, see `set_aside`: never trained on, scored once when the run is
         finished.
     seed
@@ -137,7 +137,7 @@ class TrainConfig:
     train_text: bool = False
     precision: Literal["auto", "float32", "bf16"] = "auto"
     compile: str = ""
-    development: Share = 0.0
+    holdout: Share = 0.0
     seed: Annotated[int, Field(ge=0)] = 0
 
     def __post_init__(self):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from koa_kit.data import load_cohort
-from koa_kit.data.splits import DEVELOPMENT, set_aside
+from koa_kit.data.splits import EARLIER_NAMES, HOLDOUT, set_aside
 from koa_kit.errors import KoaError
 from koa_kit.model import read_record
 from koa_kit.training.run import load_run, write_predictions
@@ -35,7 +35,7 @@ def evaluate_run(
     folder
         Run folder.
     split
-        "train", "val", "test", or "development" for the train patients a run has set aside.
+        "train", "val", "test", or "holdout" for the train patients a run has set aside.
     dataset
         Data set to score on; omitted, the one the run was trained on. A folder of one's own must be named again.
     final
@@ -49,9 +49,9 @@ def evaluate_run(
     KoaError
         If the test split is asked for without `final`, or the split is not there.
     """
-    from koa_kit.error_analysis.statistics.intervals import intervals
+    from koa_kit.error_analysis.statistics.intervals import metric_intervals
 
-    folder = Path(folder)
+    folder, split = Path(folder), EARLIER_NAMES.get(split, split)
     if split == SEALED and not final:
         raise KoaError(
             "The test split is for one final score, not for choosing.",
@@ -61,16 +61,16 @@ def evaluate_run(
     run = load_run(folder, device=device)
     trained_on = read_record(folder)["cohort"]
     dataset = dataset or trained_on
-    cohort = load_cohort(dataset, data_dir=data_dir, splits=("train" if split == DEVELOPMENT else split,))
-    if split in ("train", DEVELOPMENT):
-        cohort = set_aside(cohort, run.config.development)
+    cohort = load_cohort(dataset, data_dir=data_dir, splits=("train" if split == HOLDOUT else split,))
+    if split in ("train", HOLDOUT):
+        cohort = set_aside(cohort, run.config.holdout)
     cohort = cohort.split(split)
     if split == SEALED:
         opening = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "dataset": dataset, "knees": len(cohort)}
         with (folder / "openings.jsonl").open("a", encoding="utf-8") as log:
             log.write(json.dumps(opening) + "\n")
     predictions, embeddings = run.predict(cohort, progress=progress)
-    own = f"{split}-" if split == DEVELOPMENT else ""
-    stem = own if split in ("val", DEVELOPMENT) and cohort.name == trained_on else f"{cohort.name}-{split}-"
+    own = f"{split}-" if split == HOLDOUT else ""
+    stem = own if split in ("val", HOLDOUT) and cohort.name == trained_on else f"{cohort.name}-{split}-"
     write_predictions(folder, predictions, embeddings, stem)
-    return intervals(predictions)
+    return metric_intervals(predictions)

@@ -54,7 +54,7 @@ def fit(
 ) -> Run:
     """Train on the cohort's train split, keep the epoch with the best QWK on its val split, and write a run folder.
 
-    With ``config.development`` a share of the train patients is left out, and scored once at the end.
+    With ``config.holdout`` a share of the train patients is left out, and scored once at the end.
 
     Started by ``accelerate launch`` as several processes, they share the batches of one run.
 
@@ -102,7 +102,7 @@ def fit_or_load(
     """
     folder, processes = Path(folder), find_processes(device)
     with alone_in(folder, processes, wait=True):
-        resume = holds(folder, config, set_aside(cohort, config.development), processes)
+        resume = holds(folder, config, set_aside(cohort, config.holdout), processes)
         if resume and (folder / "metrics.json").is_file() and read_record(folder)["versions"] != versions():
             resume = False
         given = {"save_minutes": 5.0, "on_epoch": None, "on_embedding": None} | options
@@ -110,7 +110,7 @@ def fit_or_load(
 
 
 def _fit(cohort, config, folder, processes, resume, save_minutes, on_epoch, on_embedding) -> Run:
-    cohort = set_aside(cohort, config.development)
+    cohort = set_aside(cohort, config.holdout)
     train, val = cohort.split("train"), cohort.split("val")
     if config.batch_size % processes.count:
         raise KoaError(

@@ -13,10 +13,10 @@ import pandas as pd
 from filelock import FileLock, Timeout
 
 from koa_kit.cohort import Cohort
-from koa_kit.data.splits import DEVELOPMENT
+from koa_kit.data.splits import EARLIER_NAMES, HOLDOUT
 from koa_kit.engine.processes import Processes, choose_device
 from koa_kit.engine.resume import clear_state
-from koa_kit.error_analysis.metrics import metrics
+from koa_kit.error_analysis.metrics import compute_metrics
 from koa_kit.errors import KoaError
 from koa_kit.model.checkpoint import load_checkpoint, read_record
 from koa_kit.model.clip_koa import ClipKoa
@@ -30,9 +30,9 @@ RESULTS = (
     "history.csv",
     "model.safetensors",
     "model.json",
-    f"{DEVELOPMENT}-predictions.parquet",
-    f"{DEVELOPMENT}-embeddings.npy",
-    f"{DEVELOPMENT}-metrics.json",
+    f"{HOLDOUT}-predictions.parquet",
+    f"{HOLDOUT}-embeddings.npy",
+    f"{HOLDOUT}-metrics.json",
     "predictions.parquet",
     "embeddings.npy",
     "metrics.json",
@@ -81,7 +81,7 @@ def write_predictions(folder: Path, predictions: pd.DataFrame, embeddings: np.nd
         np.save(path, embeddings)
     with replacing(folder / f"{stem}metrics.json") as path:
         # a metric that these knees cannot tell (a grade is absent) is null: JSON has no nan
-        told = {name: None if np.isnan(value) else value for name, value in metrics(predictions).items()}
+        told = {name: None if np.isnan(value) else value for name, value in compute_metrics(predictions).items()}
         path.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
 
 
@@ -101,6 +101,15 @@ def load_run(folder: str | Path, *, device: str | None = None) -> Run:
     model = load_checkpoint(folder, towers=config.towers, prompts=config.prompts, device=choose_device(device))
     history = pd.read_csv(folder / "history.csv")
     return Run(folder, config, model, history, pd.read_parquet(folder / "predictions.parquet"))
+
+
+def split_stem(folder: str | Path, split: str) -> str:
+    """What stands before the names of a run's files of one split: nothing for val; earlier runs have other names."""
+    split = EARLIER_NAMES.get(split, split)
+    for name in (split, *(earlier for earlier, new in EARLIER_NAMES.items() if new == split)):
+        if (Path(folder) / f"{name}-predictions.parquet").is_file():
+            return f"{name}-"
+    return "" if split == "val" else f"{split}-"
 
 
 def write_history(folder: Path, history: list[dict]) -> None:
@@ -179,7 +188,7 @@ def finish_folder(folder: Path, config: TrainConfig, cohort: Cohort, history: pd
     """Write what the kept model says of the val knees, and of those held out, and remove the state."""
     run = Run(folder, config, load_checkpoint(folder, device=device), history, pd.DataFrame())
     # val last: its metrics are the mark of a finished run
-    for split in ((DEVELOPMENT,) if config.development else ()) + ("val",):
+    for split in ((HOLDOUT,) if config.holdout else ()) + ("val",):
         write_predictions(folder, *run.predict(cohort.split(split)), stem="" if split == "val" else f"{split}-")
     clear_state(folder)
 

@@ -33,7 +33,7 @@ from koa_kit.workbench.tables import Tables, later_grades
 
 if TYPE_CHECKING:
     from koa_kit.cohort import Cohort
-    from koa_kit.workbench.prompts.editor import Playground
+    from koa_kit.workbench.prompts.editor import PromptEditor
 
 PANELS = (KneesPanel, PromptsPanel, DecisionsPanel, AttributionPanel, LabelIssuesPanel, ReviewsPanel)
 WIDTH = 1000
@@ -60,9 +60,9 @@ class Workbench:
     embeddings
         float32 ``(N, 2, D)`` or ``(N, D)`` unit vectors, row for row: nearest knees and near-duplicates.
     prompts
-        Five texts, or a prompt set, for the tooltips of the bars; omitted, those of `playground`.
-    playground
-        From `koa_kit.workbench.prompts.editor.Playground`: the tab "Words".
+        Five texts, or a prompt set, for the tooltips of the bars; omitted, those of `prompt_editor`.
+    prompt_editor
+        From `koa_kit.workbench.prompts.editor.PromptEditor`: the tab "Words".
     explain
         Function ``(image, *, side, towards, rather_than, method, mirror)`` to an `Attribution`: the tab "Why".
     masks
@@ -102,7 +102,7 @@ class Workbench:
         *,
         embeddings: np.ndarray | None = None,
         prompts=None,
-        playground: Playground | None = None,
+        prompt_editor: PromptEditor | None = None,
         explain: Callable | None = None,
         masks: Callable[[str], Mapping[str, np.ndarray] | None] | None = None,
         followup: pd.DataFrame | None = None,
@@ -116,8 +116,8 @@ class Workbench:
         self.find = None if images is None else image_finder(images, predictions)
         self.embeddings = fitting_embeddings(embeddings, len(predictions))
         self.patients = predictions["patient"].to_numpy()
-        self.playground, self.explain, self.masks, self.robustness = playground, explain, masks, robustness
-        self.prompts = prompt_texts(playground.original if prompts is None and playground else prompts)
+        self.prompt_editor, self.explain, self.masks, self.robustness = prompt_editor, explain, masks, robustness
+        self.prompts = prompt_texts(prompt_editor.original if prompts is None and prompt_editor else prompts)
         self.later = later_grades(predictions, followup)
         self.log = ReviewLog(log) if log else None
         self.views = KneeViews(predictions, self.find, self.prompts, self.later)

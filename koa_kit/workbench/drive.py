@@ -30,7 +30,7 @@ def drive(bench: Workbench | Message) -> int:
     if isinstance(bench, Message):
         raise bench.error
     before, tab, used = bench.state, bench.tabs.selected_index, 0
-    steps = len(bench.playground.history) if bench.playground else 0
+    steps = len(bench.prompt_editor.history) if bench.prompt_editor else 0
     reviewing, reader = bench.panels["Knees"].review, bench.panels["Knees"].review.reader.value
     refusing = (reviewing.agree, reviewing.bad, *reviewing.grades)
     for place, shown in enumerate(bench.tabs.children):
@@ -52,9 +52,9 @@ def drive(bench: Workbench | Message) -> int:
             if bench.knee() is None:
                 bench.state = before
                 bench.draw()
-    while bench.playground and len(bench.playground.history) > steps:
-        bench.playground.undo()
-    bench.tables.reword(bench.playground.table if bench.playground else bench.tables.predictions)
+    while bench.prompt_editor and len(bench.prompt_editor.history) > steps:
+        bench.prompt_editor.undo()
+    bench.tables.reword(bench.prompt_editor.table if bench.prompt_editor else bench.tables.predictions)
     reviewing.reader.value = reader
     bench.state, bench.tabs.selected_index = before, tab
     bench.draw()

@@ -20,17 +20,17 @@ from koa_kit.error_analysis.predictions import read_predictions
 from koa_kit.errors import KoaError
 from koa_kit.model import read_record
 from koa_kit.pretrained.load import load_pretrained, pretrained_names
-from koa_kit.training.run import Run, load_run
+from koa_kit.training.run import Run, load_run, split_stem
 from koa_kit.workbench import Message, Workbench, workbench
 from koa_kit.workbench.message import or_message
-from koa_kit.workbench.prompts.editor import Playground
-from koa_kit.workbench.prompts.encoder import TextEncoder
+from koa_kit.workbench.prompts.editor import PromptEditor
+from koa_kit.workbench.prompts.encoder import PromptEncoder
 
 LOG = "verdicts.jsonl"
 """File of readers' reviews where none is named; the name is older than the word."""
 
 
-def bench_of(
+def workbench_of(
     run: Run,
     predictions: pd.DataFrame,
     embeddings: np.ndarray | None = None,
@@ -52,7 +52,7 @@ def bench_of(
     """
     brought: dict = {"prompts": run.model.spec.prompts}
     if embeddings is not None and run.model.spec.head == "prompts":
-        brought["playground"] = Playground(predictions, embeddings, TextEncoder(run.model))
+        brought["prompt_editor"] = PromptEditor(predictions, embeddings, PromptEncoder(run.model))
     if images is not None:
         find = image_finder(images, predictions)
         # the mean grey level of each radiograph, 0 to 255
@@ -109,7 +109,7 @@ def open_run(
     source
         A run folder, a name out of `pretrained_names`, or the path of a ``predictions.parquet``.
     split
-        "val", or "development" where the run set patients aside.
+        "val", or "holdout" where the run set patients aside.
     data_dir
         Folder of the data sets; omitted, the usual place.
     log
@@ -118,27 +118,28 @@ def open_run(
     beside
         Another run or predictions file of the same knees, which the matrix "change from the original" compares with.
     """
-    return or_message(lambda: _open(source, "" if split == "val" else f"{split}-", data_dir, log, beside))
+    return or_message(lambda: _open(source, split, data_dir, log, beside))
 
 
-def _open(source, stem, data_dir, log, beside) -> Workbench | Message:
+def _open(source, split, data_dir, log, beside) -> Workbench | Message:
     known, path = str(source) in pretrained_names(), Path(source)
-    baseline = None if beside is None else read_predictions(_predictions_of(beside, stem))
+    baseline = None if beside is None else read_predictions(_predictions_of(beside, split))
     if not known and path.is_file():
         return workbench(path, log=log or path.with_name(LOG), baseline=baseline)
     run = load_pretrained(str(source)) if known else load_run(path)
-    predictions, vectors = read_predictions(_predictions_of(source, stem)), run.folder / f"{stem}embeddings.npy"
+    predictions = read_predictions(_predictions_of(source, split))
+    vectors = run.folder / f"{split_stem(run.folder, split)}embeddings.npy"
     embeddings = np.load(vectors) if vectors.is_file() else None
     images = _images(run, predictions, data_dir)
     log = log or (Path(LOG) if known else run.folder / LOG)
     options = {"followup": later_of(images, data_dir), "log": log, "baseline": baseline}
-    return bench_of(run, predictions, embeddings, images, **options)
+    return workbench_of(run, predictions, embeddings, images, **options)
 
 
-def _predictions_of(source: str | os.PathLike, stem: str) -> Path:
+def _predictions_of(source: str | os.PathLike, split: str) -> Path:
     """The predictions file a run folder, a model of the kit or the path itself stands for."""
     path = paths.PACKAGE / "pretrained" / str(source) if str(source) in pretrained_names() else Path(source)
-    return path if path.suffix == ".parquet" else path / f"{stem}predictions.parquet"
+    return path if path.suffix == ".parquet" else path / f"{split_stem(path, split)}predictions.parquet"
 
 
 def _is_here(name: str, data_dir) -> bool:

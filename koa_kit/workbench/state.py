@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from koa_kit.error_analysis.decisions.decide import Decision
+from koa_kit.error_analysis.decisions.decide import DecisionRule
 from koa_kit.error_analysis.gallery import SORTS
 from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES
@@ -92,7 +92,7 @@ class WorkbenchState:
     """
 
     filters: Filters = field(default_factory=Filters)
-    decision: Decision = field(default_factory=Decision)
+    decision: DecisionRule = field(default_factory=DecisionRule)
     matrix: str = "counts"
     true: int | None = 1
     pred: int | None = None

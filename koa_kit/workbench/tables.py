@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from koa_kit.error_analysis.decisions.decide import Decision, decided
-from koa_kit.error_analysis.gallery import order_of
+from koa_kit.error_analysis.decisions.decide import DecisionRule, apply_rule
+from koa_kit.error_analysis.gallery import gallery_order
 from koa_kit.error_analysis.predictions import VIEWS, probabilities, similarities
-from koa_kit.error_analysis.statistics.comparison import aligned
+from koa_kit.error_analysis.statistics.comparison import align_predictions
 from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES
 from koa_kit.workbench.state import PAGE, WorkbenchState
@@ -65,7 +65,9 @@ class Tables:
 
     def __init__(self, predictions: pd.DataFrame, baseline: pd.DataFrame | None = None):
         self.predictions = self.worded = predictions
-        self.baseline = predictions if baseline is None else aligned(predictions, baseline, names=("run", "baseline"))
+        self.baseline = (
+            predictions if baseline is None else align_predictions(predictions, baseline, names=("run", "baseline"))
+        )
         self._before = Numbers.of(self.baseline)
         self.row_of = {str(knee): row for row, knee in enumerate(predictions["knee_id"])}
         self.names = predictions["knee_id"].astype(str).to_numpy()
@@ -87,8 +89,8 @@ class Tables:
     def graded(self, state: WorkbenchState) -> pd.DataFrame:
         """All knees as they are graded under the state's words and decision."""
         decision = state.decision
-        plain = decision == Decision()
-        return self._once("graded", decision, lambda: self.worded if plain else decided(self.worded, decision))
+        plain = decision == DecisionRule()
+        return self._once("graded", decision, lambda: self.worded if plain else apply_rule(self.worded, decision))
 
     def numbers(self, state: WorkbenchState) -> Numbers:
         """Grades, similarities and probabilities of all knees, as `graded`."""
@@ -127,7 +129,7 @@ class Tables:
                 chosen &= grades == grade
         rows = np.flatnonzero(chosen)
         (s, _), (p, p_flip) = numbers.s[:, rows], numbers.p[:, rows]
-        return rows[order_of(s, p, p_flip, numbers.pred[rows], state.sort)]
+        return rows[gallery_order(s, p, p_flip, numbers.pred[rows], state.sort)]
 
     def page(self, state: WorkbenchState) -> np.ndarray:
         """Those on the gallery's page; one past the end is the last."""

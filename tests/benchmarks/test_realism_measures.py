@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.realism import histogram_distance, looks, realism, spectrum_slope, telltale_auc
+from benchmarks.realism import domain_auc, histogram_distance, looks, realism, spectrum_slope
 from koa_kit.data import load_cohort
 from koa_kit.errors import KoaError
 from koa_kit.phantom import phantom_cohort
@@ -55,16 +55,16 @@ def test_a_classifier_tells_apart_what_differs_and_only_that():
     real, same = rng.standard_normal((2, 200, 20))
     other = same + np.eye(20)[0] * 3
     patients = np.repeat(np.arange(100), 2)
-    assert 0.4 < telltale_auc(real, same, patients, patients) < 0.6
-    assert telltale_auc(real, other, patients, patients) > 0.95
+    assert 0.4 < domain_auc(real, same, patients, patients) < 0.6
+    assert domain_auc(real, other, patients, patients) > 0.95
 
 
 def test_phantoms_are_as_near_to_real_knees_as_three_halves_are(real_data, session_cache):
     real = load_cohort("oai-kl224", data_dir=real_data, cache_dir=session_cache).split("train")
-    made_up = phantom_cohort(600, seed=3, shares="oai")
+    synthetic = phantom_cohort(600, seed=3, shares="oai")
     rows = np.arange(0, len(real), 2)
     table = realism(
         looks(real.images[rows], real.table["patient"].to_numpy()[rows]),
-        looks(made_up.images, made_up.table["patient"].to_numpy()),
+        looks(synthetic.images, synthetic.table["patient"].to_numpy()),
     )
     assert table["ratio"].max() <= 3, table

@@ -15,7 +15,7 @@ from benchmarks.embedding import bench_embedding, bench_scaling
 from benchmarks.parts import BareTower, choose_batch
 from benchmarks.processes import START_UPS, bench_memory, bench_startup
 from benchmarks.step import bench_step
-from benchmarks.tutorial_baseline import UsualStep
+from benchmarks.tutorial_baseline import TutorialStep
 from koa_kit.errors import KoaError
 from koa_kit.model import build_model, make_towers
 from koa_kit.prompts import prompt_set
@@ -26,9 +26,9 @@ SIZE, BATCH = 32, 8
 
 @pytest.fixture
 def recipe(knees, tmp_path):
-    def make(**options) -> UsualStep:
+    def make(**options) -> TutorialStep:
         options = {"batch": BATCH, "learning_rate": 3e-3} | options
-        return UsualStep(make_towers("koa-tiny", image_size=SIZE), knees, tmp_path / "png", **options)
+        return TutorialStep(make_towers("koa-tiny", image_size=SIZE), knees, tmp_path / "png", **options)
 
     return make
 
@@ -38,7 +38,7 @@ def record(knees):
     return bench_step("koa-tiny", SIZE, BATCH, cohort=knees, steps=5, warmup=1, device="cpu")
 
 
-def what_towers_see(step: UsualStep) -> tuple[list, list]:
+def what_towers_see(step: TutorialStep) -> tuple[list, list]:
     """Inputs of the image tower and of the text tower in one step."""
     seen = {"visual": [], "text": []}
     hooks = [

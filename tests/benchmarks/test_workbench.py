@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks.workbench import bench_workbench, repeated
-from koa_kit.error_analysis import metrics
+from koa_kit.error_analysis import compute_metrics
 from koa_kit.pretrained import load_pretrained
 
 KINDS = {"cell", "knee", "window", "filter", "slider", "words"}
@@ -22,7 +22,7 @@ def test_a_larger_table_has_knees_of_other_names_with_answers_nearly_alike(val):
     assert table["knee_id"].is_unique
     assert table.groupby("patient").size().max() == 2
     assert np.linalg.norm(vectors, axis=-1) == pytest.approx(1, abs=1e-5)
-    assert metrics(table)["qwk"] == pytest.approx(metrics(predictions)["qwk"], abs=0.05)
+    assert compute_metrics(table)["qwk"] == pytest.approx(compute_metrics(predictions)["qwk"], abs=0.05)
     assert table["s1"].nunique() > 1900
 
 

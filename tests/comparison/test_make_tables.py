@@ -20,8 +20,8 @@ def test_a_page_is_what_its_tables_say(page, tables):
 
 
 def test_a_finding_is_the_difference_of_the_mean_scores_of_the_development_patients():
-    arms = published_grid("sides-cpu").development
-    mean = {arm: np.mean([ea.metrics(table)["accuracy"] for table in arms[arm].values()]) for arm in arms}
+    arms = published_grid("sides-cpu").holdout
+    mean = {arm: np.mean([ea.compute_metrics(table)["accuracy"] for table in arms[arm].values()]) for arm in arms}
     this, instead, points, *_ = findings().splitlines()[2].strip("| ").split(" | ")
     assert (this, instead) == ("Symmetry Loss", "a random flip")
     assert points.startswith(f"{100 * (mean['symmetry'] - mean['random-flip']):+.1f} (")
@@ -33,7 +33,7 @@ def test_what_stands_between_marks_is_written_anew_and_the_rest_is_kept():
     assert found.startswith("Before.\n\n<!-- table: model -->\n\n| model |")
     assert found.endswith("<!-- end -->\n\nAfter.\n")
     assert "old" not in found
-    accuracy = 100 * ea.metrics(load_pretrained().predictions)["accuracy"]
+    accuracy = 100 * ea.compute_metrics(load_pretrained().predictions)["accuracy"]
     assert f"| val, 826 | {accuracy:.1f} (" in found
 
 

@@ -16,7 +16,7 @@ from koa_kit.data import load_cohort
 from koa_kit.errors import KoaError
 from koa_kit.training import TrainConfig
 
-QUICK = TrainConfig(image_size=32, epochs=1, batch_size=16, development=0.3)
+QUICK = TrainConfig(image_size=32, epochs=1, batch_size=16, holdout=0.3)
 ARMS = {"plain": {}, "image-only": {"head": "linear"}}
 SMALL = Preset("A test.", "phantom", QUICK, ARMS, seeds=2)
 
@@ -42,7 +42,7 @@ def test_every_arm_is_trained_once_before_any_arm_twice():
     assert {trial.config.epochs for trial in SMALL.trials(["epochs=4"])} == {4}
 
 
-@pytest.mark.parametrize("split", ["val", "development"])
+@pytest.mark.parametrize("split", ["val", "holdout"])
 def test_published_predictions_are_those_of_the_runs(published, split):
     _, folder, target = published
     stem = "" if split == "val" else f"{split}-"
@@ -62,7 +62,7 @@ def test_the_published_table_tells_choices_scores_cost_and_steadiness(published)
     assert set(table.index) == {trial.name for trial in trials}
     assert table.loc["image-only/seed-1", "head"] == "linear"
     assert (table[["seconds", "augmentation_variance"]] > 0).all().all()
-    assert table[["accuracy", "development"]].notna().all().all()
+    assert table[["accuracy", "holdout"]].notna().all().all()
 
 
 def test_only_trials_with_other_choices_or_seeds_are_left_to_train(published):
@@ -102,7 +102,7 @@ def test_every_preset_names_distinct_trials_and_sets_patients_aside(name):
     trials = preset(name).trials()
     assert len({trial.name for trial in trials}) == len(trials)
     assert len({trial.config for trial in trials}) == len(trials)
-    assert all(trial.config.development == 0.2 for trial in trials)
+    assert all(trial.config.holdout == 0.2 for trial in trials)
 
 
 @pytest.mark.parametrize("name", [name for name in PRESETS if PRESETS[name].base])

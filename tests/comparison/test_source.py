@@ -16,28 +16,28 @@ from koa_kit.data.splits import set_aside
 from koa_kit.error_analysis import probabilities
 from koa_kit.errors import KoaError
 from koa_kit.paths import resource
-from koa_kit.series.grid import grid_for_lesson
-from koa_kit.series.session import Lesson
+from koa_kit.series.grid import grid_for_session
+from koa_kit.series.session import NotebookSession
 from koa_kit.training import TrainConfig
 
-QUICK = TrainConfig(image_size=32, epochs=1, batch_size=32, development=0.2)
+QUICK = TrainConfig(image_size=32, epochs=1, batch_size=32, holdout=0.2)
 SMALL = Preset("A test.", "phantom", QUICK, {arm: SIDES[arm] for arm in ("plain", "flip-pooling")}, seeds=1)
 AGAIN = replace(SMALL, arms={"plain": SIDES["plain"]}, base="sides-cpu")
 SHOWN = ["plain", "plain + flip averaging", "flip-pooling"]
 
 
 def lesson_of(folder, dataset="phantom", scale="smoke"):
-    return Lesson(dataset, scale, 0, None, folder)
+    return NotebookSession(dataset, scale, 0, None, folder)
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, session_cache):
-    """The small grid as a lesson of phantoms gets it, and where it lies."""
-    folder = tmp_path_factory.mktemp("lesson")
+    """The small grid as a session of phantoms gets it, and where it lies."""
+    folder = tmp_path_factory.mktemp("session")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KOA_CACHE_DIR", str(session_cache))
         patch.setitem(PRESETS, "small", SMALL)
-        return grid_for_lesson(lesson_of(folder), preset="small"), folder
+        return grid_for_session(lesson_of(folder), preset="small"), folder
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def kit(trained, tmp_path, monkeypatch):
 
 def test_arms_trained_on_the_spot_come_in_the_order_of_the_preset_with_flip_averaging_beside_plain(trained):
     grid, _ = trained
-    assert list(grid.val) == list(grid.development) == SHOWN
+    assert list(grid.val) == list(grid.holdout) == SHOWN
     assert grid.source.startswith("2 cells trained here just now on phantom knees")
     assert list(grid.cells["row"]) == ["flip-pooling", "plain"]
     assert grid.cells["seconds"].gt(0).all()
@@ -67,9 +67,9 @@ def test_arms_trained_on_the_spot_come_in_the_order_of_the_preset_with_flip_aver
 def test_both_splits_hold_patients_of_their_own(trained):
     grid, _ = trained
     cohort = set_aside(load_cohort("phantom"), 0.2)
-    for split, arms in (("val", grid.val), ("development", grid.development)):
+    for split, arms in (("val", grid.val), ("holdout", grid.holdout)):
         assert set(arms["plain"][0]["knee_id"]) == set(cohort.split(split).table["knee_id"])
-    assert not set(grid.val["plain"][0]["patient"]) & set(grid.development["plain"][0]["patient"])
+    assert not set(grid.val["plain"][0]["patient"]) & set(grid.holdout["plain"][0]["patient"])
 
 
 def test_the_ceiling_is_known_for_phantoms(trained):
@@ -82,16 +82,16 @@ def test_a_second_call_reads_the_same_runs(trained, monkeypatch):
     grid, folder = trained
     monkeypatch.setitem(PRESETS, "small", SMALL)
     before = (folder / "runs/small/plain/seed-0/metrics.json").stat().st_mtime_ns
-    again = grid_for_lesson(lesson_of(folder), preset="small")
+    again = grid_for_session(lesson_of(folder), preset="small")
     assert (folder / "runs/small/plain/seed-0/metrics.json").stat().st_mtime_ns == before
     assert again.val["plain"][0].equals(grid.val["plain"][0])
 
 
 @pytest.mark.parametrize("scale", ["laptop", "full"])
 def test_published_results_of_real_knees_are_read_without_the_knees(kit, trained, tmp_path, scale):
-    grid = grid_for_lesson(lesson_of(tmp_path / "out", "oai-kl224", scale))
+    grid = grid_for_session(lesson_of(tmp_path / "out", "oai-kl224", scale))
     assert grid.source == "published results of 2 cells on oai-kl224"
-    assert list(grid.val) == list(grid.development) == SHOWN
+    assert list(grid.val) == list(grid.holdout) == SHOWN
     assert np.array_equal(grid.val["plain"][0]["pred"], trained[0].val["plain"][0]["pred"])
     assert grid.cohort is None
     assert grid.ceiling() == {}
@@ -120,7 +120,7 @@ def test_without_a_whole_published_grid_of_the_knees_asked_for_phantoms_are_trai
     if results != "whole":
         with pytest.raises(KoaError, match="No whole grid"):
             published_grid("sides-cpu")
-    grid = grid_for_lesson(lesson_of(tmp_path / "out", dataset, scale), preset="small", seeds=2)
+    grid = grid_for_session(lesson_of(tmp_path / "out", dataset, scale), preset="small", seeds=2)
     assert "trained here just now on phantom knees" in grid.source
     assert ("nothing of oai-kl224 is published" in grid.source) == (dataset != "phantom")
     assert set(grid.val["plain"]) == {0, 1}
@@ -130,19 +130,19 @@ def test_a_grid_with_a_failed_trial_is_refused(tmp_path, monkeypatch):
     broken = Preset("A test.", "phantom", QUICK, {"plain": {"towers": "no-such-tower"}}, seeds=1)
     monkeypatch.setitem(PRESETS, "small", broken)
     with pytest.raises(KoaError, match="no-such-tower"):
-        grid_for_lesson(lesson_of(tmp_path), preset="small")
+        grid_for_session(lesson_of(tmp_path), preset="small")
 
 
 def test_arms_of_the_base_stand_before_the_own_ones_with_the_same_seeds(trained):
     base, _ = trained
     twice = replace(base, val={row: tables | {1: tables[0]} for row, tables in base.val.items()})
-    twice = replace(twice, development=twice.val, cells=pd.concat([base.cells, base.cells.assign(seed=1)]))
+    twice = replace(twice, holdout=twice.val, cells=pd.concat([base.cells, base.cells.assign(seed=1)]))
     asked = Preset("Another.", "phantom", QUICK, {"own": {}}, seeds=1, base="small", base_arms=("plain",))
     own = replace(base, val={"own": base.val["flip-pooling"]}, preset=asked, cells=base.cells.head(1).assign(row="own"))
-    own = replace(own, development=own.val)
-    found = own.beside(twice)
+    own = replace(own, holdout=own.val)
+    found = own.with_base(twice)
     assert {row: set(seeds) for row, seeds in found.val.items()} == {"plain": {0}, "own": {0}}
-    assert list(found.development) == ["plain", "own"]
+    assert list(found.holdout) == ["plain", "own"]
     assert list(found.cells["row"]) == ["plain", "own"]
     assert list(own.val) == ["own"]
 
@@ -150,7 +150,7 @@ def test_arms_of_the_base_stand_before_the_own_ones_with_the_same_seeds(trained)
 def test_an_arm_that_is_rounded_stands_there_twice_with_the_same_probabilities(trained):
     base, _ = trained
     asked = Preset("Another.", "phantom", QUICK, {}, base="small", base_arms=("plain",), rounded=True)
-    found = replace(base, preset=asked).beside(base).val
+    found = replace(base, preset=asked).with_base(base).val
     assert list(found)[:2] == ["plain", "plain + rounding"]
     shown, rounded = found["plain"][0], found["plain + rounding"][0]
     p = probabilities(shown)

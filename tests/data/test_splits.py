@@ -1,9 +1,9 @@
-"""The development test: whole patients, the same ones every time, out of train alone."""
+"""The holdout: whole patients, the same ones every time, out of train alone."""
 
 import pytest
 
 from koa_kit import load_cohort
-from koa_kit.data.splits import DEVELOPMENT, set_aside
+from koa_kit.data.splits import HOLDOUT, set_aside
 from koa_kit.errors import KoaError
 
 
@@ -18,8 +18,8 @@ def patients(cohort, split):
 
 def test_no_patient_is_in_train_and_in_the_development_test(phantoms):
     parted = set_aside(phantoms, 0.2)
-    assert not patients(parted, "train") & patients(parted, DEVELOPMENT)
-    assert patients(parted, "train") | patients(parted, DEVELOPMENT) == patients(phantoms, "train")
+    assert not patients(parted, "train") & patients(parted, HOLDOUT)
+    assert patients(parted, "train") | patients(parted, HOLDOUT) == patients(phantoms, "train")
 
 
 def test_val_and_test_knees_stay_where_they_are(phantoms):
@@ -30,14 +30,14 @@ def test_val_and_test_knees_stay_where_they_are(phantoms):
 
 
 def test_about_the_asked_share_is_set_aside_and_a_larger_share_holds_the_smaller(phantoms):
-    fifth, half = (patients(set_aside(phantoms, share), DEVELOPMENT) for share in (0.2, 0.5))
+    fifth, half = (patients(set_aside(phantoms, share), HOLDOUT) for share in (0.2, 0.5))
     assert fifth < half
     assert len(fifth) / len(patients(phantoms, "train")) == pytest.approx(0.2, abs=0.08)
 
 
 def test_the_order_of_the_knees_does_not_decide_who_is_set_aside(phantoms):
     backwards = phantoms.take(range(len(phantoms))[::-1])
-    assert patients(set_aside(backwards, 0.2), DEVELOPMENT) == patients(set_aside(phantoms, 0.2), DEVELOPMENT)
+    assert patients(set_aside(backwards, 0.2), HOLDOUT) == patients(set_aside(phantoms, 0.2), HOLDOUT)
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.0, 1e-6])

@@ -8,8 +8,8 @@ import pytest
 from koa_kit import error_analysis as ea
 from koa_kit.cohort import Cohort
 from koa_kit.errors import KoaError
-from koa_kit.phantom import ceiling, consensus_probabilities, sample_population
-from koa_kit.phantom.readers.ceiling import accuracy_rule
+from koa_kit.phantom import consensus_probabilities, noise_ceiling, sample_population
+from koa_kit.phantom.readers.bounds import accuracy_rule
 from koa_kit.training.prediction import predictions_table
 
 
@@ -38,7 +38,7 @@ def test_the_best_rule_mostly_stands_within_its_own_range():
         posterior = consensus_probabilities(table)
         beside = ea.compare_with_ceiling(answers(table, accuracy_rule(posterior)), posterior)
         assert beside.index.tolist() == ["accuracy", "qwk", "kl1_recall"]
-        assert beside.loc["accuracy", "ceiling"] == pytest.approx(ceiling(posterior).accuracy, abs=0.01)
+        assert beside.loc["accuracy", "ceiling"] == pytest.approx(noise_ceiling(posterior).accuracy, abs=0.01)
         within.append(beside["model"].between(beside["ceiling_low"], beside["ceiling_high"]).loc["accuracy"])
     # Of 95 % ranges, about one in twenty misses.
     assert sum(within) >= 9
@@ -70,7 +70,7 @@ def test_the_figure_puts_the_model_where_its_scores_are(knees):
     figure = ea.ceiling_figure(predictions, posterior)
     right = figure.axes[1]
     (dot,) = [line for line in right.lines if line.get_marker() == "o"]
-    found = ea.metrics(predictions)
+    found = ea.compute_metrics(predictions)
     assert (dot.get_xdata()[0], dot.get_ydata()[0]) == (found["kl1_recall"], found["accuracy"])
     plt.close(figure)
 

@@ -3,8 +3,8 @@
 import pytest
 from simulated_predictions import trained
 
-from koa_kit.error_analysis.statistics.conclusions import outcome, verdicts
-from koa_kit.error_analysis.statistics.seeds import compare_rows
+from koa_kit.error_analysis.statistics.conclusions import draw_conclusions, outcome
+from koa_kit.error_analysis.statistics.seeds import compare_arms
 from koa_kit.errors import KoaError
 
 
@@ -19,7 +19,9 @@ def rows(make_predictions):
 
 
 def told(rows, metric="accuracy", **options):
-    sentences = verdicts(compare_rows(rows, baseline="random-flip", metrics=(metric,), draws=400, **options), metric)
+    sentences = draw_conclusions(
+        compare_arms(rows, baseline="random-flip", metrics=(metric,), draws=400, **options), metric
+    )
     return {sentence.split(":")[0]: sentence for sentence in sentences}
 
 
@@ -32,10 +34,10 @@ def test_a_row_that_errs_less_is_better_one_that_errs_more_worse_and_one_alike_i
 
 
 def test_a_sentence_holds_the_difference_and_its_interval(rows):
-    table = compare_rows(rows, baseline="random-flip", metrics=("accuracy",))
+    table = compare_arms(rows, baseline="random-flip", metrics=("accuracy",))
     good = table[table["row"] == "good"].iloc[0]
     ends = [f"{100 * good[name]:+.1f}" for name in ("difference", "difference_low", "difference_high")]
-    assert "{} points ({} to {})".format(*ends) in verdicts(table)[1]
+    assert "{} points ({} to {})".format(*ends) in draw_conclusions(table)[1]
     assert outcome(good) == "better"
 
 
@@ -49,8 +51,8 @@ def test_the_first_line_says_what_is_compared_with_what(rows):
 
 
 def test_an_interval_beyond_0_is_no_verdict_when_many_rows_were_tried(rows):
-    table = compare_rows(rows, baseline="random-flip", metrics=("accuracy",))
-    sentence = verdicts(table.assign(p_holm=0.08))[1]
+    table = compare_arms(rows, baseline="random-flip", metrics=("accuracy",))
+    sentence = draw_conclusions(table.assign(p_holm=0.08))[1]
     assert "no difference" in sentence
     assert "leaves out 0" in sentence
 
@@ -58,7 +60,7 @@ def test_an_interval_beyond_0_is_no_verdict_when_many_rows_were_tried(rows):
 @pytest.mark.parametrize(("seeds", "warned"), [(1, "with one training"), (2, "2 trainings a row are few"), (3, None)])
 def test_fewer_than_three_trainings_are_warned_of(rows, seeds, warned):
     few = {row: {seed: tables[seed] for seed in range(seeds)} for row, tables in rows.items()}
-    sentences = verdicts(compare_rows(few, baseline="random-flip", draws=200))
+    sentences = draw_conclusions(compare_arms(few, baseline="random-flip", draws=200))
     few_or_one = [text for text in sentences if "with one training" in text or "are few" in text]
     assert [warned in text for text in few_or_one] == ([True] if warned else [])
 
@@ -69,7 +71,7 @@ def test_rows_whose_trainings_differ_more_than_patients_do_are_named(make_predic
     steady = {seed: trained(knees, 9 + seed, 0.4) for seed in range(3)}
     calm = {seed: trained(knees, 19 + seed, 0.3) for seed in range(3)}
     rows = {"random-flip": steady, "wild": wild, "calm": calm}
-    noisy = [text for text in verdicts(compare_rows(rows, draws=400)) if "trainings differ" in text]
+    noisy = [text for text in draw_conclusions(compare_arms(rows, draws=400)) if "trainings differ" in text]
     assert len(noisy) == 1
     assert "wild" in noisy[0]
     assert "25% of cases" in noisy[0]
@@ -81,8 +83,8 @@ def test_a_metric_no_knee_can_tell_is_said_to_be_so(rows):
 
 
 def test_a_metric_that_was_not_compared_or_a_row_alone_is_refused(rows):
-    table = compare_rows(rows, baseline="random-flip", metrics=("accuracy",), draws=50)
+    table = compare_arms(rows, baseline="random-flip", metrics=("accuracy",), draws=50)
     with pytest.raises(KoaError, match="qwk"):
-        verdicts(table, "qwk")
+        draw_conclusions(table, "qwk")
     with pytest.raises(KoaError, match="two rows"):
-        verdicts(table[table["row"] == "random-flip"])
+        draw_conclusions(table[table["row"] == "random-flip"])

@@ -9,9 +9,9 @@ from koa_kit.error_analysis.decisions.conformal import (
     calibrate,
     calibration_half,
     conformal_sets,
-    set_table,
+    conformal_table,
 )
-from koa_kit.error_analysis.decisions.figures import set_figure
+from koa_kit.error_analysis.decisions.figures import conformal_figure
 from koa_kit.error_analysis.predictions import probabilities
 from koa_kit.errors import KoaError
 
@@ -148,7 +148,7 @@ def test_the_same_patients_calibrate_on_every_machine_and_they_are_about_half():
 
 
 def test_the_table_judges_one_half_with_the_sets_of_the_other(predictions):
-    table = set_table(predictions, 0.9, draws=50)
+    table = conformal_table(predictions, 0.9, draws=50)
     half = calibration_half(predictions["patient"])
     p, kl = probabilities(predictions), predictions["kl"].to_numpy(int)
     quantile = calibrate(p[half], kl[half], 0.9)
@@ -161,32 +161,32 @@ def test_the_table_judges_one_half_with_the_sets_of_the_other(predictions):
         assert row["single"] == pytest.approx(np.mean([high == low for low, high, _ in sets]))
         assert row["coverage"] == pytest.approx(np.mean([low <= k <= high for low, high, k in sets]))
         assert row["low"] <= row["coverage"] <= row["high"]
-    shuffled = set_table(predictions.sample(frac=1, random_state=0), 0.9, draws=50)
+    shuffled = conformal_table(predictions.sample(frac=1, random_state=0), 0.9, draws=50)
     assert shuffled.equals(table)
 
 
 def test_the_grades_of_judged_knees_do_not_change_their_sets(predictions):
     judged = ~calibration_half(predictions["patient"])
     other = predictions.assign(kl=np.where(judged, 4 - predictions["kl"], predictions["kl"]))
-    before, after = set_table(predictions, 0.8, draws=20), set_table(other, 0.8, draws=20)
+    before, after = conformal_table(predictions, 0.8, draws=20), conformal_table(other, 0.8, draws=20)
     assert before.loc["all", "size"] == after.loc["all", "size"]
     assert before.loc["all", "coverage"] > after.loc["all", "coverage"]
 
 
 def test_a_grade_no_judged_knee_has_is_told_as_unknown_in_table_and_figure(predictions):
-    table = set_table(predictions[predictions["kl"] != 4], 0.9, draws=50)
+    table = conformal_table(predictions[predictions["kl"] != 4], 0.9, draws=50)
     assert table.loc["KL4", "knees"] == 0
     assert table.loc["KL4", ["size", "single", "coverage", "low", "high"]].isna().all()
-    texts = [text.get_text() for text in set_figure(table).axes[0].texts]
+    texts = [text.get_text() for text in conformal_figure(table).axes[0].texts]
     assert texts.count("no such\nknee") == 1
     assert texts[-1] == f"{table.loc['all', 'coverage']:.0%}"
 
 
 def test_no_number_of_the_set_figure_covers_another_or_the_promise(predictions):
-    table = set_table(predictions, 0.8, draws=50)
+    table = conformal_table(predictions, 0.8, draws=50)
     for lift in (0.05, 0.12):
         table["high"] = 0.8 + np.array([-0.1, -0.08, -0.05, -0.02, 0.01, 0]) + lift - 0.05
-        figure = set_figure(table)
+        figure = conformal_figure(table)
         figure.canvas.draw()
         left = figure.axes[0]
         boxes = [text.get_window_extent() for text in left.texts]
@@ -199,7 +199,7 @@ def test_patients_that_all_fall_into_one_half_are_refused(predictions):
     half = calibration_half(predictions["patient"])
     for knees in (predictions[half], predictions[~half]):
         with pytest.raises(KoaError, match="one half"):
-            set_table(knees, 0.9)
+            conformal_table(knees, 0.9)
 
 
 def test_what_is_no_coverage_mass_or_probability_is_refused(predictions):
@@ -208,7 +208,7 @@ def test_what_is_no_coverage_mass_or_probability_is_refused(predictions):
         with pytest.raises(KoaError, match="coverage"):
             calibrate(p, kl, coverage)
         with pytest.raises(KoaError, match="coverage"):
-            set_table(predictions, coverage)
+            conformal_table(predictions, coverage)
     for quantile in (-0.1, 1.1, np.nan):
         with pytest.raises(KoaError, match="mass"):
             conformal_sets(p, quantile)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from simulated_predictions import simulate_predictions
 
-from koa_kit.error_analysis.decisions.decide import Decision, decide, decided
+from koa_kit.error_analysis.decisions.decide import DecisionRule, apply_rule, decide
 from koa_kit.error_analysis.decisions.rules import (
     DECISIONS,
     MOVED,
@@ -13,7 +13,7 @@ from koa_kit.error_analysis.decisions.rules import (
     compare_rules,
     rules_in_words,
 )
-from koa_kit.error_analysis.metrics import metrics
+from koa_kit.error_analysis.metrics import compute_metrics
 from koa_kit.error_analysis.predictions import probabilities
 from koa_kit.errors import KoaError
 
@@ -23,7 +23,7 @@ LIKELY, MEDIAN, ROUNDED = DECISIONS
 def test_all_rules_are_scored_on_the_same_knees_and_their_difference_is_that_of_the_scores(predictions):
     table = compare_rules(predictions, draws=50).set_index(["row", "metric"])
     kl, rounded = predictions["kl"].to_numpy(), np.rint(probabilities(predictions) @ np.arange(5)).astype(int)
-    found = metrics(predictions)
+    found = compute_metrics(predictions)
     for metric in ("accuracy", "qwk", "mae", "kl1_recall", "kl1_precision"):
         assert table.loc[(LIKELY, metric), "value"] == pytest.approx(found[metric])
     assert table.loc[(ROUNDED, "accuracy"), "value"] == pytest.approx((rounded == kl).mean())
@@ -51,12 +51,12 @@ def test_each_rule_has_the_least_expected_cost_of_its_kind(predictions):
 
 
 def test_other_decisions_are_compared_with_the_first(predictions):
-    asked = {"warm": Decision(temperature=2.0), "all doubtful": Decision(kl1_bias=50.0)}
+    asked = {"warm": DecisionRule(temperature=2.0), "all doubtful": DecisionRule(kl1_bias=50.0)}
     table = compare_rules(predictions, asked, metrics=["kl1_recall", "accuracy"], draws=50).set_index(["row", "metric"])
     assert table.loc[("all doubtful", "kl1_recall"), "value"] == 1
     assert set(table["baseline"]) == {"warm"}
     # a temperature changes no grade
-    assert table.loc[("warm", "accuracy"), "value"] == pytest.approx(metrics(predictions)["accuracy"])
+    assert table.loc[("warm", "accuracy"), "value"] == pytest.approx(compute_metrics(predictions)["accuracy"])
 
 
 def test_in_words_every_rule_has_a_line_and_every_other_one_its_difference_from_the_first(predictions):
@@ -74,7 +74,7 @@ def two_trainings(seed):
     knees, rng = simulate_predictions(300, seed=seed), np.random.default_rng(0)
     names = [f"s{kl}{view}" for kl in range(5) for view in ("", "_flip")]
     again = knees.assign(**{name: knees[name] + rng.normal(0, 0.2, len(knees)) for name in names})
-    return {0: knees, 1: decided(again, Decision())}
+    return {0: knees, 1: apply_rule(again, DecisionRule())}
 
 
 PLAIN_VAL, PLAIN_ASIDE = two_trainings(0), two_trainings(10)
@@ -83,14 +83,17 @@ PLAIN_VAL, PLAIN_ASIDE = two_trainings(0), two_trainings(10)
 @pytest.mark.parametrize("recall", [0.1, 0.35, 0.6, 0.9])
 def test_with_its_bias_the_model_finds_the_share_of_kl1_that_was_asked_for(recall):
     knees = PLAIN_VAL[0]
-    moved = decided(knees, Decision(kl1_bias=bias_for_recall(knees, recall)))
-    assert metrics(moved)["kl1_recall"] == pytest.approx(recall, abs=0.02)
+    moved = apply_rule(knees, DecisionRule(kl1_bias=bias_for_recall(knees, recall)))
+    assert compute_metrics(moved)["kl1_recall"] == pytest.approx(recall, abs=0.02)
 
 
 def test_a_row_that_only_calls_more_knees_kl1_is_no_better_than_its_rival_at_the_same_recall():
-    eager = {"plain": Decision(), "eager": Decision(kl1_bias=0.8)}
+    eager = {"plain": DecisionRule(), "eager": DecisionRule(kl1_bias=0.8)}
     val, aside = (
-        {name: {seed: decided(table, decision) for seed, table in tables.items()} for name, decision in eager.items()}
+        {
+            name: {seed: apply_rule(table, decision) for seed, table in tables.items()}
+            for name, decision in eager.items()
+        }
         for tables in (PLAIN_VAL, PLAIN_ASIDE)
     )
     table = compare_at_recall("eager", "plain", chosen_on=val, judged_on=aside, draws=200)
@@ -106,7 +109,7 @@ def test_a_row_that_knows_kl1_better_keeps_more_accuracy_at_the_same_recall():
         rows["knowing"] = {}
         for seed, table in rows["plain"].items():
             true = table["kl"].eq(1).to_numpy() * 1.5
-            rows["knowing"][seed] = decided(table.assign(s1=table["s1"] + true), Decision())
+            rows["knowing"][seed] = apply_rule(table.assign(s1=table["s1"] + true), DecisionRule())
     table = compare_at_recall("knowing", "plain", chosen_on=val, judged_on=aside, draws=200)
     gap = table[table["row"] == "knowing"].set_index("metric").loc["accuracy"]
     assert gap["difference_low"] > 0

@@ -7,21 +7,21 @@ import pytest
 from sklearn.metrics import cohen_kappa_score
 
 from koa_kit.error_analysis.decisions.curves import ROWS, best_thresholds, kl1_curve, kl1_point, reject_curve
-from koa_kit.error_analysis.decisions.decide import RULES, Decision, decide, decided, expected_grade
+from koa_kit.error_analysis.decisions.decide import RULES, DecisionRule, apply_rule, decide, expected_grade
 from koa_kit.error_analysis.decisions.figures import decision_figure, reject_figure
-from koa_kit.error_analysis.metrics import metrics
+from koa_kit.error_analysis.metrics import compute_metrics
 from koa_kit.error_analysis.predictions import check_predictions, probabilities, similarities
 from koa_kit.errors import KoaError
 
 TRAINED_ON = (0.4, 0.18, 0.25, 0.13, 0.04)
 DECISIONS = {
-    "default": Decision(),
-    "warm and expecting more doubtful knees": Decision(1.4, 0.3, (0.3, 0.3, 0.2, 0.15, 0.05), TRAINED_ON),
-    "median grade": Decision(1.3, 0.2, (0.3, 0.3, 0.2, 0.15, 0.05), TRAINED_ON, rule="median_grade"),
-    "expected grade": Decision(1.2, -0.4, rule="expected_grade"),
-    "thresholds on both sides of KL1": Decision(rule="expected_grade", thresholds=(0.3, 0.8, 1.6, 3.2)),
-    "a threshold at KL1": Decision(rule="expected_grade", thresholds=(0.2, 1.0, 1.7, 2.9)),
-    "every threshold above KL1": Decision(rule="expected_grade", thresholds=(1.2, 1.7, 2.3, 3.2)),
+    "default": DecisionRule(),
+    "warm and expecting more doubtful knees": DecisionRule(1.4, 0.3, (0.3, 0.3, 0.2, 0.15, 0.05), TRAINED_ON),
+    "median grade": DecisionRule(1.3, 0.2, (0.3, 0.3, 0.2, 0.15, 0.05), TRAINED_ON, rule="median_grade"),
+    "expected grade": DecisionRule(1.2, -0.4, rule="expected_grade"),
+    "thresholds on both sides of KL1": DecisionRule(rule="expected_grade", thresholds=(0.3, 0.8, 1.6, 3.2)),
+    "a threshold at KL1": DecisionRule(rule="expected_grade", thresholds=(0.2, 1.0, 1.7, 2.9)),
+    "every threshold above KL1": DecisionRule(rule="expected_grade", thresholds=(1.2, 1.7, 2.3, 3.2)),
 }
 every_decision = pytest.mark.parametrize("decision", DECISIONS.values(), ids=DECISIONS)
 
@@ -61,7 +61,7 @@ def test_decided_knees_are_those_of_a_loop_over_knees(knees, decision):
 
 
 def test_the_default_decision_changes_no_grade_of_a_knee_or_its_mirror_image(predictions):
-    same = decided(predictions, Decision())
+    same = apply_rule(predictions, DecisionRule())
     assert same["pred"].equals(predictions["pred"])
     assert same["pred_flip"].equals(predictions["pred_flip"])
     assert probabilities(same, "_flip") == pytest.approx(probabilities(predictions, "_flip"), abs=1e-6)
@@ -70,7 +70,7 @@ def test_the_default_decision_changes_no_grade_of_a_knee_or_its_mirror_image(pre
 @every_decision
 def test_decided_predictions_hold_the_decision_in_both_views_and_leave_the_given_ones_alone(predictions, decision):
     before = predictions.copy()
-    after = check_predictions(decided(predictions, decision))
+    after = check_predictions(apply_rule(predictions, decision))
     assert predictions.equals(before)
     for view in ("", "_flip"):
         p, grades = decide(similarities(predictions, view), decision)
@@ -82,7 +82,7 @@ def test_decided_predictions_hold_the_decision_in_both_views_and_leave_the_given
 
 
 def test_a_bias_of_log_2_doubles_the_odds_of_kl1_against_every_other_grade(knees):
-    plain, biased = (decide(knees[0], Decision(kl1_bias=bias))[0] for bias in (0, np.log(2)))
+    plain, biased = (decide(knees[0], DecisionRule(kl1_bias=bias))[0] for bias in (0, np.log(2)))
     others = [0, 2, 3, 4]
     assert biased[:, [1]] / biased[:, others] == pytest.approx(2 * plain[:, [1]] / plain[:, others])
 
@@ -90,14 +90,14 @@ def test_a_bias_of_log_2_doubles_the_odds_of_kl1_against_every_other_grade(knees
 def test_a_knee_between_two_grades_gets_the_lower_under_every_rule():
     between = np.array([[0.0, 0, -1000, -1000, -1000], [-1000, -1000, -1000, 0, 0]])
     for rule in RULES:
-        assert decide(between, Decision(rule=rule))[1].tolist() == [0, 3]
+        assert decide(between, DecisionRule(rule=rule))[1].tolist() == [0, 3]
 
 
 def test_expecting_the_grades_of_training_changes_nothing_and_counts_do_as_well_as_shares(knees):
-    plain = decide(knees[0], Decision())[0]
-    assert decide(knees[0], Decision(prior=TRAINED_ON, trained_on=TRAINED_ON))[0] == pytest.approx(plain)
-    counts = Decision(prior=(10, 20, 30, 20, 20), trained_on=(400, 180, 250, 130, 40))
-    assert counts == Decision(prior=(0.1, 0.2, 0.3, 0.2, 0.2), trained_on=TRAINED_ON)
+    plain = decide(knees[0], DecisionRule())[0]
+    assert decide(knees[0], DecisionRule(prior=TRAINED_ON, trained_on=TRAINED_ON))[0] == pytest.approx(plain)
+    counts = DecisionRule(prior=(10, 20, 30, 20, 20), trained_on=(400, 180, 250, 130, 40))
+    assert counts == DecisionRule(prior=(0.1, 0.2, 0.3, 0.2, 0.2), trained_on=TRAINED_ON)
 
 
 def test_correct_probabilities_stay_correct_when_the_shares_of_grades_change():
@@ -105,7 +105,7 @@ def test_correct_probabilities_stay_correct_when_the_shares_of_grades_change():
     x, expected = np.linspace(-1, 5, 50)[:, None], (0.1, 0.3, 0.3, 0.2, 0.1)
     loglik = -0.5 * (x - np.arange(5)) ** 2
     right = np.exp(loglik) * np.array(expected)
-    p, _ = decide(loglik + np.log(TRAINED_ON), Decision(prior=expected, trained_on=TRAINED_ON))
+    p, _ = decide(loglik + np.log(TRAINED_ON), DecisionRule(prior=expected, trained_on=TRAINED_ON))
     assert p == pytest.approx(right / right.sum(1, keepdims=True))
 
 
@@ -125,19 +125,19 @@ def test_every_row_of_the_curve_is_what_deciding_with_its_bias_scores(knees, dec
 
 @every_decision
 def test_the_present_point_has_the_metrics_of_the_decided_predictions(predictions, knees, decision):
-    point, told = kl1_point(*knees, decision), metrics(decided(predictions, decision))
+    point, told = kl1_point(*knees, decision), compute_metrics(apply_rule(predictions, decision))
     assert point.pop("kl1_bias") == decision.kl1_bias
     assert point == pytest.approx({name: told[name] for name in point}, nan_ok=True)
 
 
 def _with_bias(decision, bias):
     fields = ("temperature", "prior", "trained_on", "rule", "thresholds")
-    return Decision(kl1_bias=bias, **{name: getattr(decision, name) for name in fields})
+    return DecisionRule(kl1_bias=bias, **{name: getattr(decision, name) for name in fields})
 
 
 def test_the_curve_has_a_row_between_any_two_knees_that_become_kl1_and_runs_from_none_to_all(knees):
     s, kl = knees
-    curve = kl1_curve(s, kl, Decision())
+    curve = kl1_curve(s, kl, DecisionRule())
     assert len(curve) == len(np.unique(np.delete(s, 1, axis=1).max(1) - s[:, 1])) + 1
     found = curve["kl1_recall"].to_numpy()
     assert found[0] == 0
@@ -148,8 +148,8 @@ def test_the_curve_has_a_row_between_any_two_knees_that_become_kl1_and_runs_from
 
 def test_knees_with_the_same_lead_become_kl1_together(knees):
     s, kl = (np.concatenate([values, values]) for values in knees)
-    curve = kl1_curve(s, kl, Decision())
-    assert curve.drop(columns="qwk").equals(kl1_curve(*knees, Decision()).drop(columns="qwk"))
+    curve = kl1_curve(s, kl, DecisionRule())
+    assert curve.drop(columns="qwk").equals(kl1_curve(*knees, DecisionRule()).drop(columns="qwk"))
 
 
 # a threshold at KL1 itself is left out: far off, the expected grade comes nearer to 1 than rounding can tell
@@ -170,10 +170,10 @@ def test_a_thinned_curve_keeps_its_ends_and_leaves_no_wide_gap(make_predictions,
 
 def test_a_curve_of_knees_without_kl1_has_no_recall_to_tell(knees):
     s, kl = knees[0][knees[1] != 1], knees[1][knees[1] != 1]
-    curve = kl1_curve(s, kl, Decision())
+    curve = kl1_curve(s, kl, DecisionRule())
     assert curve["kl1_recall"].isna().all()
     with pytest.raises(KoaError, match="No knee is KL1"):
-        decision_figure(curve, kl1_point(s, kl, Decision()), kl1_point(s, kl, Decision()))
+        decision_figure(curve, kl1_point(s, kl, DecisionRule()), kl1_point(s, kl, DecisionRule()))
 
 
 @every_decision
@@ -227,9 +227,9 @@ def test_fitted_thresholds_rise_and_serve_a_decision_also_where_a_grade_is_best_
     backwards = best_thresholds(4.0 - kl, kl)
     assert list(backwards) == sorted(set(backwards))
     assert kappa_of(backwards, 4.0 - kl, kl) == pytest.approx(0)
-    means = expected_grade(decide(s, Decision())[0])
-    fitted = Decision(rule="expected_grade", thresholds=best_thresholds(means, kl))
-    usual = Decision(rule="expected_grade")
+    means = expected_grade(decide(s, DecisionRule())[0])
+    fitted = DecisionRule(rule="expected_grade", thresholds=best_thresholds(means, kl))
+    usual = DecisionRule(rule="expected_grade")
     assert kl1_point(s, kl, fitted)["qwk"] >= kl1_point(s, kl, usual)["qwk"]
 
 
@@ -253,21 +253,21 @@ def test_fitted_thresholds_rise_and_serve_a_decision_also_where_a_grade_is_best_
 )
 def test_a_decision_that_makes_no_sense_is_refused(wrong):
     with pytest.raises(KoaError):
-        Decision(**wrong)
+        DecisionRule(**wrong)
 
 
 @pytest.mark.parametrize("logits", [np.zeros((0, 5)), np.zeros((3, 4)), np.zeros(5), np.full((2, 5), np.inf)])
 def test_logits_that_are_none_are_refused(logits):
     with pytest.raises(KoaError, match="five finite numbers"):
-        decide(logits, Decision())
+        decide(logits, DecisionRule())
 
 
 def test_grades_that_do_not_fit_the_knees_are_refused(knees):
     s, kl = knees
-    p, grades = decide(s, Decision())
+    p, grades = decide(s, DecisionRule())
     for wrong in (kl[1:], kl + 1, kl + 0.5):
         with pytest.raises(KoaError):
-            kl1_curve(s, wrong, Decision())
+            kl1_curve(s, wrong, DecisionRule())
         with pytest.raises(KoaError):
             reject_curve(p, kl, wrong)
         with pytest.raises(KoaError):
@@ -280,8 +280,8 @@ def test_grades_that_do_not_fit_the_knees_are_refused(knees):
 
 def test_the_decision_figure_names_both_points_outside_the_axes_also_where_they_are_one(knees):
     s, kl = knees
-    start = kl1_point(s, kl, Decision())
-    for decision in (Decision(), Decision(kl1_bias=0.7)):
+    start = kl1_point(s, kl, DecisionRule())
+    for decision in (DecisionRule(), DecisionRule(kl1_bias=0.7)):
         point = kl1_point(s, kl, decision)
         ax = decision_figure(kl1_curve(s, kl, decision), point, start)
         ax.figure.canvas.draw()
@@ -293,7 +293,7 @@ def test_the_decision_figure_names_both_points_outside_the_axes_also_where_they_
 
 
 def test_the_reject_figure_ends_where_every_knee_is_answered(knees):
-    p, grades = decide(knees[0], Decision())
+    p, grades = decide(knees[0], DecisionRule())
     ax = reject_figure(reject_curve(p, knees[1], grades))
     accuracy = ax.lines[0].get_xydata()
     assert accuracy[-1].tolist() == pytest.approx([1, (grades == knees[1]).mean()])

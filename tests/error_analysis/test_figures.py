@@ -9,8 +9,8 @@ from simulated_predictions import trained
 
 from koa_kit import error_analysis as ea
 from koa_kit.error_analysis.predictions import similarities
-from koa_kit.error_analysis.statistics.seed_figures import recall_against_accuracy_figure, rows_figure
-from koa_kit.error_analysis.statistics.seeds import compare_rows, seed_values
+from koa_kit.error_analysis.statistics.seed_figures import arms_figure, recall_against_accuracy_figure
+from koa_kit.error_analysis.statistics.seeds import compare_arms, seed_values
 from koa_kit.errors import KoaError
 from koa_kit.style import ACCENT, GRADE_COLOURS, INK, use_style
 
@@ -41,7 +41,7 @@ def test_a_row_without_knees_has_no_share(predictions):
 def test_recall_bars_are_as_high_as_the_recall_and_absent_grades_say_so(predictions):
     knees = predictions[predictions["kl"] != 4]
     ax = ea.recall_figure(knees, draws=100)
-    expected = ea.intervals(knees, metrics=[f"kl{grade}_recall" for grade in range(4)], draws=100)["value"]
+    expected = ea.metric_intervals(knees, metrics=[f"kl{grade}_recall" for grade in range(4)], draws=100)["value"]
     assert [bar.get_height() for bar in ax.patches] == pytest.approx(list(expected))
     assert "no such\nknee" in texts(ax)
 
@@ -163,21 +163,21 @@ def overlapping(figure, texts) -> list[tuple[str, str]]:
 
 
 def test_the_rows_figure_has_a_panel_a_metric_and_every_rows_name_from_the_top(rows):
-    table = compare_rows(rows, draws=50)
-    figure = rows_figure(table, seed_values(rows), metrics=("accuracy", "kl1_recall"))
+    table = compare_arms(rows, draws=50)
+    figure = arms_figure(table, seed_values(rows), metrics=("accuracy", "kl1_recall"))
     assert [ax.get_title(loc="left") for ax in figure.axes] == ["Accuracy", "KL1 recall"]
     assert names(figure.axes[0]) == list(rows)
     bottom, top = figure.axes[0].get_ylim()
     assert bottom > top
-    assert len(rows_figure(table).axes) == 3
+    assert len(arms_figure(table).axes) == 3
     for wrong in (("mae",), ()):
         with pytest.raises(KoaError, match="no metric"):
-            rows_figure(table, metrics=wrong)
+            arms_figure(table, metrics=wrong)
 
 
 def test_dots_intervals_and_labels_of_the_rows_figure_are_the_comparisons(rows):
-    table, each = compare_rows(rows, draws=50), seed_values(rows)
-    ax = rows_figure(table, each, ["qwk"]).axes[0]
+    table, each = compare_arms(rows, draws=50), seed_values(rows)
+    ax = arms_figure(table, each, ["qwk"]).axes[0]
     own = table[table["metric"] == "qwk"].set_index("row")
     line, *drawn = ax.lines
     assert list(line.get_xdata()) == [own.loc["plain", "value"]] * 2
@@ -192,21 +192,21 @@ def test_dots_intervals_and_labels_of_the_rows_figure_are_the_comparisons(rows):
 
 
 def test_only_a_row_that_differs_after_holm_is_orange(rows):
-    table = compare_rows(rows, draws=400)
+    table = compare_arms(rows, draws=400)
     table.loc[table["row"] == "flip", ["p", "p_holm"]] = 0.04, 0.06
-    ax = rows_figure(table, metrics=["accuracy"]).axes[0]
+    ax = arms_figure(table, metrics=["accuracy"]).axes[0]
     assert [line.get_color() for line in ax.lines[2::2]] == [INK, ACCENT, GRADE_COLOURS[0]]
 
 
 def test_a_metric_these_knees_cannot_tell_is_a_dash(predictions):
     knees = predictions[predictions["kl"] != 1]
-    ax = rows_figure(compare_rows({"plain": {0: knees}}, draws=50), metrics=["kl1_recall"]).axes[0]
+    ax = arms_figure(compare_arms({"plain": {0: knees}}, draws=50), metrics=["kl1_recall"]).axes[0]
     assert [text.get_text() for text in ax.texts] == ["–"]
 
 
 def test_ten_rows_with_long_names_can_be_read_in_both_figures(ten_long_rows):
     use_style()
-    figure = rows_figure(compare_rows(ten_long_rows, draws=50), seed_values(ten_long_rows))
+    figure = arms_figure(compare_arms(ten_long_rows, draws=50), seed_values(ten_long_rows))
     texts = [*figure.axes[0].get_yticklabels(), figure.texts[-1]]
     for ax in figure.axes:
         texts += [*ax.texts, ax._left_title, *ax.get_xticklabels()[1:-1]]

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from koa_kit.error_analysis.label_issues import confident_joint, share_wrong, suspects, thresholds, unstable
+from koa_kit.error_analysis.label_issues import confident_joint, find_label_issues, share_wrong, thresholds, unstable
 from koa_kit.error_analysis.predictions import probabilities
-from koa_kit.error_analysis.robustness import steadiness, steadiness_figure
+from koa_kit.error_analysis.robustness import prediction_robustness, robustness_figure
 from koa_kit.error_analysis.statistics.shares import share_with_interval
 from koa_kit.errors import KoaError
 
@@ -61,7 +61,7 @@ def test_a_model_as_sure_of_every_knee_alike_suspects_none_of_them():
 
 
 def test_every_knee_is_listed_once_and_the_suspects_are_those_of_the_definition(predictions):
-    table = suspects(predictions)
+    table = find_label_issues(predictions)
     p, kl = probabilities(predictions), predictions["kl"].to_numpy()
     latent = by_definition(p, kl)[2]
     expected = {
@@ -77,7 +77,7 @@ def test_every_knee_is_listed_once_and_the_suspects_are_those_of_the_definition(
 
 def test_lead_confidence_and_steps_are_read_from_the_knees_own_probabilities(predictions):
     p = dict(zip(predictions["knee_id"], probabilities(predictions), strict=True))
-    for knee in suspects(predictions).itertuples():
+    for knee in find_label_issues(predictions).itertuples():
         assert knee.self_confidence == p[knee.knee_id][knee.kl]
         assert knee.lead == p[knee.knee_id][knee.proposed] - p[knee.knee_id][knee.kl]
         assert knee.steps == abs(knee.kl - knee.proposed) > 0
@@ -88,7 +88,7 @@ def test_lead_confidence_and_steps_are_read_from_the_knees_own_probabilities(pre
 def test_suspects_come_first_by_lead_and_knees_that_tie_keep_their_order(predictions):
     once = with_probabilities(predictions, np.tile(probabilities(predictions)[:6], (4, 1)))
     once["kl"] = np.tile(predictions["kl"].to_numpy()[:6], 4)
-    table = suspects(once).merge(once[["knee_id"]].assign(row=range(24)), on="knee_id")
+    table = find_label_issues(once).merge(once[["knee_id"]].assign(row=range(24)), on="knee_id")
     key = list(zip(~table["suspect"], -table["lead"], table["row"], strict=True))
     assert len(set(table["lead"])) <= 6
     assert key == sorted(key)
@@ -100,7 +100,7 @@ def test_knees_with_a_flipped_label_rank_before_the_others(make_predictions, sha
     if steps == 1:  # one step is found only where the model sees well
         knees = make_predictions(600, seed=6, noise=0.15).assign(kl=lambda sharp: sharp["pred"])
     table, wrong = flipped(knees, share, steps)
-    ranked = suspects(table)["knee_id"]
+    ranked = find_label_issues(table)["knee_id"]
     place = pd.Series(range(len(ranked)), index=ranked).loc[table["knee_id"]]
     assert roc_auc_score(wrong, -place) > 0.9
 
@@ -156,14 +156,16 @@ def test_a_knee_whose_augmented_views_differ_rises_in_the_ranking(predictions):
     last = unstable(predictions)["knee_id"].iloc[-1]
     row = int((predictions["knee_id"] == last).argmax())
     views[row, :2] = np.eye(5)[[0, 4]]
-    table = unstable(predictions, steadiness(predictions, views).sample(frac=1, random_state=0)).set_index("knee_id")
+    table = unstable(predictions, prediction_robustness(predictions, views).sample(frac=1, random_state=0)).set_index(
+        "knee_id"
+    )
     assert table["spread"].idxmax() == last
     assert table["instability"][last] == 0.5
     assert list(table.index).index(last) < len(predictions) / 2
 
 
 def test_a_steadiness_table_of_other_knees_is_refused(predictions):
-    steady = steadiness(predictions, probabilities(predictions)[:, None].repeat(2, 1))
+    steady = prediction_robustness(predictions, probabilities(predictions)[:, None].repeat(2, 1))
     with pytest.raises(KoaError, match="2 of 120 knees"):
         unstable(predictions, steady.iloc[2:])
     with pytest.raises(KoaError, match="twice"):
@@ -181,21 +183,21 @@ def answers_of(predictions, change=()):
 
 
 def test_only_a_knee_whose_every_view_says_the_same_keeps_its_grade(predictions):
-    table = steadiness(predictions, answers_of(predictions, change=[4, 7]))
+    table = prediction_robustness(predictions, answers_of(predictions, change=[4, 7]))
     assert list(np.flatnonzero(~table["keeps"])) == [4, 7]
     assert (table.loc[[4, 7], "given"] == 2).all()
 
 
 def test_views_that_agree_with_each_other_and_not_with_the_knee_itself_do_not_keep_it(predictions):
     answers = np.roll(answers_of(predictions), 1, axis=-1)
-    assert not steadiness(predictions, answers)["keeps"].any()
+    assert not prediction_robustness(predictions, answers)["keeps"].any()
 
 
 def test_spread_is_the_standard_deviation_of_the_expected_grade(predictions):
     rng = np.random.default_rng(3)
     answers = rng.dirichlet(np.ones(5), (len(predictions), 4))
     by_hand = [np.std([np.dot(view, range(5)) for view in knee], ddof=1) for knee in answers]
-    assert steadiness(predictions, answers)["spread"].to_numpy() == pytest.approx(np.array(by_hand))
+    assert prediction_robustness(predictions, answers)["spread"].to_numpy() == pytest.approx(np.array(by_hand))
 
 
 def test_an_interval_of_shares_is_wider_when_both_knees_of_a_patient_go_together():
@@ -210,11 +212,13 @@ def test_an_interval_of_shares_is_wider_when_both_knees_of_a_patient_go_together
 def test_answers_that_do_not_fit_are_refused(predictions, shape):
     shape = tuple(len(predictions) if size is None else size for size in shape)
     with pytest.raises(KoaError, match="do not fit"):
-        steadiness(predictions, np.full(shape, 0.2))
+        prediction_robustness(predictions, np.full(shape, 0.2))
 
 
 def test_the_figure_names_every_grade_and_shows_each_share(predictions):
-    figure = steadiness_figure(steadiness(predictions, answers_of(predictions, change=range(0, len(predictions), 2))))
+    figure = robustness_figure(
+        prediction_robustness(predictions, answers_of(predictions, change=range(0, len(predictions), 2)))
+    )
     left = figure.axes[0]
     assert [text.get_text().split("\n")[0] for text in left.get_xticklabels()] == ["KL0", "KL1", "KL2", "KL3", "KL4"]
     assert any(text.get_text().endswith("%") for text in left.texts)

@@ -12,7 +12,7 @@ from sklearn import metrics as sk
 from koa_kit import error_analysis as ea
 from koa_kit.error_analysis.metrics import metrics_of_counts, weighted_auc
 from koa_kit.error_analysis.statistics.intervals import bootstrap, draw_patients
-from koa_kit.error_analysis.statistics.seeds import compare_rows
+from koa_kit.error_analysis.statistics.seeds import compare_arms
 from koa_kit.errors import KoaError
 
 FIVE = list(range(5))
@@ -23,7 +23,7 @@ def with_grades(predictions, kl, pred):
 
 
 def test_metrics_are_scikit_learns(predictions):
-    kl, pred, found = predictions["kl"], predictions["pred"], ea.metrics(predictions)
+    kl, pred, found = predictions["kl"], predictions["pred"], ea.compute_metrics(predictions)
     assert set(found) == set(ea.METRICS)
     assert found["accuracy"] == sk.accuracy_score(kl, pred)
     assert found["balanced_accuracy"] == pytest.approx(sk.balanced_accuracy_score(kl, pred))
@@ -46,7 +46,7 @@ def test_every_draw_is_the_metric_of_the_drawn_knees(predictions):
             predictions.index.repeat(predictions["patient"].map(dict(zip(patients, times, strict=True))))
         ]
         knees = knees.assign(knee_id=np.arange(len(knees)).astype(str))
-        expected, grades = ea.metrics(knees), ea.per_grade(knees)
+        expected, grades = ea.compute_metrics(knees), ea.per_grade(knees)
         expected |= {"kl4_precision": grades["precision"][4], "kl0_f1": grades["f1"][0]}
         for name, value in expected.items():
             assert drawn[name][draw] == pytest.approx(value, nan_ok=True), name
@@ -88,8 +88,8 @@ def test_what_absent_grades_cannot_tell_is_nan_and_raises_no_warning(predictions
     knees = with_grades(predictions, [0, 0, 0, 2, 2], [0, 0, 2, 2, 2])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found, grades = ea.metrics(knees), ea.per_grade(knees)
-        table = ea.intervals(knees, metrics=["kl1_recall", "accuracy"], draws=50).set_index("metric")
+        found, grades = ea.compute_metrics(knees), ea.per_grade(knees)
+        table = ea.metric_intervals(knees, metrics=["kl1_recall", "accuracy"], draws=50).set_index("metric")
     assert all(np.isnan(found[name]) for name in ("kl1_recall", "kl1_precision", "kl1_f1"))
     assert found["balanced_accuracy"] == pytest.approx((2 / 3 + 1) / 2)
     assert found["macro_f1"] == pytest.approx((0.8 + 0.8) / 2)
@@ -100,7 +100,7 @@ def test_what_absent_grades_cannot_tell_is_nan_and_raises_no_warning(predictions
 
 
 def test_a_grade_never_given_has_no_precision_but_recall_and_f1_of_zero(predictions):
-    found = ea.metrics(with_grades(predictions, [0, 1, 1, 2], [0, 0, 2, 2]))
+    found = ea.compute_metrics(with_grades(predictions, [0, 1, 1, 2], [0, 0, 2, 2]))
     assert np.isnan(found["kl1_precision"])
     assert found["kl1_recall"] == found["kl1_f1"] == 0
 
@@ -108,7 +108,7 @@ def test_a_grade_never_given_has_no_precision_but_recall_and_f1_of_zero(predicti
 def test_knees_of_one_grade_tell_neither_kappa_nor_auc(predictions):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = ea.metrics(with_grades(predictions, [3, 3, 3], [3, 3, 3]))
+        found = ea.compute_metrics(with_grades(predictions, [3, 3, 3], [3, 3, 3]))
     assert np.isnan(found["qwk"])
     assert np.isnan(found["auc_kl2"])
     assert found["accuracy"] == 1
@@ -138,31 +138,31 @@ def test_intervals_over_patients_are_wider_when_both_knees_fail_together(make_pr
     strangers = twins.assign(patient=twins["knee_id"])
     widths = []
     for table in (twins, strangers):
-        row = ea.intervals(table, metrics="accuracy").iloc[0]
+        row = ea.metric_intervals(table, metrics="accuracy").iloc[0]
         widths.append(row["high"] - row["low"])
     assert widths[0] / widths[1] == pytest.approx(np.sqrt(2), rel=0.08)
 
 
 def test_intervals_hold_the_value_repeat_with_the_seed_and_ignore_the_rows_order(predictions):
-    table = ea.intervals(predictions, draws=300, seed=4)
+    table = ea.metric_intervals(predictions, draws=300, seed=4)
     assert list(table.columns) == ["metric", "value", "low", "high", "n_knees", "n_patients", "draws"]
     assert (table["low"] <= table["high"]).all()
     assert (table["n_patients"] == 60).all()
     shuffled = predictions.sample(frac=1, random_state=0)
-    again = ea.intervals(shuffled, draws=300, seed=4)
+    again = ea.metric_intervals(shuffled, draws=300, seed=4)
     np.testing.assert_allclose(again[["value", "low", "high"]], table[["value", "low", "high"]])
-    assert not np.allclose(ea.intervals(predictions, draws=300, seed=5)["low"], table["low"])
-    narrow = ea.intervals(predictions, draws=300, seed=4, level=0.5)
+    assert not np.allclose(ea.metric_intervals(predictions, draws=300, seed=5)["low"], table["low"])
+    narrow = ea.metric_intervals(predictions, draws=300, seed=4, level=0.5)
     assert (narrow["high"] - narrow["low"] <= table["high"] - table["low"]).all()
 
 
 def test_the_interval_of_accuracy_covers_the_truth_about_as_often_as_it_says(make_predictions):
     population = make_predictions(4000, seed=9)
-    truth, patients = ea.metrics(population)["accuracy"], population["patient"].unique()
+    truth, patients = ea.compute_metrics(population)["accuracy"], population["patient"].unique()
     covered = []
     for seed in range(60):
         chosen = np.random.default_rng(seed).choice(patients, 80, replace=False)
-        row = ea.intervals(population[population["patient"].isin(chosen)], metrics="accuracy", draws=300).iloc[0]
+        row = ea.metric_intervals(population[population["patient"].isin(chosen)], metrics="accuracy", draws=300).iloc[0]
         covered.append(row["low"] <= truth <= row["high"])
     assert 0.85 <= np.mean(covered) <= 1
 
@@ -170,21 +170,21 @@ def test_the_interval_of_accuracy_covers_the_truth_about_as_often_as_it_says(mak
 def test_two_thousand_draws_of_826_knees_take_well_under_a_second(make_predictions):
     knees = make_predictions(413)
     start = time.process_time()
-    ea.intervals(knees)
+    ea.metric_intervals(knees)
     assert time.process_time() - start < 1
 
 
 @pytest.mark.parametrize("wrong", [{"metrics": ["f2"]}, {"draws": 0}, {"level": 1.5}])
 def test_intervals_refuse_what_makes_no_interval(predictions, wrong):
     with pytest.raises(KoaError):
-        ea.intervals(predictions, **wrong)
+        ea.metric_intervals(predictions, **wrong)
 
 
 def test_a_difference_is_paired_by_knee_not_by_row(predictions):
     averaged = ea.flip_averaged(predictions).sample(frac=1, random_state=1)
     for metric in ("accuracy", "qwk", "auc_kl2", "ece"):
         found = ea.paired_difference(averaged, predictions, metric, draws=200)
-        expected = ea.metrics(averaged)[metric] - ea.metrics(predictions)[metric]
+        expected = ea.compute_metrics(averaged)[metric] - ea.compute_metrics(predictions)[metric]
         assert found["difference"] == pytest.approx(expected)
         assert found["low"] <= found["difference"] <= found["high"]
     assert ea.mcnemar(averaged, predictions)["only_b"] == ea.mcnemar(predictions, averaged)["only_a"]
@@ -207,7 +207,7 @@ def test_mcnemar_counts_the_knees_only_one_model_gets_right(predictions, b_wrong
 def test_a_comparison_of_methods_is_that_of_rows_with_one_training_each(predictions):
     averaged, metrics = ea.flip_averaged(predictions), ("accuracy", "qwk")
     table = ea.compare({"plain": predictions, "flip": averaged}, metrics=metrics, draws=200)
-    rows = compare_rows({"plain": {0: predictions}, "flip": {0: averaged}}, metrics=metrics, draws=200)
+    rows = compare_arms({"plain": {0: predictions}, "flip": {0: averaged}}, metrics=metrics, draws=200)
     assert set(rows) - set(table) == {"row", "seed_sd", "p", "p_holm", "n_seeds"}
     assert table.drop(columns="method").equals(rows[table.columns.drop("method")])
     own = table.set_index(["method", "metric"])

@@ -5,9 +5,9 @@ import pytest
 from simulated_predictions import trained
 from sklearn.metrics import cohen_kappa_score
 
-from koa_kit.error_analysis import intervals, mcnemar, metrics
+from koa_kit.error_analysis import compute_metrics, mcnemar, metric_intervals
 from koa_kit.error_analysis.statistics.intervals import draw_patients
-from koa_kit.error_analysis.statistics.seeds import compare_rows, draw_seeds, holm, seed_intervals, seed_values
+from koa_kit.error_analysis.statistics.seeds import compare_arms, draw_seeds, holm, seed_intervals, seed_values
 from koa_kit.errors import KoaError
 
 DIFFERENCES = ["difference", "difference_low", "difference_high"]
@@ -35,13 +35,16 @@ def test_intervals_are_those_of_knees_written_out_draw_by_draw(make_predictions)
     found = seed_intervals(tables, metrics=("accuracy", "qwk"), draws=40, seed=7, level=0.9)
     for row, samples in zip(found.itertuples(), (accuracies, kappas), strict=True):
         assert (row.low, row.high) == pytest.approx(np.percentile(samples, [5, 95]))
-        each = [metrics(table)[row.metric] for table in tables.values()]
+        each = [compute_metrics(table)[row.metric] for table in tables.values()]
         assert (row.value, row.seed_sd) == pytest.approx((np.mean(each), np.std(each, ddof=1)))
         assert (row.n_seeds, row.n_knees, row.n_patients) == (3, 30, 15)
 
 
 def test_with_one_seed_the_interval_is_that_over_patients(predictions):
-    found, expected = seed_intervals({5: predictions}, draws=200, seed=3), intervals(predictions, draws=200, seed=3)
+    found, expected = (
+        seed_intervals({5: predictions}, draws=200, seed=3),
+        metric_intervals(predictions, draws=200, seed=3),
+    )
     columns = ["metric", "value", "low", "high", "n_knees", "n_patients"]
     assert found[columns].equals(expected[columns])
     assert found["seed_sd"].isna().all()
@@ -85,7 +88,7 @@ def test_seeds_are_drawn_alike_for_the_same_seeds_and_independently_for_others()
 
 def test_a_row_does_not_differ_from_itself(tables):
     shuffled = {seed: tables[seed].sample(frac=1, random_state=seed) for seed in (2, 0, 1)}
-    table = compare_rows({"plain": tables, "again": shuffled}, draws=100)
+    table = compare_arms({"plain": tables, "again": shuffled}, draws=100)
     again = table[table["row"] == "again"]
     assert (again[DIFFERENCES] == 0).all(axis=None)
     assert (again[["p", "p_holm"]] == 1).all(axis=None)
@@ -94,7 +97,7 @@ def test_a_row_does_not_differ_from_itself(tables):
 
 def test_the_same_trainings_under_other_seeds_make_a_difference_of_exactly_0(tables):
     renamed = dict(zip((2, 0, 1), tables.values(), strict=True))
-    table = compare_rows({"plain": tables, "renamed": renamed}, metrics=("qwk", "auc_kl2", "ece", "macro_f1"), draws=50)
+    table = compare_arms({"plain": tables, "renamed": renamed}, metrics=("qwk", "auc_kl2", "ece", "macro_f1"), draws=50)
     assert (table.loc[table["row"] == "renamed", "difference"] == 0).all()
 
 
@@ -104,7 +107,7 @@ def test_a_row_right_on_more_knees_stands_out_and_one_with_more_wrong_falls_belo
         name: {seed: trained(knees, 10 * place + seed, wrong) for seed in range(3)}
         for place, (name, wrong) in enumerate({"worse": 0.5, "plain": 0.35, "better": 0.2}.items())
     }
-    table = by_row(compare_rows(rows, baseline="plain", draws=400), "accuracy")
+    table = by_row(compare_arms(rows, baseline="plain", draws=400), "accuracy")
     assert table.loc["better", "difference"] == pytest.approx(0.15, abs=0.05)
     assert table.loc["better", "difference_low"] > 0
     assert table.loc["worse", "difference_high"] < 0
@@ -115,7 +118,7 @@ def test_a_row_right_on_more_knees_stands_out_and_one_with_more_wrong_falls_belo
 def test_p_is_twice_the_smoothed_share_of_draws_on_the_wrong_side(make_predictions):
     knees = make_predictions(40, seed=1)
     own, other = trained(knees, 1, 0.25), trained(knees, 2, 0.32)
-    found = by_row(compare_rows({"plain": {0: other}, "own": {0: own}}, metrics="accuracy", draws=300), "accuracy")
+    found = by_row(compare_arms({"plain": {0: other}, "own": {0: own}}, metrics="accuracy", draws=300), "accuracy")
     weights = draw_patients(40, 300, 0)
     gain = ((own["pred"] == own["kl"]).astype(int) - (other["pred"] == other["kl"])).to_numpy().reshape(40, 2).sum(1)
     gaps = weights @ gain
@@ -129,7 +132,7 @@ def test_p_stays_uniform_enough_where_rows_do_not_differ(make_predictions):
     for trial in range(60):
         knees = make_predictions(60, seed=trial)
         rows = {name: {0: trained(knees, [trial, place])} for place, name in enumerate(("plain", "same"))}
-        small.append(compare_rows(rows, metrics="accuracy", draws=200)["p"].iloc[1] < 0.2)
+        small.append(compare_arms(rows, metrics="accuracy", draws=200)["p"].iloc[1] < 0.2)
     assert 0.05 <= np.mean(small) <= 0.38
 
 
@@ -138,7 +141,7 @@ def test_the_same_seeds_are_paired_and_others_are_not(predictions):
     plain = {seed: trained(predictions, 1, wrong) for seed, wrong in shares.items()}
     better = {seed: trained(predictions, 1, wrong - 0.03 - 0.05 * wrong) for seed, wrong in shares.items()}
     renamed = {seed + 10: table for seed, table in better.items()}
-    table = by_row(compare_rows({"plain": plain, "paired": better, "unpaired": renamed}, draws=500), "accuracy")
+    table = by_row(compare_arms({"plain": plain, "paired": better, "unpaired": renamed}, draws=500), "accuracy")
     width = table["difference_high"] - table["difference_low"]
     assert width["unpaired"] > 5 * width["paired"]
     assert table.loc["paired", "difference"] == pytest.approx(table.loc["unpaired", "difference"])
@@ -149,7 +152,7 @@ def test_the_same_seeds_are_paired_and_others_are_not(predictions):
 
 def test_a_comparison_has_a_row_for_each_row_and_metric_with_that_rows_own_interval(tables):
     rows = {"plain": tables, "one seed": {7: tables[1]}, "symmetry": {s: trained(tables[0], s + 9) for s in tables}}
-    table = compare_rows(rows, metrics=("accuracy", "qwk"), draws=100)
+    table = compare_arms(rows, metrics=("accuracy", "qwk"), draws=100)
     assert list(table.columns) == [
         "row", "metric", "value", "low", "high", "seed_sd", *DIFFERENCES, "p", "p_holm", "p_mcnemar",
         "n_seeds", "n_knees", "n_patients", "baseline",
@@ -168,7 +171,7 @@ def test_a_comparison_has_a_row_for_each_row_and_metric_with_that_rows_own_inter
 
 def test_p_is_corrected_over_the_rows_within_each_metric(predictions):
     rows = {f"row {place}": {0: trained(predictions, place, 0.3 + 0.03 * place)} for place in range(5)}
-    table = compare_rows(rows, draws=300)
+    table = compare_arms(rows, draws=300)
     told = table.dropna(subset="p")
     assert (told["p_holm"] >= told["p"]).all()
     assert (told["p_holm"] > told["p"]).any()
@@ -191,7 +194,7 @@ def test_seed_values_are_the_metrics_of_each_training(tables):
     own = table.set_index(["row", "seed", "metric"])["value"]
     for seed in tables:
         for name in ("accuracy", "auc_kl2"):
-            assert own["plain", seed, name] == pytest.approx(metrics(tables[seed])[name])
+            assert own["plain", seed, name] == pytest.approx(compute_metrics(tables[seed])[name])
     assert own["other", 4, "accuracy"] == own["plain", 2, "accuracy"]
 
 
@@ -199,21 +202,21 @@ def test_what_cannot_be_compared_is_refused(tables):
     fewer = {0: tables[0].iloc[1:]}
     regraded, moved = {0: tables[0].assign(kl=(tables[0]["kl"] + 1) % 5)}, {0: tables[0].assign(patient="one")}
     for wrong, message in (
-        (lambda: compare_rows({}), "no row"),
+        (lambda: compare_arms({}), "no row"),
         (lambda: seed_values({}), "no row"),
-        (lambda: compare_rows({"plain": tables, "empty": {}}), "no seed"),
+        (lambda: compare_arms({"plain": tables, "empty": {}}), "no seed"),
         (lambda: seed_intervals({}), "no seed"),
-        (lambda: compare_rows({"plain": tables[0]}), "by seed, not DataFrame"),
-        (lambda: compare_rows({"plain": {"0": tables[0]}}), "whole number"),
-        (lambda: compare_rows({"plain": tables}, baseline="paper"), "no 'paper'"),
-        (lambda: compare_rows({"plain": tables, "fewer": fewer}), "fewer, seed 0"),
+        (lambda: compare_arms({"plain": tables[0]}), "by seed, not DataFrame"),
+        (lambda: compare_arms({"plain": {"0": tables[0]}}), "whole number"),
+        (lambda: compare_arms({"plain": tables}, baseline="paper"), "no 'paper'"),
+        (lambda: compare_arms({"plain": tables, "fewer": fewer}), "fewer, seed 0"),
         (lambda: seed_intervals(tables | fewer), "in one table"),
-        (lambda: compare_rows({"plain": tables, "regraded": regraded}), "another kl"),
-        (lambda: compare_rows({"plain": tables, "moved": moved}), "another patient"),
-        (lambda: compare_rows({"plain": tables}, metrics=("f2",)), "no metric 'f2'"),
+        (lambda: compare_arms({"plain": tables, "regraded": regraded}), "another kl"),
+        (lambda: compare_arms({"plain": tables, "moved": moved}), "another patient"),
+        (lambda: compare_arms({"plain": tables}, metrics=("f2",)), "no metric 'f2'"),
         (lambda: seed_values({"plain": tables}, ("f2",)), "no metric 'f2'"),
         (lambda: seed_intervals(tables, draws=0), "0 draws"),
-        (lambda: compare_rows({"plain": tables}, level=2), "level"),
+        (lambda: compare_arms({"plain": tables}, level=2), "level"),
     ):
         with pytest.raises(KoaError, match=message):
             wrong()

@@ -12,13 +12,13 @@ from koa_kit.errors import KoaError
 from koa_kit.phantom.knee.features import Rules, kl_grades
 from koa_kit.phantom.population.population import SHARES
 from koa_kit.phantom.population.sampling import sample_signs
-from koa_kit.phantom.readers.ceiling import (
+from koa_kit.phantom.readers.bounds import (
     accuracy_rule,
-    ceiling,
     kl1_frontier,
+    noise_ceiling,
     qwk_expected,
     qwk_rule,
-    sampled_ceiling,
+    sampled_noise_ceiling,
 )
 from koa_kit.phantom.readers.readers import (
     READERS,
@@ -67,7 +67,7 @@ def test_no_predictions_for_five_knees_beat_the_qwk_rule(seed, sharpness):
     posterior = random_posterior(5, seed, sharpness)
     best = max(confusion_kappa(pred, posterior) for pred in EVERY_RULE)
     assert confusion_kappa(qwk_rule(posterior), posterior) == pytest.approx(best, abs=1e-12)
-    assert ceiling(posterior).qwk == pytest.approx(best, abs=1e-12)
+    assert noise_ceiling(posterior).qwk == pytest.approx(best, abs=1e-12)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -75,9 +75,9 @@ def test_no_predictions_for_five_knees_have_a_higher_accuracy_or_a_smaller_error
     posterior = random_posterior(5, seed)
     accuracy = posterior[np.arange(5), EVERY_RULE].mean(axis=1)
     error = (posterior * np.abs(EVERY_RULE[:, :, None] - GRADES)).sum(axis=2).mean(axis=1)
-    assert ceiling(posterior).accuracy == pytest.approx(accuracy.max(), abs=1e-12)
+    assert noise_ceiling(posterior).accuracy == pytest.approx(accuracy.max(), abs=1e-12)
     assert np.array_equal(accuracy_rule(posterior), EVERY_RULE[accuracy.argmax()])
-    assert ceiling(posterior).mae == pytest.approx(error.min(), abs=1e-12)
+    assert noise_ceiling(posterior).mae == pytest.approx(error.min(), abs=1e-12)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -106,7 +106,7 @@ def test_a_picture_that_shows_less_has_no_higher_ceiling(seed, pairs):
     full = random_posterior(2 * pairs, seed)
     # Two knees that look the same in the picture can only be given their common average.
     blurred = np.repeat((full[0::2] + full[1::2]) / 2, 2, axis=0)
-    known, seen = ceiling(full), ceiling(blurred)
+    known, seen = noise_ceiling(full), noise_ceiling(blurred)
     assert seen.accuracy <= known.accuracy + 1e-12
     assert seen.qwk <= known.qwk + 1e-12
     assert seen.mae >= known.mae - 1e-12
@@ -123,16 +123,16 @@ def test_the_qwk_rule_has_at_least_the_qwk_of_the_accuracy_rule(seed, knees):
 def test_simulated_readers_confirm_the_accuracy_and_the_qwk(simulated):
     posterior, kl = simulated
     accuracy = (kl == accuracy_rule(posterior)).mean(axis=1)
-    assert_within_sampling_error(accuracy.mean(), ceiling(posterior).accuracy, accuracy)
+    assert_within_sampling_error(accuracy.mean(), noise_ceiling(posterior).accuracy, accuracy)
     pred = qwk_rule(posterior)
     single = [cohen_kappa_score(one, pred, weights="quadratic") for one in kl]
     pooled = cohen_kappa_score(kl.ravel(), np.tile(pred, len(kl)), weights="quadratic")
-    assert_within_sampling_error(pooled, ceiling(posterior).qwk, single)
+    assert_within_sampling_error(pooled, noise_ceiling(posterior).qwk, single)
 
 
 def test_simulated_readers_confirm_recall_and_shares(simulated):
     posterior, kl = simulated
-    expected, pred = ceiling(posterior), accuracy_rule(posterior)
+    expected, pred = noise_ceiling(posterior), accuracy_rule(posterior)
     for grade in GRADES:
         found = ((kl == grade) & (pred == grade)).sum(axis=1) / (kl == grade).sum(axis=1)
         pooled = ((kl == grade) & (pred == grade)).sum() / (kl == grade).sum()
@@ -155,7 +155,7 @@ def test_ninety_five_percent_of_new_gradings_score_within_the_sampled_range(simu
         "qwk": np.array([cohen_kappa_score(one, spread, weights="quadratic") for one in kl]),
         "kl1_recall": ((kl == 1) & (likeliest == 1)).sum(axis=1) / (kl == 1).sum(axis=1),
     }
-    table = sampled_ceiling(posterior).set_index("metric")
+    table = sampled_noise_ceiling(posterior).set_index("metric")
     assert list(table.index) == list(scores)
     # Both these gradings and those the range was made from are samples.
     error = 4 * (0.95 * 0.05 * (1 / len(kl) + 1 / 2000)) ** 0.5
@@ -164,22 +164,24 @@ def test_ninety_five_percent_of_new_gradings_score_within_the_sampled_range(simu
         # Accuracy moves in steps of one knee: a step at either end belongs to the range and widens it.
         step = (score == low).mean() + (score == high).mean()
         assert 0.95 - error <= ((score >= low) & (score <= high)).mean() <= 0.95 + error + step
-        assert low < table.loc[name, "value"] == getattr(ceiling(posterior), name) < high
+        assert low < table.loc[name, "value"] == getattr(noise_ceiling(posterior), name) < high
 
 
 def test_the_sampled_range_depends_on_the_seed_alone_and_narrows_with_more_knees():
     few, many = random_posterior(40, 0), random_posterior(1600, 0)
-    assert sampled_ceiling(few, 300, seed=4).equals(sampled_ceiling(few, 300, seed=4))
-    assert not sampled_ceiling(few, 300, seed=4).equals(sampled_ceiling(few, 300, seed=5))
-    wide, narrow = (table["high"] - table["low"] for table in (sampled_ceiling(few, 300), sampled_ceiling(many, 300)))
+    assert sampled_noise_ceiling(few, 300, seed=4).equals(sampled_noise_ceiling(few, 300, seed=4))
+    assert not sampled_noise_ceiling(few, 300, seed=4).equals(sampled_noise_ceiling(few, 300, seed=5))
+    wide, narrow = (
+        table["high"] - table["low"] for table in (sampled_noise_ceiling(few, 300), sampled_noise_ceiling(many, 300))
+    )
     assert (narrow < wide / 3).all()
 
 
 def test_sampling_in_blocks_changes_nothing(monkeypatch):
     posterior = random_posterior(50, 1)
-    whole = sampled_ceiling(posterior, 101)
-    monkeypatch.setitem(sampled_ceiling.__globals__, "_NUMBERS_AT_ONCE", 500)
-    assert sampled_ceiling(posterior, 101).equals(whole)
+    whole = sampled_noise_ceiling(posterior, 101)
+    monkeypatch.setitem(sampled_noise_ceiling.__globals__, "_NUMBERS_AT_ONCE", 500)
+    assert sampled_noise_ceiling(posterior, 101).equals(whole)
 
 
 def test_a_model_that_is_given_one_reading_can_beat_the_ceiling():
@@ -189,12 +191,12 @@ def test_a_model_that_is_given_one_reading_can_beat_the_ceiling():
     for grades in product(range(5), repeat=3):
         joint[:, grades[0], sorted(grades)[1]] += a[:, grades[0]] * b[:, grades[1]] * c[:, grades[2]]
     given_a = joint.max(axis=2).sum(axis=1).mean()
-    assert given_a > ceiling(consensus_probabilities(signs)).accuracy + 0.02
+    assert given_a > noise_ceiling(consensus_probabilities(signs)).accuracy + 0.02
 
 
 def test_readers_without_errors_leave_no_doubt():
     signs = cohort(SHARES["balanced"], 300)
-    sure = ceiling(consensus_probabilities(signs, {"R": Reader("R", Rules(), 0, 0, 0, 0)}))
+    sure = noise_ceiling(consensus_probabilities(signs, {"R": Reader("R", Rules(), 0, 0, 0, 0)}))
     assert (sure.accuracy, sure.qwk, sure.mae, sure.recall) == (1, 1, 0, (1,) * 5)
     assert sure.shares == pytest.approx(np.bincount(kl_grades(signs)) / 300)
 
@@ -204,7 +206,7 @@ def test_the_frontier_trades_accuracy_for_kl1_recall():
     curve = kl1_frontier(posterior)
     assert list(curve.columns) == ["bias", "kl1_recall", "accuracy", "kl1_precision"]
     assert 30 <= len(curve) <= 41
-    best = ceiling(posterior)
+    best = noise_ceiling(posterior)
     assert curve.iloc[0][["bias", "kl1_recall", "accuracy"]].tolist() == pytest.approx(
         [0, best.kl1_recall, best.accuracy]
     )
@@ -228,20 +230,20 @@ def test_each_point_of_the_frontier_is_its_bias_added_to_the_logits_of_kl1():
 
 def test_a_grade_that_cannot_occur_has_no_recall():
     posterior = np.array([[0.5, 0, 0.5, 0, 0], [0, 0, 0.3, 0.7, 0]])
-    assert np.isnan(ceiling(posterior).recall).tolist() == [False, True, False, False, True]
+    assert np.isnan(noise_ceiling(posterior).recall).tolist() == [False, True, False, False, True]
     with pytest.raises(KoaError, match="No knee can be KL1"):
         kl1_frontier(posterior)
-    low, high = sampled_ceiling(posterior, 20).set_index("metric").loc["kl1_recall", ["low", "high"]]
+    low, high = sampled_noise_ceiling(posterior, 20).set_index("metric").loc["kl1_recall", ["low", "high"]]
     assert np.isnan([low, high]).all()
 
 
 def test_qwk_is_undefined_where_every_knee_is_surely_the_same_grade():
-    assert np.isnan(ceiling(np.eye(5)[[2, 2]]).qwk)
+    assert np.isnan(noise_ceiling(np.eye(5)[[2, 2]]).qwk)
     # Alike but in doubt, no rule can rank the knees.
-    assert ceiling(np.full((3, 5), 0.2)).qwk == 0
+    assert noise_ceiling(np.full((3, 5), 0.2)).qwk == 0
 
 
-@pytest.mark.parametrize("function", [ceiling, accuracy_rule, qwk_rule, kl1_frontier, sampled_ceiling])
+@pytest.mark.parametrize("function", [noise_ceiling, accuracy_rule, qwk_rule, kl1_frontier, sampled_noise_ceiling])
 def test_what_is_no_posterior_is_refused(function):
     four_grades, one_row, no_knee = np.full((3, 4), 0.25), np.full(5, 0.2), np.empty((0, 5))
     sum_above_1, unknown, negative = np.full((2, 5), 0.3), np.full((2, 5), np.nan), np.array([[1.2, -0.2, 0, 0, 0]])
@@ -257,4 +259,4 @@ def test_predictions_need_one_grade_per_knee_a_curve_two_points_and_a_range_one_
     with pytest.raises(KoaError, match="no curve"):
         kl1_frontier(random_posterior(3, 0), points=1)
     with pytest.raises(KoaError, match="no range"):
-        sampled_ceiling(random_posterior(3, 0), draws=0)
+        sampled_noise_ceiling(random_posterior(3, 0), draws=0)

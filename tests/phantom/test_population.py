@@ -15,7 +15,7 @@ from koa_kit.phantom.knee.exposure import Exposure
 from koa_kit.phantom.knee.features import LATERAL_SURPLUS_MM, RANGES, SIGNS, Signs, kl_grade, kl_grades, summary_signs
 from koa_kit.phantom.population.population import SHARES, VISITS, band_weights, sample_population, shares_of
 from koa_kit.phantom.population.sampling import sample_features, sample_habit, sample_signs, signs_at
-from koa_kit.phantom.readers.ceiling import ceiling
+from koa_kit.phantom.readers.bounds import noise_ceiling
 from koa_kit.phantom.readers.readers import READER_COLUMNS, agreement, consensus_probabilities
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -202,7 +202,7 @@ def test_readers_agree_well_but_not_perfectly_and_least_about_kl1(knees, name):
     disagree = table[list(READER_COLUMNS)].nunique(axis=1) > 1
     for grade in ("kl", "kl_rules"):
         assert disagree.groupby(table[grade]).mean().idxmax() == 1
-    best = ceiling(consensus_probabilities(table[list(SIGNS)]))
+    best = noise_ceiling(consensus_probabilities(table[list(SIGNS)]))
     assert 0.80 < best.accuracy < 0.88
     assert best.kl1_recall == min(best.recall)
 

@@ -6,15 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from koa_kit.data.splits import DEVELOPMENT, set_aside
-from koa_kit.error_analysis import metrics
+from koa_kit.data.splits import HOLDOUT, set_aside
+from koa_kit.error_analysis import compute_metrics
 from koa_kit.error_analysis.calibration import temperature
 from koa_kit.errors import KoaError
 from koa_kit.pretrained import load_pretrained, package_run
 from koa_kit.pretrained.load import DEFAULT, pretrained_names
 from koa_kit.training import TrainConfig, fit, load_run
 
-QUICK = TrainConfig(image_size=32, epochs=8, batch_size=16, augment=0.3, development=0.3, label_smoothing=0.2)
+QUICK = TrainConfig(image_size=32, epochs=8, batch_size=16, augment=0.3, holdout=0.3, label_smoothing=0.2)
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +45,9 @@ def test_its_probabilities_are_calibrated_on_val_and_no_grade_changed_by_that(pa
 def test_the_card_tells_the_scores_of_both_splits_and_what_it_is_not_for(packaged):
     _, target, package = packaged
     card = (target / "README.md").read_text(encoding="utf-8")
-    aside = pd.read_parquet(target / f"{DEVELOPMENT}-predictions.parquet")
+    aside = pd.read_parquet(target / f"{HOLDOUT}-predictions.parquet")
     for table in (package.predictions, aside):
-        found = metrics(table)
+        found = compute_metrics(table)
         assert f"| {found['accuracy']:.3f} (" in card
         assert f"{found['kl1_recall']:.3f} (" in card
     assert "Not for clinical use" in card

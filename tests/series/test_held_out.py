@@ -10,8 +10,8 @@ from koa_kit.data import load_cohort
 from koa_kit.data.splits import set_aside
 from koa_kit.errors import KoaError
 from koa_kit.series import held_out
-from koa_kit.series.held_out import exam_for_lesson
-from koa_kit.series.session import Lesson
+from koa_kit.series.held_out import held_out_results
+from koa_kit.series.session import NotebookSession
 from koa_kit.training import TrainConfig
 
 QUICK = TrainConfig(image_size=32, epochs=1, batch_size=32)
@@ -23,13 +23,13 @@ def synthetic(tmp_path_factory, session_cache):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KOA_CACHE_DIR", str(session_cache))
         patch.setattr(held_out.TrainConfig, "for_scale", lambda scale, **choices: replace(QUICK, **choices))
-        return exam_for_lesson(Lesson("phantom", "smoke", 0, None, tmp_path_factory.mktemp("session")))
+        return held_out_results(NotebookSession("phantom", "smoke", 0, None, tmp_path_factory.mktemp("session")))
 
 
 @pytest.fixture(scope="module")
 def without_radiographs(tmp_path_factory):
     empty, out_dir = tmp_path_factory.mktemp("empty"), tmp_path_factory.mktemp("out")
-    return exam_for_lesson(Lesson("oai-kl224", "laptop", 0, empty, out_dir))
+    return held_out_results(NotebookSession("oai-kl224", "laptop", 0, empty, out_dir))
 
 
 def test_phantoms_are_evaluated_on_a_test_split_of_other_patients(synthetic):
@@ -50,9 +50,9 @@ def test_augmented_knees_are_a_sample_in_the_order_of_the_predictions(synthetic)
 
 def test_without_radiographs_the_tables_of_the_kit_are_read(without_radiographs, capsys):
     found = without_radiographs
-    assert (found.split, found.knees, found.nudged()) == ("development", None, None)
+    assert (found.split, found.knees, found.nudged()) == ("holdout", None, None)
     assert len(found.predictions) == len(found.embeddings) == 1184
-    assert ea.metrics(found.predictions)["qwk"] > 0.8
+    assert ea.compute_metrics(found.predictions)["qwk"] > 0.8
     assert ea.consensus_posterior(found.predictions, None) is None
 
 
@@ -64,7 +64,7 @@ def test_a_gallery_without_radiographs_still_shows_the_similarities(without_radi
 
 
 def test_with_radiographs_the_tables_say_what_the_model_says(without_radiographs, tmp_path, real_data):
-    found = exam_for_lesson(Lesson("oai-kl224", "laptop", 0, real_data, tmp_path))
+    found = held_out_results(NotebookSession("oai-kl224", "laptop", 0, real_data, tmp_path))
     assert found.predictions.equals(without_radiographs.predictions)
     first = replace(found.knees, images=found.knees.images[:6], table=found.knees.table.iloc[:6])
     anew, embeddings = found.run.predict(first)
@@ -75,12 +75,12 @@ def test_with_radiographs_the_tables_say_what_the_model_says(without_radiographs
 
 def test_another_version_of_the_data_set_is_refused(real_data, tmp_path, monkeypatch):
     other = replace(load_cohort("oai-kl224", data_dir=real_data), fingerprint="0" * 16)
-    monkeypatch.setattr(Lesson, "cohort", lambda lesson: other)
+    monkeypatch.setattr(NotebookSession, "cohort", lambda session: other)
     with pytest.raises(KoaError, match="other knees"):
-        exam_for_lesson(Lesson("oai-kl224", "laptop", 0, real_data, tmp_path))
+        held_out_results(NotebookSession("oai-kl224", "laptop", 0, real_data, tmp_path))
 
 
 def test_a_development_split_is_that_of_the_models_own_choices(without_radiographs, real_data):
-    cohort = set_aside(load_cohort("oai-kl224", data_dir=real_data), without_radiographs.run.config.development)
-    aside = cohort.split("development").table
+    cohort = set_aside(load_cohort("oai-kl224", data_dir=real_data), without_radiographs.run.config.holdout)
+    aside = cohort.split("holdout").table
     assert set(aside["knee_id"]) == set(without_radiographs.predictions["knee_id"])

@@ -19,8 +19,8 @@ from koa_kit.series.run import SeriesFailed, check_parameters, find_notebooks, o
 ROOT = Path(__file__).resolve().parents[2]
 DEFAULTS = 'DATASET = "phantom"\nSCALE = "smoke"\nSEED = 0\nDATA_DIR = ""\nOUT_DIR = "build/results"'
 FINISH = """\
-from koa_kit.series.session import Lesson
-Lesson("phantom", "smoke", SEED, None, OUT_DIR).finish({name!r}, knees=12, seed_seen=SEED)"""
+from koa_kit.series.session import NotebookSession
+NotebookSession("phantom", "smoke", SEED, None, OUT_DIR).finish({name!r}, knees=12, seed_seen=SEED)"""
 OUTPUT_WIDGET = """\
 import ipywidgets as widgets
 grade = widgets.IntSlider(max=4)

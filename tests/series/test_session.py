@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from koa_kit.errors import KoaError
-from koa_kit.series.session import Lesson, begin
+from koa_kit.series.session import NotebookSession, begin
 
 
 def test_a_session_prints_versions_device_and_settings(capsys, tmp_path):
@@ -71,5 +71,5 @@ def test_the_same_knees_are_printed_once_and_others_anew(tmp_path, capsys):
 @pytest.mark.parametrize("claims", [{}, {"auc": float("nan")}, {"knees": object()}, {"deep": [1, {"x": np.inf}]}])
 def test_a_claim_that_is_no_finite_number_is_refused_and_nothing_written(tmp_path, claims):
     with pytest.raises(KoaError):
-        Lesson("phantom", "smoke", 0, None, tmp_path).finish("01_data", **claims)
+        NotebookSession("phantom", "smoke", 0, None, tmp_path).finish("01_data", **claims)
     assert list(tmp_path.iterdir()) == []

@@ -213,15 +213,15 @@ def test_patients_set_aside_are_scored_and_never_trained_on(knees, tmp_path, mon
     monkeypatch.setattr(
         loop, "Training", lambda model, train, *rest: seen.append(train) or training(model, train, *rest)
     )
-    run = fit(knees, QUICK.with_changes(epochs=1, development=0.3), tmp_path / "run")
-    aside = pd.read_parquet(tmp_path / "run" / "development-predictions.parquet")
-    assert set(aside["split"]) == {"development"}
+    run = fit(knees, QUICK.with_changes(epochs=1, holdout=0.3), tmp_path / "run")
+    aside = pd.read_parquet(tmp_path / "run" / "holdout-predictions.parquet")
+    assert set(aside["split"]) == {"holdout"}
     assert not set(aside["patient"]) & set(seen[0].table["patient"])
     assert len(aside) + len(seen[0]) == knees.splits["train"]
     assert set(run.predictions["split"]) == {"val"}
     # without patients set aside, what an earlier run said of them is gone
     fit(knees, QUICK.with_changes(epochs=1), tmp_path / "run")
-    assert not list((tmp_path / "run").glob("development-*"))
+    assert not list((tmp_path / "run").glob("holdout-*"))
 
 
 @pytest.mark.parametrize("change", [{"head": "linear", "train_text": False}, {"loss": "corn"}, {"loss": "cdw_ce"}])

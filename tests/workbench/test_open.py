@@ -34,7 +34,7 @@ def _strict(monkeypatch):
 
 def test_a_run_on_phantoms_brings_words_maps_true_signs_and_later_grades(run):
     bench = open_run(run.folder)
-    assert bench.playground.original.prompts == run.model.spec.prompts.prompts
+    assert bench.prompt_editor.original.prompts == run.model.spec.prompts.prompts
     assert set(bench.later) == set(run.predictions["knee_id"])
     assert bench.log.path == run.folder / "verdicts.jsonl"
     assert drive(bench) > 60
@@ -57,7 +57,7 @@ def test_the_signs_of_a_phantom_are_found_by_its_name(cohort):
 
 
 def test_the_model_of_the_kit_opens_without_its_radiographs(tmp_path):
-    bench = open_run(DEFAULT, split="development", data_dir=tmp_path, log=tmp_path / "said.jsonl")
+    bench = open_run(DEFAULT, split="holdout", data_dir=tmp_path, log=tmp_path / "said.jsonl")
     assert len(bench.tables.predictions) == 1184
     assert bench.find is None
     assert drive(bench) > 55
@@ -85,7 +85,7 @@ def test_films_can_be_filtered_by_how_bright_they_are(run, cohort):
 
 def test_a_table_alone_opens_without_a_model(run):
     bench = open_run(run.folder / "predictions.parquet")
-    assert bench.playground is None
+    assert bench.prompt_editor is None
     assert drive(bench) > 50
 
 

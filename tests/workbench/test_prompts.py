@@ -7,14 +7,14 @@ import pandas as pd
 import pytest
 import torch
 
-from koa_kit.data.splits import DEVELOPMENT
+from koa_kit.data.splits import HOLDOUT
 from koa_kit.errors import KoaError
 from koa_kit.model import build_model
 from koa_kit.pretrained import load_pretrained
 from koa_kit.prompts import from_texts, prompt_set
 from koa_kit.training import predict
-from koa_kit.workbench.prompts.editor import Playground
-from koa_kit.workbench.prompts.encoder import ANSWERS, TextEncoder, reworded
+from koa_kit.workbench.prompts.editor import PromptEditor
+from koa_kit.workbench.prompts.encoder import ANSWERS, PromptEncoder, reworded
 
 OTHER = from_texts(
     [
@@ -56,14 +56,14 @@ def run():
 
 
 @pytest.fixture
-def playground(told):
-    return Playground(*told, TextEncoder(model_of()))
+def prompt_editor(told):
+    return PromptEditor(*told, PromptEncoder(model_of()))
 
 
 @pytest.mark.parametrize("choices", KINDS.values(), ids=KINDS)
 @pytest.mark.parametrize("prompts", [OTHER, prompt_set("paper")], ids=lambda prompts: prompts.name)
 def test_words_mean_to_the_encoder_what_they_mean_to_a_model_made_with_them(choices, prompts):
-    encoder, made = TextEncoder(model_of(**choices)), model_of(prompts, **choices).eval()
+    encoder, made = PromptEncoder(model_of(**choices)), model_of(prompts, **choices).eval()
     with torch.no_grad():
         expected = made.prompt_embeddings().numpy()
     assert encoder.model.scale.item() == pytest.approx(made.scale.item())
@@ -74,14 +74,14 @@ def test_words_mean_to_the_encoder_what_they_mean_to_a_model_made_with_them(choi
 def test_a_reworded_table_is_that_of_a_model_made_with_those_words(choices, val):
     before, embeddings = predict(model_of(**choices), val)
     expected, _ = predict(model_of(OTHER, **choices), val)
-    encoder = TextEncoder(model_of(**choices))
+    encoder = PromptEncoder(model_of(**choices))
     pd.testing.assert_frame_equal(reworded(before, embeddings, encoder, OTHER), expected, rtol=0, atol=1e-3)
     pd.testing.assert_frame_equal(reworded(before, embeddings, encoder, "paper"), before, rtol=0, atol=1e-3)
     assert abs(before["p1"] - expected["p1"]).max() > 0.01, "words that change nothing test nothing"
 
 
 def test_similarities_are_scaled_products_of_knees_and_grades(told):
-    encoder = TextEncoder(model_of())
+    encoder = PromptEncoder(model_of())
     table, grades = reworded(*told, encoder, OTHER), encoder.grades(OTHER)
     for row, pair in enumerate(told[1]):
         for view, embedding in zip(("", "_flip"), pair, strict=True):
@@ -93,8 +93,8 @@ def test_similarities_are_scaled_products_of_knees_and_grades(told):
 
 
 def test_the_model_that_comes_with_the_kit_repeats_its_own_tables_from_its_own_words(run):
-    encoder = TextEncoder(run.model)
-    for stem in ("", f"{DEVELOPMENT}-"):
+    encoder = PromptEncoder(run.model)
+    for stem in ("", f"{HOLDOUT}-"):
         kept = pd.read_parquet(run.folder / f"{stem}predictions.parquet")
         again = reworded(kept, np.load(run.folder / f"{stem}embeddings.npy"), encoder, run.model.spec.prompts)
         pd.testing.assert_frame_equal(again, kept, rtol=0, atol=1e-3)
@@ -106,7 +106,7 @@ def test_the_model_that_comes_with_the_kit_repeats_its_own_tables_from_its_own_w
 def test_only_a_sentence_never_seen_passes_through_the_text_tower():
     model, read = model_of(), []
     model.text_tower.register_forward_hook(lambda module, tokens, _: read.append(len(tokens[0])))
-    encoder = TextEncoder(model)
+    encoder = PromptEncoder(model)
     encoder.grades("paper")
     encoder.grades("paper")
     encoder.grades(prompt_set("paper").with_grade(1, "A new one.", "A newer one.", "A new one."))
@@ -116,7 +116,7 @@ def test_only_a_sentence_never_seen_passes_through_the_text_tower():
 def test_words_are_read_in_evaluation_mode_and_the_model_is_left_as_it_was():
     model, trains = model_of(locked=()).train(), []
     model.text_tower.register_forward_hook(lambda module, *_: trains.append(module.training))
-    TextEncoder(model).grades(OTHER)
+    PromptEncoder(model).grades(OTHER)
     assert trains == [False]
     assert model.training
     assert model.text_tower.training
@@ -126,7 +126,7 @@ def test_words_are_read_in_evaluation_mode_and_the_model_is_left_as_it_was():
 
 def test_columns_of_the_knee_stay_and_those_of_the_answer_go(told):
     before = told[0].assign(exposure=np.arange(len(told[0]))).set_index(np.arange(len(told[0]))[::-1])
-    after = reworded(before, told[1], TextEncoder(model_of()), OTHER)
+    after = reworded(before, told[1], PromptEncoder(model_of()), OTHER)
     kept = [name for name in before if name not in ANSWERS]
     pd.testing.assert_frame_equal(after[kept], before[kept])
     assert list(after) == list(before)
@@ -135,7 +135,7 @@ def test_columns_of_the_knee_stay_and_those_of_the_answer_go(told):
 
 def test_a_model_that_reads_no_words_is_refused():
     with pytest.raises(KoaError, match="no words"):
-        TextEncoder(model_of(head="linear"))
+        PromptEncoder(model_of(head="linear"))
 
 
 @pytest.mark.parametrize(
@@ -151,71 +151,71 @@ def test_a_model_that_reads_no_words_is_refused():
 )
 def test_embeddings_that_do_not_fit_are_refused(told, spoil):
     with pytest.raises(KoaError, match=r"do not fit|not finite"):
-        reworded(told[0], spoil(told[1]), TextEncoder(model_of()), OTHER)
+        reworded(told[0], spoil(told[1]), PromptEncoder(model_of()), OTHER)
 
 
 def test_embeddings_of_other_knees_and_answers_of_another_model_are_found_out(run):
     told, embeddings = run.predictions, np.load(run.folder / "embeddings.npy")
-    encoder = TextEncoder(run.model)
-    assert len(Playground(told, embeddings, encoder).table) == len(told)
+    encoder = PromptEncoder(run.model)
+    assert len(PromptEditor(told, embeddings, encoder).table) == len(told)
     with pytest.raises(KoaError, match="own words"):
-        Playground(told, embeddings[::-1], encoder)
+        PromptEditor(told, embeddings[::-1], encoder)
     run.model.spec = replace(run.model.spec, flip_pooling=False)
     with pytest.raises(KoaError, match="own words"):
-        Playground(told, embeddings, encoder)
+        PromptEditor(told, embeddings, encoder)
 
 
-def test_editing_one_grade_changes_its_similarity_and_no_other(playground):
-    playground.edit(1, "A knee one is not sure about.")
-    before, after = playground.before, playground.table
+def test_editing_one_grade_changes_its_similarity_and_no_other(prompt_editor):
+    prompt_editor.edit(1, "A knee one is not sure about.")
+    before, after = prompt_editor.before, prompt_editor.table
     assert abs(after["s1"] - before["s1"]).max() > 0.01
     for grade in (0, 2, 3, 4):
         np.testing.assert_array_equal(after[f"s{grade}"], before[f"s{grade}"])
 
 
-def test_every_step_can_be_taken_back_and_made_again(playground):
-    first = playground.original
-    second = playground.edit(1, "Unsure.")
-    third = playground.add_synonym(1, "Perhaps.")
+def test_every_step_can_be_taken_back_and_made_again(prompt_editor):
+    first = prompt_editor.original
+    second = prompt_editor.edit(1, "Unsure.")
+    third = prompt_editor.add_synonym(1, "Perhaps.")
     assert third.prompts[1] == ("Unsure.", "Perhaps.")
-    tables = playground.table
-    assert playground.history == [first, second, third]
-    assert (playground.undo(), playground.undo()) == (second, first)
-    assert not playground.can_undo
-    pd.testing.assert_frame_equal(playground.table, playground.before)
-    assert (playground.redo(), playground.redo()) == (second, third)
-    assert not playground.can_redo
-    pd.testing.assert_frame_equal(playground.table, tables)
+    tables = prompt_editor.table
+    assert prompt_editor.history == [first, second, third]
+    assert (prompt_editor.undo(), prompt_editor.undo()) == (second, first)
+    assert not prompt_editor.can_undo
+    pd.testing.assert_frame_equal(prompt_editor.table, prompt_editor.before)
+    assert (prompt_editor.redo(), prompt_editor.redo()) == (second, third)
+    assert not prompt_editor.can_redo
+    pd.testing.assert_frame_equal(prompt_editor.table, tables)
 
 
-def test_a_new_edit_after_a_step_back_takes_the_place_of_what_was_undone(playground):
-    playground.edit(1, "Unsure.")
-    playground.undo()
-    other = playground.edit(2, ["Sure.", "Certain."])
-    assert not playground.can_redo
-    assert playground.history == [playground.original, other]
+def test_a_new_edit_after_a_step_back_takes_the_place_of_what_was_undone(prompt_editor):
+    prompt_editor.edit(1, "Unsure.")
+    prompt_editor.undo()
+    other = prompt_editor.edit(2, ["Sure.", "Certain."])
+    assert not prompt_editor.can_redo
+    assert prompt_editor.history == [prompt_editor.original, other]
 
 
-def test_a_reset_brings_the_first_words_back_and_can_be_undone(playground):
-    edited = playground.edit(4, "Bone on bone.")
-    assert playground.reset() == playground.original
-    pd.testing.assert_frame_equal(playground.table, playground.before)
-    assert playground.undo() == edited
+def test_a_reset_brings_the_first_words_back_and_can_be_undone(prompt_editor):
+    edited = prompt_editor.edit(4, "Bone on bone.")
+    assert prompt_editor.reset() == prompt_editor.original
+    pd.testing.assert_frame_equal(prompt_editor.table, prompt_editor.before)
+    assert prompt_editor.undo() == edited
 
 
-def test_an_edited_set_says_which_grades_were_reworded(playground):
-    playground.edit(1, "Unsure.")
-    edited = playground.edit(3, "Narrow.")
+def test_an_edited_set_says_which_grades_were_reworded(prompt_editor):
+    prompt_editor.edit(1, "Unsure.")
+    edited = prompt_editor.edit(3, "Narrow.")
     assert edited.name == "paper*"
     assert edited.source.endswith("KL1 and KL3 reworded")
-    playground.undo()
-    assert playground.edit(1, playground.original.prompts[1]) == playground.original
+    prompt_editor.undo()
+    assert prompt_editor.edit(1, prompt_editor.original.prompts[1]) == prompt_editor.original
 
 
-def test_the_same_words_again_are_no_step(playground):
-    playground.edit(1, "Unsure.")
-    playground.edit(1, ("Unsure.",))
-    assert len(playground.history) == 2
+def test_the_same_words_again_are_no_step(prompt_editor):
+    prompt_editor.edit(1, "Unsure.")
+    prompt_editor.edit(1, ("Unsure.",))
+    assert len(prompt_editor.history) == 2
 
 
 @pytest.mark.parametrize(
@@ -232,30 +232,30 @@ def test_the_same_words_again_are_no_step(playground):
         (lambda p: p.redo(), "taken back"),
     ],
 )
-def test_a_refused_edit_leaves_everything_as_it_was(playground, edit, says):
-    playground.edit(2, "Certain.")
-    history, table = playground.history, playground.table
+def test_a_refused_edit_leaves_everything_as_it_was(prompt_editor, edit, says):
+    prompt_editor.edit(2, "Certain.")
+    history, table = prompt_editor.history, prompt_editor.table
     with pytest.raises(KoaError, match=says):
-        edit(playground)
-    assert playground.history == history
-    assert playground.table is table
-    playground.undo()
+        edit(prompt_editor)
+    assert prompt_editor.history == history
+    assert prompt_editor.table is table
+    prompt_editor.undo()
     with pytest.raises(KoaError, match="no step"):
-        playground.undo()
+        prompt_editor.undo()
 
 
-def test_a_sentence_the_tower_fails_on_leaves_everything_as_it_was(playground, monkeypatch):
+def test_a_sentence_the_tower_fails_on_leaves_everything_as_it_was(prompt_editor, monkeypatch):
     def fail(sentences):
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(playground.encoder, "_read", fail)
+    monkeypatch.setattr(prompt_editor.encoder, "_read", fail)
     with pytest.raises(RuntimeError):
-        playground.edit(1, "Unsure.")
-    assert playground.present == playground.original
-    assert not playground.can_undo
+        prompt_editor.edit(1, "Unsure.")
+    assert prompt_editor.present == prompt_editor.original
+    assert not prompt_editor.can_undo
 
 
 def test_a_playground_may_start_from_other_words_than_the_models_own(told):
-    playground = Playground(*told, TextEncoder(model_of()), OTHER)
-    assert playground.original == OTHER
-    assert abs(playground.before["p1"] - told[0]["p1"]).max() > 0.01
+    prompt_editor = PromptEditor(*told, PromptEncoder(model_of()), OTHER)
+    assert prompt_editor.original == OTHER
+    assert abs(prompt_editor.before["p1"] - told[0]["p1"]).max() > 0.01

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from koa_kit.error_analysis import confusion, intervals, metrics, paired_difference
+from koa_kit.error_analysis import compute_metrics, confusion, metric_intervals, paired_difference
 from koa_kit.error_analysis.metrics import metrics_of_counts
 from koa_kit.errors import KoaError
 from koa_kit.workbench.selection.filters import Filters
@@ -57,7 +57,7 @@ def test_the_order_of_rows_does_not_matter(predictions, after):
 
 def test_scores_before_and_after_are_those_of_the_metrics(predictions, after):
     summary, names = change_summary(predictions, after), ("accuracy", "qwk", "kl1_recall")
-    old, new = metrics(predictions), metrics(after)
+    old, new = compute_metrics(predictions), compute_metrics(after)
     for name in names:
         assert summary[f"{name}_before"] == pytest.approx(old[name])
         assert summary[f"{name}_after"] == pytest.approx(new[name])
@@ -156,10 +156,10 @@ def test_a_metric_that_does_not_follow_from_counts_is_refused(predictions, after
 def test_scores_are_the_metrics_of_the_knees_that_are_left(make_predictions, names):
     knees = Filters(sides=("R",)).apply(make_predictions(300))
     table = scores_of(knees, names).set_index("metric")
-    usual = intervals(knees, metrics=names, draws=1).set_index("metric")
+    usual = metric_intervals(knees, metrics=names, draws=1).set_index("metric")
     assert list(table.index) == list(names)
     assert table["value"].to_numpy() == pytest.approx(usual["value"].to_numpy())
-    assert table["value"].iloc[0] == pytest.approx(metrics(knees)[names[0]])
+    assert table["value"].iloc[0] == pytest.approx(compute_metrics(knees)[names[0]])
     assert (table["low"] < table["value"]).all()
     assert (table["value"] < table["high"]).all()
     assert set(table["n_knees"]) == set(table["n_patients"]) == {300}
@@ -168,7 +168,7 @@ def test_scores_are_the_metrics_of_the_knees_that_are_left(make_predictions, nam
 def test_their_intervals_are_those_of_the_bootstrap_over_patients(make_predictions):
     knees = make_predictions(400, seed=2)
     fast = scores_of(knees, draws=20_000).set_index("metric")
-    usual = intervals(knees, metrics=list(fast.index), draws=4000).set_index("metric")
+    usual = metric_intervals(knees, metrics=list(fast.index), draws=4000).set_index("metric")
     width = usual["high"] - usual["low"]
     for end in ("low", "high"):
         assert (abs(fast[end] - usual[end]) < 0.06 * width).all()
@@ -189,7 +189,7 @@ def test_no_knee_has_no_score_and_is_no_error(predictions, recwarn):
 
 def test_one_patient_has_a_score_and_no_interval(predictions):
     table = scores_of(predictions[:2]).set_index("metric")
-    assert table.loc["accuracy", "value"] == metrics(predictions[:2])["accuracy"]
+    assert table.loc["accuracy", "value"] == compute_metrics(predictions[:2])["accuracy"]
     assert table[["low", "high"]].isna().all(axis=None)
     assert (table["n_patients"] == 1).all()
 

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from koa_kit.error_analysis import metrics
-from koa_kit.error_analysis.decisions.decide import Decision, decided
+from koa_kit.error_analysis import compute_metrics
+from koa_kit.error_analysis.decisions.decide import DecisionRule, apply_rule
 from koa_kit.error_analysis.predictions import margin
 from koa_kit.errors import KoaError
 from koa_kit.prompts import prompt_set
@@ -27,7 +27,7 @@ EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>"
 
 
 class SyntheticEditor:
-    """A playground whose words move every KL0 answer to KL1 once KL1 is reworded; it needs no model."""
+    """A prompt_editor whose words move every KL0 answer to KL1 once KL1 is reworded; it needs no model."""
 
     def __init__(self, predictions):
         self.original = self.present = prompt_set("paper")
@@ -71,7 +71,7 @@ def make_bench(images, tmp_path):
     """A workbench of these predictions with radiographs, embeddings, words and a log."""
     raw = np.random.default_rng(0).normal(size=(len(images), 2, 8)).astype(np.float32)
     whole = {"embeddings": raw / np.linalg.norm(raw, axis=-1, keepdims=True), "log": tmp_path / "verdicts.jsonl"}
-    return lambda table: Workbench(table, images, playground=SyntheticEditor(table), **whole)
+    return lambda table: Workbench(table, images, prompt_editor=SyntheticEditor(table), **whole)
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ def test_every_number_follows_the_filter_and_tells_its_n(bench, predictions):
     left = predictions[predictions["side"] == "L"]
     assert bench.tables.counts(bench.state).sum() == len(left)
     assert f"{len(left):,} of {len(predictions):,} knees" in bench.filters.scores.value
-    assert f"{100 * metrics(left)['accuracy']:.1f} %" in bench.filters.scores.value
+    assert f"{100 * compute_metrics(left)['accuracy']:.1f} %" in bench.filters.scores.value
     assert "left knees" in bench.filters.scores.value
 
 
@@ -153,11 +153,11 @@ def test_a_bias_for_kl1_moves_the_matrix_as_deciding_anew_does(bench, prediction
     bench.tabs.selected_index = bench.titles.index("Decisions")
     panel = bench.panels["Decisions"]
     panel.bias.value = 1.5
-    anew = decided(predictions, Decision(kl1_bias=1.5))
+    anew = apply_rule(predictions, DecisionRule(kl1_bias=1.5))
     expected = np.zeros((5, 5), int)
     np.add.at(expected, (anew["kl"], anew["pred"]), 1)
     assert (bench.tables.counts(bench.state) == expected).all()
-    assert f"KL1 recall {metrics(anew)['kl1_recall']:.1%}" in panel.curve.value
+    assert f"KL1 recall {compute_metrics(anew)['kl1_recall']:.1%}" in panel.curve.value
     assert (bench.tables.change(bench.state).sum(1) == 0).all()
     panel.reset.click()
     assert (bench.tables.change(bench.state) == 0).all()
@@ -168,7 +168,7 @@ def test_what_a_browser_rounds_is_no_choice(bench):
     bench.tabs.selected_index = bench.titles.index("Decisions")
     panel.bias.value = 4e-16
     panel.prior.value = round(panel.prior.value, 2) + 0.0
-    assert bench.state.decision == Decision()
+    assert bench.state.decision == DecisionRule()
     slider = bench.filters.margin
     slider.value = (slider.min + 0.3 * slider.step, slider.max - 0.3 * slider.step)
     assert bench.state.filters == Filters()
@@ -180,7 +180,7 @@ def test_other_words_show_the_knees_that_changed_and_can_be_undone(bench, predic
     panel.texts[1].value = "Perhaps something.\nPerhaps not."
     moved = int((predictions["pred"] == 0).sum())
     assert f"{moved} of {len(predictions)} knees changed" in panel.summary.value
-    assert bench.playground.present.prompts[1] == ("Perhaps something.", "Perhaps not.")
+    assert bench.prompt_editor.present.prompts[1] == ("Perhaps something.", "Perhaps not.")
     assert "1. KL1: Perhaps something. / Perhaps not." in panel.past.value
     panel.undo.click()
     assert "KL1" not in panel.past.value
@@ -191,11 +191,11 @@ def test_other_words_show_the_knees_that_changed_and_can_be_undone(bench, predic
 @pytest.mark.parametrize("text", ["", "   \n ", "x" * 10_000])
 def test_words_that_cannot_be_are_refused_in_the_page_and_change_nothing(bench, text):
     bench.tabs.selected_index = bench.titles.index("Words")
-    before = bench.playground.present
+    before = bench.prompt_editor.present
     bench.quietly(lambda: setattr(bench.panels["Words"].texts[3], "value", text))
     assert isinstance(bench.failure, KoaError)
     assert "koa-error" in bench.message.value
-    assert bench.playground.present is before
+    assert bench.prompt_editor.present is before
 
 
 def test_a_script_in_a_prompt_a_name_or_a_note_is_shown_as_text(predictions, make_bench):

@@ -5,7 +5,7 @@ other knees (Lu, Angelopoulos and Pomerantz 2022, MICCAI, arXiv 2207.02238). The
 needs no trust in the probabilities, but it is narrower than it sounds:
 
 - it is marginal: over all knees, not for each grade. A rare or hard grade such as KL1 may be covered far less often
-  than promised, and easy ones more often; see `set_table`.
+  than promised, and easy ones more often; see `conformal_table`.
 - it is an average over the draw of calibration knees too: one calibration may lie some points off.
 - it rests on exchangeable *patients*: a new one is like those of the calibration. The two knees of one patient are no
   independent draws. Where every patient has two, what n calibration knees promise still holds on average up to a factor
@@ -99,7 +99,7 @@ def calibration_half(patients: np.ndarray) -> np.ndarray:
     return np.array(chosen, bool)[row]
 
 
-def set_table(predictions: pd.DataFrame, coverage: float, *, draws: int = 2000, seed: int = 0) -> pd.DataFrame:
+def conformal_table(predictions: pd.DataFrame, coverage: float, *, draws: int = 2000, seed: int = 0) -> pd.DataFrame:
     """Size and coverage of the sets per grade: calibrated on one half of the patients, judged on the other.
 
     Neither model nor decision may have been fitted on these knees. The bootstrap is over patients of the judged half,
@@ -118,10 +118,10 @@ def set_table(predictions: pd.DataFrame, coverage: float, *, draws: int = 2000, 
         If the coverage is none, or one half has no patient.
     """
     p, kl, patient = probabilities(predictions), grade_column(predictions), predictions["patient"].to_numpy(str)
-    return set_table_of(p, kl, patient, calibration_half(patient), coverage, draws=draws, seed=seed)
+    return conformal_table_of(p, kl, patient, calibration_half(patient), coverage, draws=draws, seed=seed)
 
 
-def set_table_of(
+def conformal_table_of(
     p: np.ndarray,
     kl: np.ndarray,
     patient: np.ndarray,
@@ -131,7 +131,7 @@ def set_table_of(
     draws: int = 2000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """As `set_table`, from probabilities ``(N, 5)``, grades, patients and the half that calibrates, ``(N,)`` each."""
+    """As `conformal_table`, from probabilities ``(N, 5)``, grades, patients and the calibrating half, ``(N,)`` each."""
     check_coverage(coverage)
     if calibrating.all() or not calibrating.any():
         what = f"The {len(np.unique(patient))} patients all fall into one half: none to calibrate, or to judge."

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from koa_kit.error_analysis.arrays import checked_grades, checked_probabilities
-from koa_kit.error_analysis.decisions.decide import Decision, changed_logits, decide
+from koa_kit.error_analysis.decisions.decide import DecisionRule, changed_logits, decide
 from koa_kit.error_analysis.metrics import K, count_grades, metrics_of_counts
 from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES
@@ -20,7 +20,7 @@ GAP = 1e-9
 """Knees closer than this on a scale are moved together: rounding could swap them."""
 
 
-def kl1_curve(logits: np.ndarray, kl: np.ndarray, decision: Decision) -> pd.DataFrame:
+def kl1_curve(logits: np.ndarray, kl: np.ndarray, decision: DecisionRule) -> pd.DataFrame:
     """What finding KL1 costs: one row per value of the KL1 bias, all else as in `decision`, at most `ROWS` rows.
 
     Exact for every rule: a knee changes grade at biases of its own, and each row stands halfway between two such
@@ -46,7 +46,7 @@ def kl1_curve(logits: np.ndarray, kl: np.ndarray, decision: Decision) -> pd.Data
     return _curve((moved + np.bincount(kl * K + first, minlength=K * K)).reshape(-1, K, K), biases)
 
 
-def kl1_point(logits: np.ndarray, kl: np.ndarray, decision: Decision) -> dict[str, float]:
+def kl1_point(logits: np.ndarray, kl: np.ndarray, decision: DecisionRule) -> dict[str, float]:
     """The one point of `kl1_curve` at which `decision` stands, by column."""
     pred = decide(logits, decision)[1]
     counts = count_grades(checked_grades(kl, len(pred)), pred)
@@ -58,7 +58,7 @@ def _curve(counts: np.ndarray, biases: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame({"kl1_bias": biases} | metrics_of_counts(counts, names))
 
 
-def _crossings(changed: np.ndarray, decision: Decision) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+def _crossings(changed: np.ndarray, decision: DecisionRule) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
     """Grades ``(N,)`` far below every crossing; then of each crossing its bias, knee, grade before and grade after."""
     knees, others = np.arange(len(changed)), changed.copy()
     others[:, 1] = -np.inf

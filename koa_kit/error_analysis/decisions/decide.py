@@ -27,7 +27,7 @@ Shares = Annotated[tuple[Annotated[Number, Field(gt=0)], ...], Field(min_length=
 
 
 @dataclass(frozen=True)
-class Decision:
+class DecisionRule:
     """How five logits become probabilities and a grade; the default is softmax and the most likely grade.
 
     Parameters
@@ -72,7 +72,7 @@ class Decision:
             name = first["loc"][0]
             name = list(cls.__dataclass_fields__)[name] if isinstance(name, int) else name
             where = f"{name}={first['input']!r}"
-            remedy = "help(Decision) says what each may be."
+            remedy = "help(DecisionRule) says what each may be."
             raise KoaError(f"A decision cannot have this: {first['msg']}.", where=where, remedy=remedy) from error
 
     def __post_init__(self):
@@ -91,7 +91,7 @@ def expected_grade(probabilities: np.ndarray) -> np.ndarray:
     return np.asarray(probabilities, float) @ np.array(GRADES, float)
 
 
-def changed_logits(logits: np.ndarray, decision: Decision) -> np.ndarray:
+def changed_logits(logits: np.ndarray, decision: DecisionRule) -> np.ndarray:
     """Logits under `decision`, float64 ``(N, 5)``: divided by its temperature, then moved by its shares and bias."""
     changed = five_columns(logits, "logits") / decision.temperature
     if decision.prior is not None:
@@ -100,7 +100,7 @@ def changed_logits(logits: np.ndarray, decision: Decision) -> np.ndarray:
     return changed
 
 
-def decide(logits: np.ndarray, decision: Decision) -> tuple[np.ndarray, np.ndarray]:
+def decide(logits: np.ndarray, decision: DecisionRule) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities, float64 ``(N, 5)``, and grades, int64 ``(N,)``, of `logits` ``(N, 5)`` under `decision`.
 
     Ties go to the lower grade. `KoaError` if the logits are of no knee, of other than five grades, or not finite.
@@ -114,7 +114,7 @@ def decide(logits: np.ndarray, decision: Decision) -> tuple[np.ndarray, np.ndarr
     return p, np.searchsorted(decision.thresholds, expected_grade(p), side="left")
 
 
-def decided(predictions: pd.DataFrame, decision: Decision) -> pd.DataFrame:
+def apply_rule(predictions: pd.DataFrame, decision: DecisionRule) -> pd.DataFrame:
     """Predictions as they would be under `decision`, knee and mirror image alike; the given table stays as it is.
 
     ``s`` are the changed logits, ``p`` their softmax, ``pred`` the grade by the rule. Under another rule than

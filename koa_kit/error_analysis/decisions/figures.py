@@ -28,7 +28,7 @@ def decision_figure(
     From the bottom of the curve to its top the bias rises. The ring lies off the curve where the present decision
     differs from the undisturbed one in more than its bias.
 
-    The curve is that of `kl1_curve`, the points those of `kl1_point` for the present decision and for ``Decision()``.
+    The curve is that of `kl1_curve`, the points those of `kl1_point` for the present rule and for ``DecisionRule()``.
 
     Raises
     ------
@@ -80,10 +80,10 @@ def reject_figure(curve: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def set_figure(table: pd.DataFrame) -> Figure:
+def conformal_figure(table: pd.DataFrame) -> Figure:
     """Figure of the share of sets that hold the reader's grade, with the promise as a line, and of their mean size.
 
-    The table is that of `set_table`. A grade that no judged knee has says so.
+    The table is that of `conformal_table`. A grade that no judged knee has says so.
     """
     import matplotlib.pyplot as plt
 

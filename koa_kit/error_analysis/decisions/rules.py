@@ -8,14 +8,14 @@ import numpy as np
 import pandas as pd
 
 from koa_kit.error_analysis.decisions.curves import kl1_curve
-from koa_kit.error_analysis.decisions.decide import Decision, decided
+from koa_kit.error_analysis.decisions.decide import DecisionRule, apply_rule
 from koa_kit.error_analysis.metrics import METRIC_LABELS, compute_metrics
 from koa_kit.error_analysis.predictions import grade_column, similarities
-from koa_kit.error_analysis.statistics.seeds import SeedTables, compare_rows
+from koa_kit.error_analysis.statistics.seeds import SeedTables, compare_arms
 from koa_kit.errors import KoaError
 
-EXPECTED = Decision(rule="expected_grade")
-DECISIONS = {"most likely": Decision(), "median": Decision(rule="median_grade"), "expected, rounded": EXPECTED}
+EXPECTED = DecisionRule(rule="expected_grade")
+DECISIONS = {"most likely": DecisionRule(), "median": DecisionRule(rule="median_grade"), "expected, rounded": EXPECTED}
 """None has anything fitted, so all may be judged on any knees the model was not trained on."""
 
 VALUE, CHANGE = "{:.3f} ({:.3f} to {:.3f})", "{:+.3f} ({:+.3f} to {:+.3f})"
@@ -26,7 +26,7 @@ EQUAL_METRICS = ("kl1_recall", "accuracy", "qwk", "kl1_precision")
 
 def compare_rules(
     predictions: pd.DataFrame,
-    decisions: Mapping[str, Decision] = DECISIONS,
+    decisions: Mapping[str, DecisionRule] = DECISIONS,
     *,
     metrics: Sequence[str] = RULE_METRICS,
     draws: int = 2000,
@@ -38,11 +38,11 @@ def compare_rules(
     wrong, the median of the distance from the reader's grade (MAE), the mean of its square, which QWK punishes. So the
     rules part where a knee is torn, and a knee torn between KL0 and KL2 becomes a KL1.
 
-    The predictions are those before `flip_averaged`, see `decided`; what comes back is as from `compare_rows`, ``row``
+    Predictions are those before `flip_averaged`, see `apply_rule`; what comes back is as from `compare_arms`, ``row``
     being the name of the decision.
     """
-    rows = {name: {0: decided(predictions, decision)} for name, decision in decisions.items()}
-    return compare_rows(rows, metrics=metrics, draws=draws, seed=seed)
+    rows = {name: {0: apply_rule(predictions, decision)} for name, decision in decisions.items()}
+    return compare_arms(rows, metrics=metrics, draws=draws, seed=seed)
 
 
 def rules_in_words(rules: pd.DataFrame) -> pd.DataFrame:
@@ -71,7 +71,7 @@ def bias_for_recall(predictions: pd.DataFrame, recall: float) -> float:
     KoaError
         If no knee is of KL1.
     """
-    curve = kl1_curve(similarities(predictions), grade_column(predictions), Decision())
+    curve = kl1_curve(similarities(predictions), grade_column(predictions), DecisionRule())
     if curve["kl1_recall"].isna().any():
         raise KoaError("Without KL1 knees there is no recall to reach.", remedy="Give predictions of all grades.")
     return float(curve.loc[(curve["kl1_recall"] - recall).abs().idxmin(), "kl1_bias"])
@@ -105,7 +105,7 @@ def compare_at_recall(
     Returns
     -------
     DataFrame
-        As from `compare_rows`, the rival with its bias being the baseline.
+        As from `compare_arms`, the rival with its bias being the baseline.
 
     Raises
     ------
@@ -119,7 +119,7 @@ def compare_at_recall(
         raise KoaError("A bias is chosen for each training that is judged.", where=rival, remedy="Give the same seeds.")
     recall = float(np.mean([compute_metrics(table)["kl1_recall"] for table in chosen_on[row].values()]))
     moved = {
-        number: decided(table, Decision(kl1_bias=bias_for_recall(chosen_on[rival][number], recall)))
+        number: apply_rule(table, DecisionRule(kl1_bias=bias_for_recall(chosen_on[rival][number], recall)))
         for number, table in judged_on[rival].items()
     }
-    return compare_rows({rival + MOVED: moved, row: judged_on[row]}, metrics=metrics, draws=draws, seed=seed)
+    return compare_arms({rival + MOVED: moved, row: judged_on[row]}, metrics=metrics, draws=draws, seed=seed)

@@ -11,7 +11,7 @@ from koa_kit.error_analysis.predictions import check_predictions
 from koa_kit.errors import KoaError
 
 
-def aligned(a: pd.DataFrame, b: pd.DataFrame, *, names: tuple[str, str] = ("a", "b")) -> pd.DataFrame:
+def align_predictions(a: pd.DataFrame, b: pd.DataFrame, *, names: tuple[str, str] = ("a", "b")) -> pd.DataFrame:
     """`b` with its rows in the order of `a`'s knees.
 
     Raises
@@ -64,7 +64,7 @@ def mcnemar(a: pd.DataFrame, b: pd.DataFrame) -> dict:
     """
     from scipy.stats import binom, binomtest
 
-    b = aligned(a, b)
+    b = align_predictions(a, b)
     a_right, b_right = ((table["pred"] == table["kl"]).to_numpy(bool) for table in (a, b))
     only_a, only_b = int((a_right & ~b_right).sum()), int((b_right & ~a_right).sum())
     differing = only_a + only_b

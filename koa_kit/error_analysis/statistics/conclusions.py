@@ -14,29 +14,29 @@ LOWER_IS_BETTER = ("mae", "ece", "flip_disagreement")
 _IN_POINTS = ("accuracy", "balanced_accuracy", "flip_disagreement", "recall", "precision", "f1")
 
 
-def verdicts(comparison: pd.DataFrame, metric: str = "accuracy") -> list[str]:
+def draw_conclusions(comparison: pd.DataFrame, metric: str = "accuracy") -> list[str]:
     """What is compared, one sentence per row other than the baseline, then every reason to be careful with them.
 
-    A difference is told from 0 where ``p_holm`` is below 0.05, as in `rows_figure`.
+    A difference is told from 0 where ``p_holm`` is below 0.05, as in `arms_figure`.
 
     Raises
     ------
     KoaError
-        If the comparison, from `compare_rows`, has no such metric or no second row.
+        If the comparison, from `compare_arms`, has no such metric or no second row.
     """
     table = comparison[comparison["metric"] == metric]
     others = table[table["row"] != table["baseline"]]
     if others.empty:
         raise KoaError(
             f"The comparison has nothing to say of {metric!r}.",
-            remedy="Name the metric in compare_rows(…, metrics=…), and give it two rows.",
+            remedy="Name the metric in compare_arms(…, metrics=…), and give it two rows.",
         )
     heading = f"{METRIC_LABELS[metric]}, each row beside {table['baseline'].iloc[0]}:"
     return [heading, *(_sentence(row, metric) for row in others.itertuples()), *_cautions(table, others)]
 
 
 def outcome(row, metric: str = "accuracy") -> str:
-    """ "better", "worse" or "no difference" of one line of a comparison, as `verdicts` says it."""
+    """ "better", "worse" or "no difference" of one line of a comparison, as `draw_conclusions` says it."""
     if not row.p_holm < LEVEL:  # also nan
         return "no difference"
     return "better" if (row.difference > 0) != (metric in LOWER_IS_BETTER) else "worse"

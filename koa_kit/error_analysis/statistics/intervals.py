@@ -93,6 +93,3 @@ def percentile_interval(value: float, samples: np.ndarray, level: float) -> tupl
         return float("nan"), float("nan"), len(known)
     low, high = np.percentile(known, [50 * (1 - level), 50 * (1 + level)])
     return float(low), float(high), len(known)
-
-
-intervals = metric_intervals  # the name before, until every caller has the new one

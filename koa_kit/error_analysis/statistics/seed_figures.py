@@ -30,7 +30,7 @@ def comparison_figure(table: pd.DataFrame, *, metrics: Sequence[str] | None = No
     return _panels(table.rename(columns={"method": "row"}), differs, metrics, note)
 
 
-def rows_figure(
+def arms_figure(
     comparison: pd.DataFrame, per_seed: pd.DataFrame | None = None, metrics: Sequence[str] | None = None
 ) -> Figure:
     """Figure with one panel per metric: each row's mean as a dot with its interval, written out at its right.
@@ -41,7 +41,7 @@ def rows_figure(
     Parameters
     ----------
     comparison
-        From `compare_rows`.
+        From `compare_arms`.
     per_seed
         From `seed_values`: each training as a faint dot under its row's interval. None draws none.
     """

@@ -15,14 +15,14 @@ import numpy as np
 import pandas as pd
 
 from koa_kit.error_analysis.metrics import METRICS
-from koa_kit.error_analysis.statistics.comparison import aligned, holm, mcnemar
+from koa_kit.error_analysis.statistics.comparison import align_predictions, holm, mcnemar
 from koa_kit.error_analysis.statistics.intervals import bootstrap, check_level, percentile_interval
 from koa_kit.errors import KoaError
 
 SeedTables = Mapping[int, pd.DataFrame]
 """Seed of the training to its predictions table; all tables are of the same knees."""
 
-ROW_METRICS = ("accuracy", "qwk", "kl1_recall")
+ARM_METRICS = ("accuracy", "qwk", "kl1_recall")
 DIFFERENCE = ("difference", "difference_low", "difference_high", "p")
 
 
@@ -60,11 +60,11 @@ def seed_intervals(
         If there is no seed, two tables are not of the same knees, a metric is unknown, or `draws` or `level` make no
         interval.
     """
-    table = compare_rows({"the row": tables}, metrics=metrics, draws=draws, seed=seed, level=level)
+    table = compare_arms({"the row": tables}, metrics=metrics, draws=draws, seed=seed, level=level)
     return table[["metric", "value", "low", "high", "seed_sd", "n_seeds", "n_knees", "n_patients"]]
 
 
-def seed_values(rows: Mapping[str, SeedTables], metrics: Sequence[str] = ROW_METRICS) -> pd.DataFrame:
+def seed_values(rows: Mapping[str, SeedTables], metrics: Sequence[str] = ARM_METRICS) -> pd.DataFrame:
     """Each metric of each single training: columns ``row``, ``seed``, ``metric``, ``value``.
 
     Raises
@@ -80,11 +80,11 @@ def seed_values(rows: Mapping[str, SeedTables], metrics: Sequence[str] = ROW_MET
     return pd.DataFrame(values, columns=["row", "seed", "metric", "value"])
 
 
-def compare_rows(
+def compare_arms(
     rows: Mapping[str, SeedTables],
     *,
     baseline: str | None = None,
-    metrics: Sequence[str] = ROW_METRICS,
+    metrics: Sequence[str] = ARM_METRICS,
     draws: int = 2000,
     seed: int = 0,
     level: float = 0.95,
@@ -148,14 +148,14 @@ def compare(
     predictions: Mapping[str, pd.DataFrame],
     *,
     baseline: str | None = None,
-    metrics: Sequence[str] = ROW_METRICS,
+    metrics: Sequence[str] = ARM_METRICS,
     draws: int = 2000,
     seed: int = 0,
     level: float = 0.95,
 ) -> pd.DataFrame:
-    """One row per method and metric: `compare_rows` of methods that were trained once each.
+    """One row per method and metric: `compare_arms` of methods that were trained once each.
 
-    Parameters and errors are those of `compare_rows`, with one predictions table per method.
+    Parameters and errors are those of `compare_arms`, with one predictions table per method.
 
     Returns
     -------
@@ -165,7 +165,7 @@ def compare(
         only), ``n_knees``, ``n_patients``, ``baseline``. The baseline's own differences and p are nan.
     """
     rows = {name: {0: table} for name, table in predictions.items()}
-    table = compare_rows(rows, baseline=baseline, metrics=metrics, draws=draws, seed=seed, level=level)
+    table = compare_arms(rows, baseline=baseline, metrics=metrics, draws=draws, seed=seed, level=level)
     return table.drop(columns=["seed_sd", "p", "p_holm", "n_seeds"]).rename(columns={"row": "method"})
 
 
@@ -205,7 +205,7 @@ def _aligned_rows(rows: Mapping[str, SeedTables]) -> dict[str, dict[int, pd.Data
     ordered = {row: {int(seed): tables[seed] for seed in sorted(tables)} for row, tables in rows.items()}
     named = [(f"{row}, seed {seed}", table) for row, tables in ordered.items() for seed, table in tables.items()]
     first_name, first = named[0]
-    tables = iter([aligned(first, table, names=(first_name, name)) for name, table in named])
+    tables = iter([align_predictions(first, table, names=(first_name, name)) for name, table in named])
     return {row: {seed: next(tables) for seed in seeds} for row, seeds in ordered.items()}
 
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 import ipywidgets as widgets
 import numpy as np
 
-from koa_kit.error_analysis.decisions.conformal import calibration_half, set_table_of
+from koa_kit.error_analysis.decisions.conformal import calibration_half, conformal_table_of
 from koa_kit.error_analysis.decisions.curves import kl1_curve, kl1_point, reject_curve
-from koa_kit.error_analysis.decisions.decide import RULES, Decision
+from koa_kit.error_analysis.decisions.decide import RULES, DecisionRule
 from koa_kit.error_analysis.decisions.figures import FEW
 from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES
@@ -33,7 +33,7 @@ class DecisionsPanel(Panel):
     Attributes
     ----------
     bias, temperature, prior, rule, thresholds
-        Controls of the `Decision`; `prior` is the share of KL1 expected, the other grades in proportion. The shares of
+        Controls of the `DecisionRule`; `prior` is the expected share of KL1, the others in proportion. The shares of
         training are taken to be those of the table.
     coverage, kept
         What conformal sets promise, and the share of knees the model answers itself.
@@ -64,12 +64,12 @@ class DecisionsPanel(Panel):
         self.on_value(self.rule, lambda value: self._decide(rule=value), "koa-rule")
         self.thresholds = [
             self._slider(f"KL{k} | KL{k + 1}", (0, 4, 0.05), value, self._move, f"threshold-{k}")
-            for k, value in enumerate(Decision().thresholds)
+            for k, value in enumerate(DecisionRule().thresholds)
         ]
         self.coverage = self._slider("Coverage", (0.5, 0.99, 0.01), 0.9, redraw, "coverage", ".0%")
         self.kept = self._slider("Answered", (0.1, 1, 0.01), 0.8, redraw, "kept", ".0%")
         self.reset = self.button(
-            "the model’s own decision", lambda: bench.show(decision=Decision()), "koa-own-decision"
+            "the model’s own decision", lambda: bench.show(decision=DecisionRule()), "koa-own-decision"
         )
         self.curve, self.sets, self.rejected = (html(f"koa-{name}", min_height="300px") for name in PICTURES)
         controls = [self.bias, self.temperature, self.prior, self.rule, *self.thresholds, self.reset]
@@ -131,7 +131,7 @@ class DecisionsPanel(Panel):
         self.rejected.value = part.wrapped(reject_svg(p, kl, pred, self.kept.value))
         try:
             half = self._half[mask]
-            table = set_table_of(p, kl, self._patients[mask], half, self.coverage.value, draws=DRAWS)
+            table = conformal_table_of(p, kl, self._patients[mask], half, self.coverage.value, draws=DRAWS)
             self.sets.value = part.wrapped(sets_svg(table) + sets_html(table))
         except KoaError as error:
             self.sets.value = part.empty(str(error))
@@ -142,15 +142,15 @@ def rounded(value: float) -> float:
     return round(float(value), 6)
 
 
-def curve_svg(logits: np.ndarray, kl: np.ndarray, decision: Decision) -> str:
+def curve_svg(logits: np.ndarray, kl: np.ndarray, decision: DecisionRule) -> str:
     """KL1 recall against accuracy along the KL1 bias, with where the decision stands and where the model began."""
     if not (kl == 1).any():
         return part.empty("None of these knees is KL1: there is no recall to show.")
     curve, now = kl1_curve(logits, kl, decision), kl1_point(logits, kl, decision)
-    start = kl1_point(logits, kl, Decision())
+    start = kl1_point(logits, kl, DecisionRule())
     lines = [Line(curve["accuracy"], curve["kl1_recall"], INK)]
     points = [(start, "#6c7a86", "model"), (now, ACCENT, "now")]
-    for point, colour, label in points if decision != Decision() else points[:1]:
+    for point, colour, label in points if decision != DecisionRule() else points[:1]:
         lines.append(Line([point["accuracy"]], [point["kl1_recall"]], colour, label, dots=True, below=label == "now"))
     least, most = (end([*curve["accuracy"], start["accuracy"], now["accuracy"]]) for end in (min, max))
     reach = float(np.floor(10 * max(0, least - 0.03)) / 10), float(min(1, np.ceil(10 * (most + 0.03)) / 10))

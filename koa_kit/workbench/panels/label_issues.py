@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from markupsafe import Markup
 
-from koa_kit.error_analysis.label_issues import suspects, unstable
+from koa_kit.error_analysis.label_issues import find_label_issues, unstable
 from koa_kit.error_analysis.neighbours import near_duplicates
 from koa_kit.workbench.page.html import part
 from koa_kit.workbench.panels.panel import Panel, column, menu
@@ -62,7 +62,7 @@ class LabelIssuesPanel(Panel):
 
 def labels_html(shown: pd.DataFrame) -> str:
     """Probable label errors by confident learning, with what it proposes."""
-    table = suspects(shown)
+    table = find_label_issues(shown)
     lead = (
         f"{int(table['suspect'].sum()):,} of {len(table):,} knees are suspects of confident learning, which assumes "
         "that the model never met them. It proves nothing: it says where a second look pays most."

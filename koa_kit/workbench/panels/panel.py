@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from koa_kit.workbench.page.knees import KneeViews
-    from koa_kit.workbench.prompts.editor import Playground
+    from koa_kit.workbench.prompts.editor import PromptEditor
     from koa_kit.workbench.reviews.log import ReviewLog
     from koa_kit.workbench.state import WorkbenchState
     from koa_kit.workbench.tables import Tables
@@ -27,7 +27,7 @@ class Bench(Protocol):
 
     state: WorkbenchState
     tables: Tables
-    playground: Playground | None
+    prompt_editor: PromptEditor | None
     log: ReviewLog | None
     find: Callable[[object], np.ndarray] | None
     views: KneeViews

@@ -46,11 +46,11 @@ class PromptsPanel(Panel):
 
     def __init__(self, bench):
         super().__init__(bench)
-        if bench.playground is None:
+        if bench.prompt_editor is None:
             self.widget = widgets.HTML(part.empty(NO_MODEL))
             return
         self.texts = [self._field(grade) for grade in GRADES]
-        words = bench.playground
+        words = bench.prompt_editor
         self.undo = self.button("undo", lambda: self._step(words.undo), "koa-undo")
         self.redo = self.button("redo", lambda: self._step(words.redo), "koa-redo")
         self.reset = self.button("original words", lambda: self._step(words.reset), "koa-original")
@@ -70,7 +70,7 @@ class PromptsPanel(Panel):
 
     def _edit(self, grade: int, text: str) -> None:
         try:
-            self.bench.playground.edit(grade, sentences_of(text))
+            self.bench.prompt_editor.edit(grade, sentences_of(text))
         finally:
             # a text that was refused stays in its field, so that it can be mended; the others show what holds
             self._follow()
@@ -81,11 +81,11 @@ class PromptsPanel(Panel):
         self.bench.mended()
 
     def _follow(self) -> None:
-        self.bench.tables.reword(self.bench.playground.table)
+        self.bench.tables.reword(self.bench.prompt_editor.table)
         self.bench.draw()
 
     def render(self) -> None:
-        words = self.bench.playground
+        words = self.bench.prompt_editor
         if words is None:
             return
         with self.syncing():

@@ -11,13 +11,13 @@ import pandas as pd
 from koa_kit.error_analysis.predictions import VIEWS, probabilities
 from koa_kit.errors import KoaError
 from koa_kit.prompts import PromptSet, prompt_set
-from koa_kit.workbench.prompts.encoder import TextEncoder, reworded
+from koa_kit.workbench.prompts.encoder import PromptEncoder, reworded
 
 FARTHEST = 0.05
 """How far a probability may lie from the table when the model's own words are read anew: half precision passes."""
 
 
-class Playground:
+class PromptEditor:
     """A prompt set that is edited step by step, and what the model says of every knee at each step.
 
     Parameters
@@ -42,7 +42,7 @@ class Playground:
         self,
         predictions: pd.DataFrame,
         embeddings: np.ndarray,
-        encoder: TextEncoder,
+        encoder: PromptEncoder,
         prompts: str | PromptSet | Sequence | None = None,
     ):
         own = reworded(predictions, embeddings, encoder, encoder.prompts)

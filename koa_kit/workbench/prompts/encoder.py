@@ -18,7 +18,7 @@ ANSWERS = (*NUMBERS, *(f"pred{view}" for view in VIEWS))
 """Columns of a predictions table that follow from the words; all others belong to the knee."""
 
 
-class TextEncoder:
+class PromptEncoder:
     """Unit vectors of sentences in the space of a model's embeddings, each sentence read once.
 
     It holds the model as it is now; after more training, make another.
@@ -82,7 +82,7 @@ class TextEncoder:
 
 
 def reworded(
-    predictions: pd.DataFrame, embeddings: np.ndarray, encoder: TextEncoder, prompts: str | PromptSet | Sequence
+    predictions: pd.DataFrame, embeddings: np.ndarray, encoder: PromptEncoder, prompts: str | PromptSet | Sequence
 ) -> pd.DataFrame:
     """Predictions of the same knees with other words for the grades.
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from koa_kit.error_analysis.metrics import confusion, metrics_of_counts
 from koa_kit.error_analysis.predictions import check_predictions
-from koa_kit.error_analysis.statistics.comparison import aligned
+from koa_kit.error_analysis.statistics.comparison import align_predictions
 from koa_kit.error_analysis.statistics.intervals import check_level, percentile_interval
 from koa_kit.error_analysis.statistics.shares import drawn_counts
 from koa_kit.grades import GRADES
@@ -75,7 +75,7 @@ def changed_knees(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
         ``knee_id``, ``patient``, ``kl``, ``from`` and ``to`` the grades given before and after, ``became`` one of
         `BECAME`, ``p1_change`` the KL1 probability after minus before, -1 to 1.
     """
-    after = aligned(before, after, names=("before", "after"))
+    after = align_predictions(before, after, names=("before", "after"))
     table = before[["knee_id", "patient", "kl"]].reset_index(drop=True).astype({"kl": int})
     table["from"], table["to"] = before["pred"].to_numpy(int), after["pred"].to_numpy(int)
     right = [table["to"] == table["kl"], table["from"] == table["kl"]]
@@ -112,7 +112,7 @@ def change_summary(
         If the two are not of the same knees, a metric is unknown, or `draws` make no interval.
     """
     check_level(draws, LEVEL)
-    after = aligned(before, after, names=("before", "after"))
+    after = align_predictions(before, after, names=("before", "after"))
     kl, old, new = (values.to_numpy(int) for values in (before["kl"], before["pred"], after["pred"]))
     counts = drawn_counts(before["patient"], (kl * K + old) * K + new, K**3, draws=draws, seed=seed)
     cells = counts.reshape(-1, K, K, K)
@@ -135,4 +135,4 @@ def confusion_difference(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFr
 
     Every row adds up to 0: the reader's grades stay. `KoaError` if the two are not of the same knees.
     """
-    return confusion(aligned(before, after, names=("before", "after"))) - confusion(before)
+    return confusion(align_predictions(before, after, names=("before", "after"))) - confusion(before)

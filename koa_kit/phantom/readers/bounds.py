@@ -6,7 +6,7 @@ readers' errors no model that sees only the image scores higher on these knees. 
 
 - An image shows less than the signs, so the bound is seldom reached.
 - It is the bound for these knees; another sample of knees has another one nearby.
-- The score on one set of consensus grades scatters: by luck it can exceed the bound. `sampled_ceiling` says how far.
+- The score on one set of consensus grades scatters: by luck it can exceed the bound; see `sampled_noise_ceiling`.
 - A model that is given more than the image, such as one reader's grade or the same knee's grade at another visit, is
   not bound by it.
 """
@@ -26,7 +26,7 @@ _NUMBERS_AT_ONCE = 2_000_000
 
 
 @dataclass(frozen=True)
-class Ceiling:
+class NoiseCeiling:
     """What the best rules that know the signs reach in expectation on `n` knees; see the module for what it bounds.
 
     Each number has a best rule of its own: no single rule reaches `accuracy`, `qwk` and `mae` together.
@@ -56,7 +56,7 @@ class Ceiling:
         return self.recall[1]
 
 
-def ceiling(posterior: np.ndarray) -> Ceiling:
+def noise_ceiling(posterior: np.ndarray) -> NoiseCeiling:
     """Best expected scores on knees with these posteriors: ``(N, 5)``, probability of each grade as the consensus.
 
     Another shape, no row, or a row that is no probability distribution is a `KoaError`.
@@ -67,7 +67,7 @@ def ceiling(posterior: np.ndarray) -> Ceiling:
     median = (np.cumsum(posterior, axis=1)[:, :-1] < 0.5).sum(axis=1)
     with np.errstate(invalid="ignore"):
         recall = hit.sum(axis=0) / posterior.sum(axis=0)
-    return Ceiling(
+    return NoiseCeiling(
         n=len(posterior),
         accuracy=float(posterior.max(axis=1).mean()),
         qwk=qwk_expected(qwk_rule(posterior), posterior),
@@ -163,7 +163,7 @@ def kl1_frontier(posterior: np.ndarray, points: int = 41) -> pd.DataFrame:
     return curve.assign(kl1_precision=pd.Series(found) / called).iloc[rows].reset_index(drop=True)
 
 
-def sampled_ceiling(posterior: np.ndarray, draws: int = 2000, seed: int = 0) -> pd.DataFrame:
+def sampled_noise_ceiling(posterior: np.ndarray, draws: int = 2000, seed: int = 0) -> pd.DataFrame:
     """What the best rules would score on these very knees, were their readers to grade them anew `draws` times.
 
     Compare a model's score on the consensus at hand with this range: within it, the model cannot be distinguished from
@@ -173,15 +173,15 @@ def sampled_ceiling(posterior: np.ndarray, draws: int = 2000, seed: int = 0) -> 
     -------
     DataFrame
         One row per ``metric``: ``accuracy`` and ``kl1_recall`` of `accuracy_rule`, ``qwk`` of `qwk_rule`. ``value`` is
-        that of `ceiling`; 95 % of the draws lie from ``low`` to ``high``. Draws that leave a score undefined are
+        that of `noise_ceiling`; 95 % of the draws lie from ``low`` to ``high``. Draws that leave a score undefined are
         passed over; nan where all do.
 
     Raises
     ------
     KoaError
-        When `draws` is below 1, or as for `ceiling`.
+        When `draws` is below 1, or as for `noise_ceiling`.
     """
-    posterior, expected = _checked(posterior), ceiling(posterior)
+    posterior, expected = _checked(posterior), noise_ceiling(posterior)
     if draws < 1:
         raise KoaError(f"{draws} draws give no range.", remedy="Give at least 1.")
     rng = np.random.default_rng(seed)
