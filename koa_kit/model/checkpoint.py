@@ -27,17 +27,8 @@ def save_checkpoint(model: ClipKoa, folder: str | Path, *, half: bool = False, *
     A tower that is locked and pretrained is not written: its weights are the published ones, whose sha256 is kept and
     compared on loading.
 
-    Parameters
-    ----------
-    model
-        Model to keep.
-    folder
-        Run folder, created where missing.
-    half
-        Write matrices and kernels as float16, half the size: the model that is loaded has them rounded, see
-        `round_to_half`. Gains, biases and statistics of batch norms stay float32.
-    **facts
-        More to remember in ``model.json``, for example ``seed`` and ``cohort_fingerprint``.
+    With `half`, matrices and kernels are written as float16, see `round_to_half`; gains, biases and statistics of
+    batch norms stay float32. `facts` are remembered in ``model.json``, such as ``seed`` and ``cohort_fingerprint``.
     """
     folder = Path(folder)
     state = {
@@ -80,13 +71,7 @@ def _stored(model: ClipKoa) -> dict[str, Tensor]:
 
 
 def read_record(folder: str | Path) -> dict:
-    """Contents of ``model.json`` of a run folder, with ``spec`` as a `ModelSpec`.
-
-    Raises
-    ------
-    KoaError
-        If there is none, or it cannot be read.
-    """
+    """Contents of ``model.json`` of a run folder, with ``spec`` as a `ModelSpec`."""
     path = Path(folder) / "model.json"
     try:
         record = json.loads(path.read_text(encoding="utf-8"))

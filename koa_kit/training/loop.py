@@ -18,24 +18,16 @@ from koa_kit.data.splits import set_aside
 from koa_kit.engine.averaging import mix_in
 from koa_kit.engine.hooks import Average, FiniteLosses, Hook, KeepState, Progress, naming_a_smaller_batch
 from koa_kit.engine.processes import Processes, find_processes
-from koa_kit.engine.resume import load_state, random_states, save_state, set_random_state
+from koa_kit.engine.resume import alone_in, load_state, random_states, save_state, set_random_state
 from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES
 from koa_kit.losses import check_finite
 from koa_kit.model.checkpoint import read_record, save_checkpoint
 from koa_kit.model.clip_koa import ClipKoa
+from koa_kit.training import run as folders
 from koa_kit.training.batches import EpochSampler
 from koa_kit.training.config import TrainConfig, untrained
-from koa_kit.training.run import (
-    Run,
-    alone_in,
-    check_same_run,
-    finish_folder,
-    holds,
-    load_run,
-    prepare_folder,
-    write_history,
-)
+from koa_kit.training.run import Run, load_run
 from koa_kit.training.step import PARTS, TrainingStep
 from koa_kit.training.views import views_of
 from koa_kit.versions import versions
@@ -102,7 +94,7 @@ def fit_or_load(
     """
     folder, processes = Path(folder), find_processes(device)
     with alone_in(folder, processes, wait=True):
-        resume = holds(folder, config, set_aside(cohort, config.holdout), processes)
+        resume = folders.holds(folder, config, set_aside(cohort, config.holdout), processes)
         if resume and (folder / "metrics.json").is_file() and read_record(folder)["versions"] != versions():
             resume = False
         given = {"save_minutes": 5.0, "on_epoch": None, "on_embedding": None} | options
@@ -120,7 +112,7 @@ def _fit(cohort, config, folder, processes, resume, save_minutes, on_epoch, on_e
     device = str(processes.device)
     resume = resume and (folder / "config.yaml").is_file()
     if resume:
-        check_same_run(folder, config, cohort, processes)
+        folders.check_same_run(folder, config, cohort, processes)
         if (folder / "metrics.json").is_file():
             return load_run(folder, device=device)
     processes.wait()
@@ -130,14 +122,14 @@ def _fit(cohort, config, folder, processes, resume, save_minutes, on_epoch, on_e
         model = untrained(config, device=device)
         # only now: a misspelt tower or prompt set must not cost the run that was here
         if processes.main:
-            prepare_folder(folder, config, cohort, processes, resume)
+            folders.prepare_folder(folder, config, cohort, processes, resume)
         training = Training(model, train, val, config, folder, processes, save_minutes * 60, on_embedding)
         if resume and (state := load_state(folder)):
             training.restore(state)
         history = training.run(on_epoch)
         del training, model
     if processes.main:
-        finish_folder(folder, config, cohort, history, device)
+        folders.finish_folder(folder, config, cohort, history, device)
     processes.wait()
     return load_run(folder, device=device)
 
@@ -145,22 +137,8 @@ def _fit(cohort, config, folder, processes, resume, save_minutes, on_epoch, on_e
 class Training:
     """Epochs of one run: the best of them on val is kept in the run folder, and the state of all with it.
 
-    Parameters
-    ----------
-    model
-        Untrained model of these choices, on the device of `processes`.
-    train, val
-        Knees to learn from, and to score each epoch on.
-    config
-        Choices of the run.
-    folder
-        Run folder.
-    processes
-        From `find_processes`.
-    save_seconds
-        Keep the state so often within an epoch; it is kept after every epoch in any case.
-    on_embedding
-        Called with (done, total) while features are computed.
+    `train` are the knees to learn from, `val` those to score each epoch on; within an epoch the state is kept every
+    `save_seconds`.
     """
 
     def __init__(
@@ -193,13 +171,7 @@ class Training:
         self.progress, self.drawn_from = Progress(), None
 
     def run(self, on_epoch: Callable[[dict], None] | None = None) -> pd.DataFrame:
-        """History of all epochs, after training those that are left.
-
-        Raises
-        ------
-        KoaError
-            If a loss or a logit is not finite, naming the step and the last good checkpoint.
-        """
+        """History of all epochs, after training those that are left."""
         progress, patience = self.progress, self.config.patience
         while progress.epoch <= self.config.epochs and not (patience and progress.since >= patience):
             started, before = time.perf_counter(), progress.seconds
@@ -219,7 +191,7 @@ class Training:
             self._keep_if_best(scored, row)
             progress.history.append(row | {"seconds": before + time.perf_counter() - started} | speed)
             if self.processes.main:
-                write_history(self.folder, progress.history)
+                folders.write_history(self.folder, progress.history)
             progress.next_epoch()
             self._remember_draw()
             for hook in self.hooks:
