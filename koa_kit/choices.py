@@ -30,9 +30,7 @@ def choices(record: type) -> type:
     KoaError
         When the record is made with a value that is none of its options, out of range or of another type.
     """
-    made = dataclass(frozen=True, config=ConfigDict(strict=True, extra="forbid", allow_inf_nan=False))(
-        record
-    )
+    made = dataclass(frozen=True, config=ConfigDict(strict=True, extra="forbid", allow_inf_nan=False))(record)
     checked = made.__init__
 
     def __init__(self, *values: Any, **named: Any) -> None:
