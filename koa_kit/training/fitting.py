@@ -11,7 +11,7 @@ from koa_kit.cohort import Cohort
 from koa_kit.data.splits import set_aside
 from koa_kit.engine.hooks import naming_a_smaller_batch
 from koa_kit.engine.processes import find_processes
-from koa_kit.engine.resume import alone_in, clear_state, load_state
+from koa_kit.engine.resume import alone_in, clear_state
 from koa_kit.errors import KoaError
 from koa_kit.model.checkpoint import read_record
 from koa_kit.training import run as folders
@@ -113,8 +113,8 @@ def _fit(cohort, config, folder, processes, resume, save_minutes, on_epoch, on_e
         if processes.main:
             folders.prepare_folder(folder, config, cohort, processes, resume)
         training = Training(model, train, val, config, folder, processes, save_minutes * 60, on_embedding)
-        if resume and (state := load_state(folder)):
-            training.restore(state)
+        if resume:
+            training.state.restore()
         history = training.run(on_epoch)
         del training, model
     if processes.main:

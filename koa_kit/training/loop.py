@@ -16,7 +16,7 @@ from koa_kit.cohort import Cohort
 from koa_kit.engine.averaging import mix_in
 from koa_kit.engine.hooks import Average, FiniteLosses, Hook, KeepState, Progress
 from koa_kit.engine.processes import Processes
-from koa_kit.engine.resume import random_states, save_state, set_random_state
+from koa_kit.engine.resume import PartialWeights, RandomState
 from koa_kit.error_analysis.metrics import count_grades, metrics_of_counts
 from koa_kit.losses import check_finite
 from koa_kit.model.checkpoint import save_checkpoint
@@ -59,17 +59,23 @@ class Training:
         steps = self.sampler.batches * config.epochs
         self.step = TrainingStep(model, views, kl, config, steps=steps, processes=processes)
         self.average = Average(model, config.ema) if config.ema else None
-        self.finite = FiniteLosses(folder, processes.device)
-        hooks = [self.average, self.finite, self.step.speed, KeepState(self._save, save_seconds, processes)]
+        locked = tuple(f"{name}_tower." for name in model.locked)
+        self.progress = Progress(device=str(processes.device))
+        parts = {"progress": self.progress, "sampler": self.sampler, "random": RandomState(processes)}
+        parts |= {"model": PartialWeights(model, locked)}
+        parts |= {"optimiser": self.step.optimiser, "schedule": self.step.schedule}
+        if self.average:
+            parts |= {"average": PartialWeights(self.average.average, tuple(f"module.{name}" for name in locked))}
+        finite = FiniteLosses(folder, processes.device)
+        self.state = KeepState(folder, parts, save_seconds, processes, finite)
+        hooks = [self.average, finite, self.step.speed, self.state]
         self.hooks: list[Hook] = [hook for hook in hooks if hook]
-        self.progress, self.drawn_from = Progress(), None
 
     def run(self, on_epoch: Callable[[dict], None] | None = None) -> pd.DataFrame:
         """History of all epochs, after training those that are left."""
         progress, patience = self.progress, self.config.patience
         while progress.epoch <= self.config.epochs and not (patience and progress.since >= patience):
             started, before = time.perf_counter(), progress.seconds
-            self._remember_draw()
             batches = [batch.to(self.step.views.device) for batch in self.sampler.epoch()]
             self.model.train()
             for hook in self.hooks:
@@ -87,16 +93,12 @@ class Training:
             if self.processes.main:
                 folders.write_history(self.folder, progress.history)
             progress.next_epoch()
-            self._remember_draw()
+            self.sampler.remember()
             for hook in self.hooks:
                 hook.epoch_ends(progress)
             if on_epoch and self.processes.main:
                 on_epoch(progress.history[-1])
         return pd.DataFrame(progress.history)
-
-    def _remember_draw(self) -> None:
-        """Before an epoch is drawn: from here a resumed run draws it again."""
-        self.drawn_from = {"generator": self.sampler.generator.get_state(), "pending": self.sampler.pending}
 
     def _mean_losses(self) -> dict[str, float]:
         means = torch.stack(self.processes.all(torch.stack(self.progress.losses).mean(0))).mean(0)
@@ -135,41 +137,6 @@ class Training:
         self.progress.best, self.progress.since = quality, 0
         if self.processes.main:
             save_checkpoint(model, self.folder, **self.facts, epoch=row["epoch"])
-
-    def _save(self, progress: Progress) -> None:
-        """Keep the state of this moment; all processes call it, the main one writes."""
-        self.finite.look(progress)
-        state = {"random": random_states(self.processes), "progress": progress.state_dict(), **self.drawn_from}
-        state |= {"optimiser": self.step.optimiser.state_dict(), "schedule": self.step.schedule.state_dict()}
-        state |= {"model": _changing(self.model)}
-        if self.average:
-            state |= {"average": _changing(self.average.model), "updates": self.average.average.n_averaged}
-        if self.processes.main:
-            save_state(self.folder, state)
-
-    @torch.no_grad()
-    def restore(self, state: dict) -> None:
-        """Take up the run where `_save` put it down."""
-        self.progress.load_state_dict(state["progress"], self.processes.device)
-        self.sampler.generator.set_state(state["generator"])
-        self.sampler.pending = state["pending"]
-        self.step.optimiser.load_state_dict(state["optimiser"])
-        self.step.schedule.load_state_dict(state["schedule"])
-        kept = [(self.model, state["model"])]
-        if self.average:
-            self.average.average.n_averaged.copy_(state["updates"])
-            kept.append((self.average.model, state["average"]))
-        for model, weights in kept:
-            own = _changing(model)
-            for name, value in weights.items():
-                own[name].copy_(value)
-        set_random_state(state["random"], self.processes)
-
-
-def _changing(model: ClipKoa) -> dict[str, Tensor]:
-    """The model's own tensors that a run may change: all but those of locked towers."""
-    locked = tuple(f"{name}_tower." for name in model.locked)
-    return {name: value for name, value in model.state_dict().items() if not name.startswith(locked)}
 
 
 def _start(model: ClipKoa) -> dict[str, Tensor]:
