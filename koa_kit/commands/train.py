@@ -119,7 +119,7 @@ def _launch(processes: int, device: str | None) -> int:
 def _print_epoch(row: dict) -> None:
     speed = ""
     if not math.isnan(row["images_per_second"]):  # cached features have no speed
-        speed = f"  {row['images_per_second']:.0f} images/s, {row['peak_fraction']:.1%} of peak"
+        speed = f"  {row['images_per_second']:.0f} images/s"
     typer.echo(
         f"epoch {row['epoch']:3d}  loss {row['loss']:.3f}  val accuracy {row['val_accuracy']:.1%}  "
         f"QWK {row['val_qwk']:.3f}  KL1 recall {row['val_kl1_recall']:.2f}  {row['seconds']:.1f} s, "

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from koa_kit.engine.averaging import moving_average
+from koa_kit.engine.clock import StepClock
 from koa_kit.engine.processes import Processes
 from koa_kit.engine.resume import load_state, save_state
-from koa_kit.engine.throughput import StepClock, peak_flops
 from koa_kit.errors import KoaError
 
 LOOK_EVERY = 50
@@ -114,32 +114,13 @@ class Average(Hook):
 
 
 class Speed(Hook):
-    """Images per second, share of time spent on data, and share of the hardware's peak, of each epoch.
+    """Images per second and share of time spent on data, of each epoch."""
 
-    Parameters
-    ----------
-    processes
-        Of the run.
-    flops
-        Operations of one image forward and backward; None where no image passes the tower.
-    dtype
-        Of the tower's factors.
-    """
-
-    def __init__(self, processes: Processes, flops: int | None, dtype: torch.dtype | None):
-        self.processes, self.flops, self.dtype = processes, flops, dtype
-        self.clock = StepClock(processes.device)
+    def __init__(self, device: torch.device):
+        self.clock = StepClock(device)
 
     def epoch_begins(self, progress: Progress) -> None:
         self.clock.restart()
-
-    def row(self) -> dict[str, float]:
-        """Columns of the history: ``images_per_second``, ``data_share``, ``peak_fraction``; nan where unknown."""
-        row = self.clock.summary() | {"peak_fraction": float("nan")}
-        if self.flops is None:
-            return row | {"images_per_second": float("nan")}
-        peak, _ = peak_flops(self.processes.device, self.dtype)
-        return row | {"peak_fraction": self.flops * row["images_per_second"] / (peak * self.processes.count)}
 
 
 class KeepState(Hook):

@@ -20,15 +20,7 @@ VIEW_COLOURS = (INK, ACCENT)
 
 
 def history_figure(histories: Mapping[str, pd.DataFrame], *, metrics: Sequence[str] = ("loss", "val_qwk")) -> Figure:
-    """Curves over epochs, one panel a column of the history, one line a run.
-
-    Parameters
-    ----------
-    histories
-        Name of a run to its history, as in `Run.history`.
-    metrics
-        Columns to draw.
-    """
+    """Curves over epochs of histories by name, one panel per column of `metrics`, one line per run."""
     import matplotlib.pyplot as plt
 
     labels = {"loss": "training loss", "val_qwk": "QWK on val", "val_accuracy": "accuracy on val"}
@@ -43,17 +35,10 @@ def history_figure(histories: Mapping[str, pd.DataFrame], *, metrics: Sequence[s
     return figure
 
 
-def pairs_figure(cohort: Cohort, logits: np.ndarray, *, title: str | None = None) -> Figure:
-    """Each knee, its mirror image and the probabilities of both, one column a knee.
+def pairs_figure(cohort: Cohort, logits: np.ndarray) -> Figure:
+    """A handful of knees, their mirror images and the probabilities of both, one column per knee.
 
-    Parameters
-    ----------
-    cohort
-        A handful of knees.
-    logits
-        ``(N, 2, 5)`` of each knee and of its mirror image.
-    title
-        Above all columns.
+    `logits` are those of each knee and of its mirror image, ``(N, 2, 5)``.
     """
     import matplotlib.pyplot as plt
 
@@ -72,8 +57,6 @@ def pairs_figure(cohort: Cohort, logits: np.ndarray, *, title: str | None = None
     axes[2, 0].set_ylabel("probability")
     handles = [plt.Rectangle((0, 0), 1, 1, color=colour) for colour in VIEW_COLOURS]
     figure.legend(handles, ["as it lies", "mirrored"], loc="outside lower center", ncols=2)
-    if title:
-        figure.suptitle(title, fontweight="bold", x=0.01, ha="left")
     return figure
 
 
@@ -88,21 +71,8 @@ def _bars(ax: Axes, p: np.ndarray, kl: int) -> None:
 def descend(logits: np.ndarray, kl: np.ndarray, loss, *, steps: int = 60, rate: float = 2.0) -> np.ndarray:
     """Logits after each step of plain gradient descent on the logits themselves: what a loss wants, with no model.
 
-    Parameters
-    ----------
-    logits
-        ``(N, 2, 5)`` of knees and their mirror images at the start.
-    kl
-        ``(N,)`` true grades.
-    loss
-        Function of (logits, logits_flip, kl), tensors, to a scalar.
-    steps, rate
-        Number and length of the steps.
-
-    Returns
-    -------
-    ndarray
-        float64 ``(steps + 1, N, 2, 5)``.
+    From `logits` ``(N, 2, 5)`` of knees and their mirror images, and grades, to float64 ``(steps + 1, N, 2, 5)``;
+    `loss` is a function of (logits, logits_flip, kl), tensors, to a scalar, `rate` the length of a step.
     """
     values = torch.tensor(np.array(logits), dtype=torch.float64, requires_grad=True)
     grades = torch.tensor(np.array(kl))
@@ -116,7 +86,7 @@ def descend(logits: np.ndarray, kl: np.ndarray, loss, *, steps: int = 60, rate: 
 
 
 def descent_figure(paths: Mapping[str, np.ndarray], kl: np.ndarray) -> Figure:
-    """Probability of the true grade, mean over knees, for both views along each path of `descend`; one panel a loss.
+    """Probability of the true grade, mean over knees, for both views along each path of `descend`; one panel per loss.
 
     The shaded band between the two lines is how far the views disagree.
     """

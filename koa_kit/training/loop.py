@@ -86,7 +86,7 @@ class Training:
                 for hook in self.hooks:
                     hook.step_ends(progress, len(batches))
             row = {"epoch": progress.epoch, **self._mean_losses(), "learning_rate": self.step.rate}
-            speed, scored = self.step.speed.row(), self._scored_model()
+            speed, scored = self._speed(), self._scored_model()
             row |= self._scores(scored)
             self._keep_if_best(scored, row)
             progress.history.append(row | {"seconds": before + time.perf_counter() - started} | speed)
@@ -99,6 +99,11 @@ class Training:
             if on_epoch and self.processes.main:
                 on_epoch(progress.history[-1])
         return pd.DataFrame(progress.history)
+
+    def _speed(self) -> dict[str, float]:
+        # of cached features no image goes through a tower
+        cached = {"images_per_second": np.nan} if self.config.regime == "probe" else {}
+        return self.step.speed.clock.summary() | cached
 
     def _mean_losses(self) -> dict[str, float]:
         means = torch.stack(self.processes.all(torch.stack(self.progress.losses).mean(0))).mean(0)

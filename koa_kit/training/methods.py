@@ -1,4 +1,4 @@
-"""The same cohort, model and budget under every way of treating left and right, side by side."""
+"""The same cohort, model and budget under every way of treating left and right."""
 
 from __future__ import annotations
 
@@ -39,22 +39,16 @@ def train_methods(
 
 
 def method_predictions(runs: dict[str, Run], cohort: Cohort | None = None) -> dict[str, pd.DataFrame]:
-    """Predictions of every run, with flip averaging of the plain one, which costs no training, beside them.
+    """Predictions of every run, with flip averaging of the plain one, which costs no training, after it.
 
-    Parameters
-    ----------
-    runs
-        From `train_methods`.
-    cohort
-        Knees to grade; omitted, the val knees the runs kept their predictions for.
+    `cohort` holds the knees to grade; omitted, the val knees the runs kept their predictions for.
     """
     tables = {name: run.predictions if cohort is None else run.predict(cohort)[0] for name, run in runs.items()}
-    named = {name.replace("_", " "): table for name, table in tables.items()}
-    if "plain" in tables:
-        position = list(named).index("plain") + 1
-        items = list(named.items())
-        items.insert(position, (FLIP_AVERAGING, flip_averaged(tables["plain"])))
-        named = dict(items)
+    named = {}
+    for name, table in tables.items():
+        named[name.replace("_", " ")] = table
+        if name == "plain":
+            named[FLIP_AVERAGING] = flip_averaged(table)
     return named
 
 

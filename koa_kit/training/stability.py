@@ -15,30 +15,19 @@ from koa_kit.training.views import ImageViews
 def augmented_answers(model: ClipKoa, cohort: Cohort, *, views: int = 4, seed: int = 0, batch: int = 64) -> np.ndarray:
     """Probabilities float64 ``(N, views, 5)`` of each knee when it is augmented as in training, at full strength.
 
-    Parameters
-    ----------
-    model
-        Trained model; used in evaluation mode.
-    cohort
-        Knees to grade.
-    views
-        Augmented views of each knee, 2 or more.
-    seed
-        Of the changes: the same for every model that is compared.
-    batch
-        Knees a forward pass.
+    `views` is their number, 2 or more; `seed` that of the changes, the same for every model that is compared.
     """
     knees = ImageViews(model, cohort)
     generator = torch.Generator().manual_seed(seed)
-    found = []
+    parts = []
     with evaluating(model), torch.inference_mode():
         for rows in torch.arange(len(cohort)).split(batch):
             answers = []
             for _ in range(views):
                 changed = augment(knees.inputs(rows), draw_changes(len(rows), generator))
                 answers.append(model(changed).float().softmax(-1).cpu())
-            found.append(torch.stack(answers, 1).double().numpy())
-    return np.concatenate(found)
+            parts.append(torch.stack(answers, 1).double().numpy())
+    return np.concatenate(parts)
 
 
 def augmentation_stability(model: ClipKoa, cohort: Cohort, **options) -> dict[str, float]:

@@ -9,7 +9,6 @@ from koa_kit.engine.hooks import Speed
 from koa_kit.engine.memory import tune_memory
 from koa_kit.engine.optimiser import Part, one_cycle, parameter_groups
 from koa_kit.engine.processes import Processes
-from koa_kit.engine.throughput import flops_per_input
 from koa_kit.errors import KoaError
 from koa_kit.losses import LossParts, clip_koa_loss
 from koa_kit.model.clip_koa import ClipKoa
@@ -56,10 +55,7 @@ class TrainingStep:
         self.grade_weights = None if weights is None else torch.tensor(weights, device=model.device)
         self.losses = {**config.loss_weights, "label_smoothing": config.label_smoothing}
         model.compute_dtype = compute_dtype(config.precision, model.device)
-        image = torch.zeros(1, *model.spec.image_shape, device=model.device)
-        # before the tower is compiled: the counter does not see into compiled kernels
-        flops = flops_per_input(model, model.image_features, image) if config.regime == "finetune" else None
-        self.speed = Speed(self.processes, flops, model.compute_dtype)
+        self.speed = Speed(model.device)
         self.both_views = self.processes.shared(BothViews(model, views, config.sees_flip))
         if config.compile:
             _compile(model, config.compile)

@@ -18,7 +18,7 @@ from pathlib import Path
 import pandas as pd
 
 COMPARED = ("config.yaml", "model.safetensors", "predictions.parquet", "embeddings.npy", "metrics.json")
-CLOCK = ["seconds", "images_per_second", "data_share", "peak_fraction"]
+CLOCK = ["seconds", "images_per_second", "data_share"]
 """Columns of the history that tell the time, not the training."""
 
 

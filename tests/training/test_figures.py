@@ -33,7 +33,7 @@ def test_consistency_alone_makes_the_views_agree_and_need_not_be_right():
 
 def test_pictures_show_what_they_were_given(knees):
     six = knees.take(np.arange(6))
-    figure = pairs_figure(six, LOGITS, title="six knees")
+    figure = pairs_figure(six, LOGITS)
     assert [ax.get_title("center") for ax in figure.axes[:6]] == [
         f"KL{row.kl} · {row.side}" for row in six.table.itertuples()
     ]
