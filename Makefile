@@ -13,6 +13,8 @@ STRIPPED := metadata.papermill metadata.vscode metadata.toc $(addprefix metadata
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
+# threads of numerical libraries sleep while they wait; a kernel may import torch before koa_kit can say so
+export OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: run test lab lint format pins clean help
 .DEFAULT_GOAL := help
