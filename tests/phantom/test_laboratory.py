@@ -48,7 +48,7 @@ def shown(lab: PhantomLaboratory) -> tuple:
 
 def percentages(html: str) -> list[list[float]]:
     """Exact numbers of every row of bars, from the titles of the cells."""
-    rows = re.findall(r"<tr><th>[^<]*</th>(.*?)</tr>", html)
+    rows = re.findall(r"(?s)<tr><th>[^<]*</th>(.*?)</tr>", html)
     return [[float(number) for number in re.findall(r'title="KL[^"]*: (-?[\d.]+)"', row)] for row in rows[1:]]
 
 
@@ -131,7 +131,7 @@ def test_similarities_are_shown_as_such_and_the_greatest_has_the_longest_bar():
     cosines = np.array([[0.1, 0.2, 0.15, 0.3, -0.1], [0.1, 0.1, 0.12, 0.11, 0.1]])
     html = page.readings_html(LabState(), cosines)
     assert percentages(html)[4:] == cosines.tolist()
-    row = re.findall(r"<tr><th>model</th>(.*?)</tr>", html)[0]
+    row = re.findall(r"(?s)<tr><th>model</th>(.*?)</tr>", html)[0]
     heights = [float(height) for height in re.findall(r"height:([\d.]+)px", row)]
     assert int(np.argmax(heights)) == 3
     assert heights[4] == min(heights)

@@ -85,21 +85,21 @@ class PhantomLaboratory:
             selected_index=None,
         )
         signs = [
-            _heading("Joint space"),
+            widgets.HTML(page.part.heading("Joint space")),
             *self._controls("jsw_medial_mm", "jsw_lateral_mm"),
-            _heading("Signs, 0 none to 3 severe"),
+            widgets.HTML(page.part.heading("Signs, 0 none to 3 severe")),
             *self._controls("largest", "sclerosis", "deformity", "side", "film"),
             widgets.HBox([self.person, self.reset]),
             self.more,
         ]
-        report = [_heading("A radiologist’s report"), self.controls["detail"]]
+        report = [widgets.HTML(page.part.heading("A radiologist’s report")), self.controls["detail"]]
         left, below = (
             widgets.VBox(parts, layout={"width": f"{_CONTROLS}px", "flex": "0 0 auto"}) for parts in (signs, report)
         )
         row = {"grid_gap": "8px", "align_items": "flex-start"}
         self.widget = widgets.VBox(
             [
-                widgets.HTML(page.STYLE, layout={"height": "0", "margin": "0"}),
+                widgets.HTML(page.part.style(), layout={"height": "0", "margin": "0"}),
                 widgets.HBox([left, self.picture, self.readings], layout=row),
                 widgets.HBox([below, self.report], layout=row),
             ],
@@ -132,7 +132,7 @@ class PhantomLaboratory:
             self.show(**{name: round(new, 2) if isinstance(new, float) else new for name, new in changes.items()})
         except Exception as error:
             self.failure = error
-            self.readings.value = page.error_html(error)
+            self.readings.value = page.part.error(f"{type(error).__name__}: {error}")
             if os.environ.get("KOA_STRICT") == "1":
                 raise
 
@@ -172,10 +172,6 @@ def _slider(name: str) -> widgets.FloatSlider:
         style={"description_width": "82px"},
         layout={"width": "auto"},
     )
-
-
-def _heading(text: str) -> widgets.HTML:
-    return widgets.HTML(f'<div class="koa-lab-part"><b>{text}</b></div>')
 
 
 def drive_laboratory(lab: PhantomLaboratory) -> int:
