@@ -6,8 +6,7 @@ import lazy_loader as lazy
 __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     submod_attrs={
-        "knee.build": ["Build", "sample_build"],
-        "knee.exposure": ["Exposure", "sample_exposure"],
+        "knee.records": ["Build", "Exposure", "sample_build", "sample_exposure"],
         "knee.features": ["KneeFeatures", "Rules", "kl_grade", "kl_grades"],
         "population.population": ["sample_population"],
         "population.sampling": ["sample_features"],

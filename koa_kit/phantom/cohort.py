@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from koa_kit import paths
 from koa_kit.cohort import COLUMNS, Cohort
@@ -17,9 +18,8 @@ from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES
 from koa_kit.phantom.drawing.masks import MASKS, knee_masks
 from koa_kit.phantom.drawing.radiograph import draw_knee
-from koa_kit.phantom.knee.build import sample_build
-from koa_kit.phantom.knee.exposure import sample_exposure, sample_exposure_on_film
 from koa_kit.phantom.knee.features import KneeFeatures
+from koa_kit.phantom.knee.records import sample_build, sample_exposure, sample_exposure_on_film
 from koa_kit.phantom.population.population import sample_population
 
 SPLITS = ("train", "val", "test")
@@ -97,8 +97,6 @@ def write_phantom_files(folder: str | os.PathLike, patients: int, size: int, see
     Every split has all five grade folders, some may be empty. Knees marked ``inverted`` are written bone dark. A
     folder that is not empty is a `KoaError`.
     """
-    from PIL import Image
-
     folder = Path(folder)
     if folder.exists() and any(folder.iterdir()):
         raise KoaError("The folder is not empty.", where=folder, remedy="Name a new folder.")

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn as sns
+from sklearn.metrics import confusion_matrix
 
 from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES, grade_label
 from koa_kit.phantom.drawing.radiograph import draw_knee, landmark_pixels
-from koa_kit.phantom.knee.exposure import Exposure
 from koa_kit.phantom.knee.features import KneeFeatures, kl_grade
+from koa_kit.phantom.knee.records import Exposure
 from koa_kit.phantom.laboratory.page import draw, opinions
 from koa_kit.phantom.laboratory.state import LabState
 from koa_kit.phantom.readers.readers import agreement
@@ -46,8 +49,6 @@ def anatomy_figure(seed: int = 0, side: str = "R"):
 
     The labels follow the side, "R" or "L", so medial and lateral change places.
     """
-    import matplotlib.pyplot as plt
-
     features = KneeFeatures(
         jsw_medial_mm=3.6, osteophyte_medial_tibia=2.2, osteophyte_medial_femur=1.0, sclerosis=0.8, exposure=CLEAR
     )
@@ -84,8 +85,6 @@ def anatomy_figure(seed: int = 0, side: str = "R"):
 
 def grade_row_figure(seed: int = 0):
     """Figure of five phantoms side by side, KL0 to KL4, alike in build and exposure, disease medial."""
-    import matplotlib.pyplot as plt
-
     figure, axes = plt.subplots(1, len(_PLAIN_CASES), figsize=(12.5, 3.3))
     for knee, ax in zip(_PLAIN_CASES, axes, strict=True):
         grade = kl_grade(knee)
@@ -102,10 +101,6 @@ def readers_figure(table: pd.DataFrame):
 
     `table` has the columns `READER_COLUMNS`, one row per knee, as in a phantom cohort's table.
     """
-    import matplotlib.pyplot as plt
-    import seaborn as sns
-    from sklearn.metrics import confusion_matrix
-
     pairs = agreement(table)
     figure, axes = plt.subplots(1, len(pairs), figsize=(11.5, 3.9), squeeze=False, layout="constrained")
     labels = [f"KL{grade}" for grade in GRADES]
@@ -127,8 +122,6 @@ def laboratory_figure(states: Sequence[LabState] | None = None):
     `states` omitted, one person's knee at five medial joint space widths from 5 to 0.5 mm, all else the same; an empty
     list is a `KoaError`.
     """
-    import matplotlib.pyplot as plt
-
     chosen = [LabState(jsw_medial_mm=width) for width in (5.0, 3.9, 2.8, 1.6, 0.5)] if states is None else list(states)
     if not chosen:
         raise KoaError("There is no knee to show.", remedy="Give at least one LabState.")

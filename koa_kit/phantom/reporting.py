@@ -10,8 +10,8 @@ import pandas as pd
 
 from koa_kit.errors import KoaError
 from koa_kit.phantom.drawing.radiograph import check_side
-from koa_kit.phantom.knee.exposure import Exposure
 from koa_kit.phantom.knee.features import LATERAL_SURPLUS_MM, SITES, KneeFeatures
+from koa_kit.phantom.knee.records import Exposure
 
 # Where one word gives way to the next: near the limits of `Rules`, on neither side of them by design.
 _NARROW_MM = (1.1, 2.4, 3.2, 3.9)

@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 
 from koa_kit.errors import KoaError
 from koa_kit.phantom.cohort import phantom_cohort
-from koa_kit.phantom.knee.build import Build
-from koa_kit.phantom.knee.exposure import Exposure
 from koa_kit.phantom.knee.features import LATERAL_SURPLUS_MM, RANGES, SIGNS, Signs, kl_grade, kl_grades, summary_signs
+from koa_kit.phantom.knee.records import Build, Exposure
 from koa_kit.phantom.population.population import SHARES, VISITS, band_weights, sample_population, shares_of
 from koa_kit.phantom.population.sampling import sample_features, sample_habit, sample_signs, signs_at
 from koa_kit.phantom.readers.bounds import noise_ceiling

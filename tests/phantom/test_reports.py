@@ -14,8 +14,8 @@ from sklearn.model_selection import cross_val_predict
 from sklearn.pipeline import make_pipeline
 
 from koa_kit.errors import KoaError
-from koa_kit.phantom.knee.exposure import HARDWARE, Exposure
 from koa_kit.phantom.knee.features import LATERAL_SURPLUS_MM, OSTEOPHYTES, SITES, KneeFeatures
+from koa_kit.phantom.knee.records import HARDWARE, Exposure
 from koa_kit.phantom.population.sampling import sample_features
 from koa_kit.phantom.reporting import report, reports
 

@@ -12,12 +12,9 @@ _OPAQUE = F(0.9)
 
 
 def add_metal(shadow: np.ndarray, features: KneeFeatures, x: np.ndarray, y: np.ndarray, rng: np.random.Generator):
-    """Nothing; adds to `shadow` the beads, the marker and the hardware of the exposure, in place.
-
-    `x` and `y` are the pixels' positions in mm in the right knee's frame. The same state of `rng` is used up whatever
-    the exposure shows, so that no other detail of the knee hangs on the metal.
-    """
+    """Nothing; adds to `shadow`, at the pixels at `x` and `y` mm, the exposure's beads, marker and hardware."""
     exposure = features.exposure
+    # Drawn whatever the exposure shows, so that no other detail of the knee hangs on the metal.
     place = rng.uniform(size=8)
     if exposure.beads:
         column, first = -45.5 + 2.5 * place[0], -56 + 21 * place[1]
@@ -25,9 +22,18 @@ def add_metal(shadow: np.ndarray, features: KneeFeatures, x: np.ndarray, y: np.n
         for number in range(5):
             _dot(shadow, x, y, column + 0.35 * number * (place[2] - 0.5), first + 21 * number, 0.75)
     if exposure.marker:
-        _marker(shadow, x, y, -41 + 3 * place[3], -48 + 4 * place[4])
+        # A ring with a bar, the kit's own: no letter, which would betray the side.
+        at_x, at_y = -41 + 3 * place[3], -48 + 4 * place[4]
+        radius = np.sqrt((x - F(at_x)) ** 2 + (y - F(at_y)) ** 2)
+        shadow += _OPAQUE * np.clip(F(1.1) - np.abs(radius - F(3.2)) * F(1.4), 0, 1)
+        _bar(shadow, x, y, (at_x, at_y), (0.0, 1.0), 1.6, 0.6)
     if exposure.hardware == "screw":
-        _screw(shadow, x, y, (-20 + 8 * place[5], 24 + 5 * place[6]), (0.9, 0.25 - 0.5 * place[7]), 22)
+        head, direction = np.array((-20 + 8 * place[5], 24 + 5 * place[6])), np.array((0.9, 0.25 - 0.5 * place[7]))
+        along = direction / np.hypot(*direction)
+        _bar(shadow, x, y, head + along * 22 / 2, direction, 11, 1.1)
+        for step in range(22, 0, -2):
+            _dot(shadow, x, y, *(head + along * step), 1.7)
+        _bar(shadow, x, y, head, (-along[1], along[0]), 2.4, 1.2)
     elif exposure.hardware == "staple":
         centre = 22 + 8 * place[5], 22 + 6 * place[6]
         for across in (-4.0, 4.0):
@@ -57,20 +63,3 @@ def _bar(shadow, x, y, centre, direction, half: float, radius: float) -> None:
     beyond = np.maximum(np.abs(along) - F(half), 0)
     inside = np.clip(F(radius + 0.3) - np.sqrt(across * across + beyond * beyond), 0, 0.6)
     shadow += _OPAQUE / F(0.6) * inside
-
-
-def _screw(shadow, x, y, head, direction, length: float) -> None:
-    along_x, along_y = np.asarray(direction, float) / np.hypot(*direction)
-    middle = head[0] + along_x * length / 2, head[1] + along_y * length / 2
-    _bar(shadow, x, y, middle, direction, length / 2, 1.1)
-    for turn in range(int(length // 2)):
-        step = length - 2.0 * turn
-        _dot(shadow, x, y, head[0] + along_x * step, head[1] + along_y * step, 1.7)
-    _bar(shadow, x, y, head, (-along_y, along_x), 2.4, 1.2)
-
-
-def _marker(shadow, x, y, at_x: float, at_y: float) -> None:
-    """A ring with a bar, the kit's own: no letter, which would betray the side."""
-    radius = np.sqrt((x - F(at_x)) ** 2 + (y - F(at_y)) ** 2)
-    shadow += _OPAQUE * np.clip(F(1.1) - np.abs(radius - F(3.2)) * F(1.4), 0, 1)
-    _bar(shadow, x, y, (at_x, at_y), (0.0, 1.0), 1.6, 0.6)

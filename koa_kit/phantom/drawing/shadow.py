@@ -14,8 +14,8 @@ from koa_kit.phantom.drawing import tissue
 from koa_kit.phantom.drawing.anatomy import AXIS_MM, REACH_MM, STEP_MM, Anatomy
 from koa_kit.phantom.drawing.metal import add_metal
 from koa_kit.phantom.drawing.tissue import DEEPEST_MM, PER_MM, F, bell, deep
-from koa_kit.phantom.knee.exposure import Exposure
 from koa_kit.phantom.knee.features import KneeFeatures
+from koa_kit.phantom.knee.records import Exposure
 
 FIELD_MM = 96.0
 """Side of the square crop in mm."""
@@ -28,23 +28,14 @@ _DENSITY = 0.150
 
 @dataclass(frozen=True, eq=False)
 class Bone:
-    """Femur or tibia at the pixels of the rows it can reach.
-
-    Attributes
-    ----------
-    rows
-        Rows of the image.
-    from_joint, from_side, depth
-        Depth below the joint surface, below the nearer flank and below the nearest outline, corners rounded: float32
-        in mm, negative outside.
-    column, row
-        Index into a curve over x and over y at each pixel; `row` counts on for the medial side.
-    """
+    """Femur or tibia at the pixels of the rows of the image it can reach."""
 
     rows: slice
+    # Depth below the joint surface, the nearer flank and the nearest outline: float32 in mm, negative outside.
     from_joint: np.ndarray
     from_side: np.ndarray
     depth: np.ndarray
+    # Index into a curve over x and over y; `row` counts on for the medial side.
     column: np.ndarray
     row: np.ndarray
 
@@ -138,10 +129,7 @@ def _profiles(far_mm: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _bone(rows, sign, surface, sides, corners, x, y, column, row, medial) -> Bone:
-    """Depths below the joint surface and below the nearest outline with the two corners rounded off.
-
-    `surface` is a height over x, the bone lies below it (`sign` 1) or above (-1); `sides` are distances over y.
-    """
+    """Bone below (`sign` 1) or above (-1) `surface`, a height over x, and within `sides`, distances over y."""
     steepness = sign / np.sqrt(1 + np.gradient(surface, STEP_MM) ** 2)
     from_joint = y * steepness.astype(F).take(column, mode="clip")
     from_joint -= (surface * steepness).astype(F).take(column, mode="clip")

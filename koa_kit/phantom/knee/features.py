@@ -9,9 +9,7 @@ from dataclasses import asdict, dataclass, field, fields
 import numpy as np
 import pandas as pd
 
-from koa_kit.phantom.knee.build import Build
-from koa_kit.phantom.knee.exposure import Exposure
-from koa_kit.phantom.knee.ranges import Ranged, number
+from koa_kit.phantom.knee.records import Build, Exposure, Ranged, number
 
 SITES = ("medial_femur", "medial_tibia", "lateral_femur", "lateral_tibia")
 OSTEOPHYTES = tuple(f"osteophyte_{site}" for site in SITES)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from PIL import Image
 
 from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES, grade_label
@@ -40,8 +41,6 @@ def draw(state: LabState, size: int = PICTURE) -> np.ndarray:
 
 def png(pixels: np.ndarray) -> bytes:
     """Pixels, uint8 ``(H, W)``, as a PNG; packed fast rather than small."""
-    from PIL import Image
-
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()

@@ -7,10 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from koa_kit.errors import KoaError
-from koa_kit.phantom.knee.build import sample_build
-from koa_kit.phantom.knee.exposure import Exposure, sample_exposure
 from koa_kit.phantom.knee.features import LATERAL_SURPLUS_MM, OSTEOPHYTES, RANGES, KneeFeatures, Signs
-from koa_kit.phantom.knee.ranges import number
+from koa_kit.phantom.knee.records import Exposure, number, sample_build, sample_exposure
 
 FILMS = {"clear": "clear film", "typical": "film as in a cohort"}
 

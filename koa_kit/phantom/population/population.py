@@ -8,6 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 import pandas as pd
+from scipy.optimize import nnls
 from scipy.special import ndtr, ndtri
 
 from koa_kit.cohort import MONTHS
@@ -22,8 +23,7 @@ SHARES = {
     "oai": (0.396, 0.181, 0.262, 0.131, 0.030),
     "balanced": (0.2, 0.2, 0.2, 0.2, 0.2),
 }
-"""Shares of KL0 to KL4 by name: flat enough that a small cohort holds every grade, those of the train split of
-oai-kl224, all alike."""
+"""Shares of KL0 to KL4: flat, so that a small cohort holds every grade; those of oai-kl224's train split; all alike."""
 
 VISITS = tuple(MONTHS.values())
 """Months after the first visit at which knees are filmed, as in the OAI."""
@@ -91,11 +91,7 @@ def sample_population(
         - ``kl_12`` and so on: consensus at every visit later than `months`;
         - ``draw_seed``: below 2**31, for the picture; ``marker``: a lead marker lies in the corner of the film.
 
-    Raises
-    ------
-    KoaError
-        When there is no patient, the shares are not five that sum to 1, there was no visit at `months`, or `asymmetry`
-        or `shortcut` is outside 0 to 1.
+    An argument outside its range is a `KoaError`.
     """
     if patients < 1:
         raise KoaError(f"A population of {patients} patients has no knees.", remedy="Give at least 1.")
@@ -163,13 +159,9 @@ def grades_by_band(knees: int = 4000) -> np.ndarray:
 
 
 def band_weights(shares: tuple[float, ...]) -> np.ndarray:
-    """Share of the severities 0 to 1, 1 to 2, ..., 4 to 5 that gives these shares of consensus grades, ``(5,)``.
-
-    The non-negative least-squares solution to four decimals: results must not depend on the last bit of a solver.
-    """
-    from scipy.optimize import nnls
-
+    """Share of the severities 0 to 1, 1 to 2, ..., 4 to 5 that gives these shares of consensus grades, ``(5,)``."""
     weights, _ = nnls(grades_by_band().T, np.asarray(shares))
+    # To four decimals: results must not depend on the last bit of a solver.
     return np.round(weights / weights.sum(), 4)
 
 

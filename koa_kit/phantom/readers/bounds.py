@@ -85,16 +85,12 @@ def accuracy_rule(posterior: np.ndarray) -> np.ndarray:
 def qwk_rule(posterior: np.ndarray) -> np.ndarray:
     """Grades with the highest `qwk_expected` of all, int64 ``(N,)``.
 
-    With p the predictions, y the consensus, m a knee's posterior mean and M the mean of all m, QWK is the ratio of the
-    sums of 2 (p - M) (m - M) and (p - M)^2 + (y - M)^2. A ratio r can be beaten exactly if some p makes the first
-    less r times the second positive; its best p is, knee by knee, the grade nearest to M + (m - M) / r. Taking the
-    ratio that p reaches as the next r climbs to the optimum in a few steps.
-
-    The rule knows M, the mean grade of these knees. It spreads the grades: where the signs leave doubt it goes further
-    from M than the posterior mean does.
-
-    Source: Dinkelbach (1967), Management Science 13:492-498.
+    The rule knows M, the mean grade of these knees, and where the signs leave doubt it goes further from M than a
+    knee's posterior mean m does. Source: Dinkelbach (1967), Management Science 13:492-498.
     """
+    # QWK is the ratio of the sums of 2 (p - M) (m - M) and (p - M)^2 + (y - M)^2 over predictions p and consensus y. A
+    # ratio r can be beaten exactly if some p makes the first less r times the second positive; its best p is the grade
+    # nearest to M + (m - M) / r. The ratio which that p reaches is the next r: a few steps lead to the optimum.
     posterior = _checked(posterior)
     mean = posterior @ _GRADES
     centre, reached = mean.mean(), 0.0
@@ -109,10 +105,9 @@ def qwk_rule(posterior: np.ndarray) -> np.ndarray:
 
 
 def qwk_expected(pred: np.ndarray, posterior: np.ndarray) -> float:
-    """Quadratic weighted kappa of the expected confusion of `pred` (grades ``(N,)``) with the consensus.
+    """Quadratic weighted kappa of the expected confusion of `pred`, grades ``(N,)``, with the consensus.
 
-    This is the QWK of a cohort in which every knee occurs very often; the mean over many small cohorts lies near it.
-    nan when consensus and predictions are all one grade; `KoaError` unless `pred` is one grade from 0 to 4 per knee.
+    It is the QWK of a cohort in which every knee occurs very often; nan when consensus and `pred` are all one grade.
     """
     posterior = _checked(posterior)
     pred = np.asarray(pred)
@@ -138,10 +133,7 @@ def kl1_frontier(posterior: np.ndarray, points: int = 41) -> pd.DataFrame:
         ``bias`` (0 in the first row, rising), ``kl1_recall`` (rising), ``accuracy`` (falling), ``kl1_precision`` (nan
         where no knee is called KL1). A bias of log 2 counts a KL1 found like two knees of any other grade.
 
-    Raises
-    ------
-    KoaError
-        When no knee can be KL1, or there are fewer than two points.
+    No knee that can be KL1, or fewer than two points, is a `KoaError`.
     """
     posterior = _checked(posterior)
     kl1, others = posterior[:, 1], np.delete(posterior, 1, axis=1).max(axis=1)
@@ -176,10 +168,7 @@ def sampled_noise_ceiling(posterior: np.ndarray, draws: int = 2000, seed: int = 
         that of `noise_ceiling`; 95 % of the draws lie from ``low`` to ``high``. Draws that leave a score undefined are
         passed over; nan where all do.
 
-    Raises
-    ------
-    KoaError
-        When `draws` is below 1, or as for `noise_ceiling`.
+    `draws` below 1 is a `KoaError`.
     """
     posterior, expected = _checked(posterior), noise_ceiling(posterior)
     if draws < 1:
