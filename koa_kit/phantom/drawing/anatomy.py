@@ -96,25 +96,6 @@ def build_anatomy(features: KneeFeatures, rng: np.random.Generator) -> Anatomy:
     return Anatomy(plateau, condyles, tuple(femur), tuple(tibia), *corners, *lines)
 
 
-def landmarks(features: KneeFeatures, anatomy: Anatomy) -> dict[str, tuple[float, float]]:
-    """Places a reader looks at, name to (x, y) in mm in the right knee's frame."""
-    places = {
-        "femur": (0.0, -30.0),
-        "tibia": (0.0, 25.0),
-        "fibula": (features.build.fibula_x_mm, features.build.fibula_y_mm),
-        "tibial_spines": (6.0, value_at(anatomy.plateau, 6.0) + 1.0),
-        "notch": (0.5, value_at(anatomy.condyles, 0.5)),
-    }
-    femur, tibia = (anatomy.condyles, anatomy.femur_sides, -1.5), (anatomy.plateau, anatomy.tibia_sides, 1.5)
-    for number, (side, sign) in enumerate((("lateral", -1), ("medial", 1))):
-        x = sign * COMPARTMENT_MM
-        places[f"{side}_joint_space"] = x, (value_at(anatomy.plateau, x) + value_at(anatomy.condyles, x)) / 2
-        for bone, (surface, outlines, into) in (("femur", femur), ("tibia", tibia)):
-            y = value_at(surface, sign * MARGIN_MM) + into
-            places[f"{side}_{bone}_margin"] = sign * (value_at(outlines[number], y) - 0.5), y
-    return places
-
-
 def _surfaces(build: Build, small: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Plateau and condyles of a healthy knee, the femur still resting at height 0."""
     lateral, medial, dip = build.spine_lateral_mm, build.spine_medial_mm, build.plateau_dip_mm

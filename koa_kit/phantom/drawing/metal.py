@@ -1,4 +1,4 @@
-"""What shows next to the bones: the frame's beads, a lead marker, a surgeon's metal, the collimator's edge."""
+"""What shows next to the bones: the frame's beads, a lead marker, a surgeon's metal."""
 
 from __future__ import annotations
 
@@ -39,15 +39,6 @@ def add_metal(shadow: np.ndarray, features: KneeFeatures, x: np.ndarray, y: np.n
         for across in (-4.0, 4.0):
             _bar(shadow, x, y, (centre[0] + across, centre[1] + 5), (0.0, 1.0), 6.0, 0.7)
         _bar(shadow, x, y, centre, (1.0, 0.0), 4.5, 0.8)
-
-
-def collimate(grey: np.ndarray, features: KneeFeatures, pitch_mm: float) -> None:
-    """Nothing; darkens in place the strip beyond the collimator's edge, on the medial side of a right knee."""
-    columns = features.exposure.collimation_mm / pitch_mm
-    if columns > 0:
-        edge = grey.shape[1] - columns - 1
-        inside = np.clip(edge - np.arange(grey.shape[1]), 0, 1).astype(F)
-        grey *= F(0.08) + F(0.92) * inside
 
 
 def _dot(shadow, x, y, at_x: float, at_y: float, radius: float) -> None:

@@ -16,11 +16,10 @@ OSTEOPHYTES = tuple(f"osteophyte_{site}" for site in SITES)
 SIGNS = ("jsw_medial_mm", "jsw_lateral_mm", *OSTEOPHYTES, "sclerosis", "deformity")
 """The eight signs a grade follows from."""
 
+# What the disease changes as well, though no grade asks for it.
 FURTHER = ("valgus_deg", "spiking")
-"""What the disease changes as well, though no grade asks for it."""
-
+# A healthy lateral joint space is wider than the medial one by about this much.
 LATERAL_SURPLUS_MM = 1.6
-"""A healthy lateral joint space is wider than the medial one by about this much."""
 
 
 @dataclass(frozen=True)

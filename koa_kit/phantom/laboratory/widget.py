@@ -59,64 +59,48 @@ class PhantomLaboratory:
         self._render()
 
     def _build(self) -> None:
-        self.controls = {name: _slider(name) for name in (*LIMITS, "largest")}
         half = {"width": f"{_CONTROLS // 2 - 4}px", "padding": "0"}
-        self.controls["side"] = widgets.ToggleButtons(
-            options=[("right knee", "R"), ("left knee", "L")], style={"button_width": f"{_CONTROLS // 2 - 5}px"}
-        )
-        self.controls["film"] = widgets.Dropdown(
-            options=[(text, name) for name, text in FILMS.items()], layout={"width": "auto"}
-        )
+        column = {"width": f"{_CONTROLS}px", "flex": "0 0 auto"}
+        sides = widgets.ToggleButtons(options=[("right knee", "R"), ("left knee", "L")])
+        sides.style.button_width = f"{_CONTROLS // 2 - 5}px"
+        films = widgets.Dropdown(options=[(text, name) for name, text in FILMS.items()], layout={"width": "auto"})
+        self.controls = {name: _slider(name) for name in (*LIMITS, "largest")} | {"side": sides, "film": films}
         for name, control in self.controls.items():
             control.add_class(f"koa-lab-{name.replace('_', '-')}").observe(self._on_value(name), "value")
-        self.person = widgets.Button(description="another person", layout=half)
-        self.reset = widgets.Button(description="reset", layout=half)
-        self.person.add_class("koa-lab-person").on_click(lambda _: self._apply(seed=self.state.seed + 1))
-        self.reset.add_class("koa-lab-reset").on_click(lambda _: self._apply(**asdict(self.start)))
+        self.person = widgets.Button(description="another person", layout=half).add_class("koa-lab-person")
+        self.person.on_click(lambda _: self._apply(seed=self.state.seed + 1))
+        self.reset = widgets.Button(description="reset", layout=half).add_class("koa-lab-reset")
+        self.reset.on_click(lambda _: self._apply(**asdict(self.start)))
         shape = {"flex": f"0 1 {page.SHOWN}px", "min_width": f"{_LEAST_PICTURE}px", "max_width": f"{page.SHOWN}px"}
         self.picture = widgets.Image(format="png", layout={"height": "auto", **shape}).add_class("koa-lab-picture")
         fixed = {"width": f"{_READINGS}px", "min_height": f"{page.SHOWN}px", "flex": "0 0 auto"}
         self.readings = widgets.HTML(layout=fixed).add_class("koa-lab-readings")
         self.report = widgets.HTML(layout={"height": "126px", "overflow": "auto", "flex": "1 1 0"})
         self.report.add_class("koa-lab-words")
-        self.more = widgets.Accordion(
-            [widgets.VBox(self._controls(*OSTEOPHYTES, *FURTHER))],
-            titles=("each osteophyte, and more",),
-            selected_index=None,
-        )
+        own = widgets.VBox([self.controls[name] for name in (*OSTEOPHYTES, *FURTHER)])
         signs = [
             widgets.HTML(page.part.heading("Joint space")),
-            *self._controls("jsw_medial_mm", "jsw_lateral_mm"),
+            *(self.controls[name] for name in ("jsw_medial_mm", "jsw_lateral_mm")),
             widgets.HTML(page.part.heading("Signs, 0 none to 3 severe")),
-            *self._controls("largest", "sclerosis", "deformity", "side", "film"),
+            *(self.controls[name] for name in ("largest", "sclerosis", "deformity", "side", "film")),
             widgets.HBox([self.person, self.reset]),
-            self.more,
+            widgets.Accordion([own], titles=("each osteophyte, and more",), selected_index=None),
         ]
         report = [widgets.HTML(page.part.heading("A radiologist’s report")), self.controls["detail"]]
-        left, below = (
-            widgets.VBox(parts, layout={"width": f"{_CONTROLS}px", "flex": "0 0 auto"}) for parts in (signs, report)
-        )
+        left, below = (widgets.VBox(parts, layout=column) for parts in (signs, report))
         row = {"grid_gap": "8px", "align_items": "flex-start"}
-        self.widget = widgets.VBox(
-            [
-                widgets.HTML(page.part.style(), layout={"height": "0", "margin": "0"}),
-                widgets.HBox([left, self.picture, self.readings], layout=row),
-                widgets.HBox([below, self.report], layout=row),
-            ],
-            layout={"max_width": "960px"},
-        ).add_class("koa-lab")
-
-    def _controls(self, *names: str) -> list[widgets.Widget]:
-        return [self.controls[name] for name in names]
+        parts = [
+            widgets.HTML(page.part.style(), layout={"height": "0", "margin": "0"}),
+            widgets.HBox([left, self.picture, self.readings], layout=row),
+            widgets.HBox([below, self.report], layout=row),
+        ]
+        self.widget = widgets.VBox(parts, layout={"max_width": "960px"}).add_class("koa-lab")
 
     def _on_value(self, name: str) -> Callable:
         return lambda change: None if self._syncing else self._apply(**{name: change["new"]})
 
     def show(self, **changes) -> PhantomLaboratory:
-        """The laboratory itself, with attributes of its state changed, for example ``show(jsw_medial_mm=1.2)``.
-
-        ``largest`` sets the largest osteophyte, and the others in proportion.
-        """
+        """The laboratory itself, with attributes of its state, or ``largest``, changed: ``show(jsw_medial_mm=1.2)``."""
         state, largest = self.state, changes.pop("largest", None)
         if largest is not None:
             state = state.with_largest(largest)
@@ -179,21 +163,16 @@ def drive_laboratory(lab: PhantomLaboratory) -> int:
 
     The first error of a control is raised, and a ``RuntimeError`` if one did not do what it should.
     """
-    before, steps = lab.state, 0
-
-    def shown() -> tuple:
-        return lab.picture.value, lab.readings.value, lab.report.value
+    before, shown = lab.state, (lab.picture, lab.readings, lab.report)
 
     def use(action: Callable, **expected) -> None:
-        nonlocal steps
-        old = shown()
+        old = [part.value for part in shown]
         action()
         if lab.failure is not None:
             raise lab.failure
         found = {name: getattr(lab.state, name) for name in expected}
-        if found != expected or shown() == old:
+        if found != expected or [part.value for part in shown] == old:
             raise RuntimeError(f"A control of the laboratory failed: wanted {expected}, found {found}.")
-        steps += 1
 
     for name, control in lab.controls.items():
         if name in LIMITS or name == "largest":
@@ -205,4 +184,4 @@ def drive_laboratory(lab: PhantomLaboratory) -> int:
     use(lab.person.click, seed=lab.state.seed + 1)
     use(lab.reset.click, **asdict(lab.start))
     lab.show(**asdict(before))
-    return steps
+    return len(lab.controls) + len((lab.person, lab.reset))

@@ -28,13 +28,10 @@ SHARES = {
 VISITS = tuple(MONTHS.values())
 """Months after the first visit at which knees are filmed, as in the OAI."""
 
+# Correlation of the severity of two knees, and the share of patients whose knees differ by chance, as after an injury.
 LIKENESS, ONE_SIDED = 0.99, 0.4
-"""Correlation of the severity of a patient's two knees, and the share of patients whose knees differ by chance alone,
-as after an injury."""
-
+# Median gain in severity in four years, and how unevenly patients share it (standard deviation of its logarithm).
 PROGRESSION, UNEVENNESS = 0.13, 1.3
-"""Median gain in severity in four years, and how unevenly patients share it (standard deviation of its logarithm)."""
-
 INVERTED_SHARE, MARKER_SHARE = 0.015, 0.03
 FEMALE_SHARE = 0.58
 SITES_OF_STUDY = {"A": 0.3, "B": 0.25, "C": 0.2, "D": 0.15, "E": 0.1}

@@ -10,12 +10,10 @@ from koa_kit.grades import GRADES
 from koa_kit.phantom.knee.features import LATERAL_SURPLUS_MM, RANGES, SITES, KneeFeatures, kl_grades
 from koa_kit.phantom.knee.records import Build, Exposure, sample_build, sample_exposure
 
+# Severity runs from 0 to this; between k and k + 1 the typical knee has KL grade k.
 MOST_SEVERE = 5.0
-"""Severity runs from 0 to this; between k and k + 1 the typical knee has KL grade k."""
-
+# Share of knees whose disease sits on the medial side.
 MEDIAL_SHARE = 0.7
-"""Share of knees whose disease sits on the medial side."""
-
 # The course of each sign in a knee where none runs ahead: straight lines between these severities.
 _SEVERITY = (-2.0, 0.5, 1.0, 1.5, 2.5, 3.5, 4.0, 4.5, 6.0)
 _COURSE = {
@@ -40,10 +38,8 @@ _AMONG_KNEES = {
     "spared_mm": (4.5, 0.7),  # width of the spared compartment in health, medial scale
     "healthy_valgus_deg": (5.0, 2.0),  # before the disease bends the shafts
 }
-
+# Correlation of these numbers in a person's two knees, and share of people whose disease must sit on one side in both.
 ALIKE = 0.8
-"""Correlation of these numbers in a person's two knees, and share of people whose disease must sit on the same side of
-both."""
 
 
 def sample_habit(knees: int, rng: np.random.Generator, *, other_knee: pd.DataFrame | None = None) -> pd.DataFrame:
