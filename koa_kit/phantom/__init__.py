@@ -17,7 +17,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "cohort": ["phantom_cohort", "phantom_masks", "write_phantom_files"],
         "reporting": ["report", "reports"],
         "figures": ["anatomy_figure", "grade_row_figure", "laboratory_figure", "readers_figure"],
-        "laboratory.state": ["LabState"],
+        "laboratory.page": ["LabState"],
         "laboratory.widget": ["PhantomLaboratory", "drive_laboratory"],
     },
 )

@@ -15,8 +15,7 @@ from koa_kit.grades import GRADES, grade_label
 from koa_kit.phantom.drawing.radiograph import draw_knee, landmark_pixels
 from koa_kit.phantom.knee.features import KneeFeatures, kl_grade
 from koa_kit.phantom.knee.records import Exposure
-from koa_kit.phantom.laboratory.page import draw, opinions
-from koa_kit.phantom.laboratory.state import LabState
+from koa_kit.phantom.laboratory.page import LabState, draw, opinions
 from koa_kit.phantom.readers.readers import agreement
 from koa_kit.style import ACCENT, GRADE_COLOURS, INK, RADIOGRAPH, SEQUENTIAL
 
@@ -56,6 +55,8 @@ def anatomy_figure(seed: int = 0, side: str = "R"):
     x_fibula, y_fibula = places["fibula"]
     places["fibula"] = (float(np.clip(x_fibula, 14, _SIZE - 15)), y_fibula + 6)
     places["osteophyte"] = places["medial_tibia_margin"]
+    leader = {"arrowstyle": "-", "color": ACCENT, "lw": 1.2, "shrinkA": 4, "shrinkB": 0}
+    look = {"va": "center", "fontsize": 11, "annotation_clip": False}
     figure, ax = plt.subplots(figsize=(8.4, 5.2))
     ax.imshow(draw_knee(features, side=side, size=_SIZE, seed=seed), **RADIOGRAPH)
     for compartment, labels in _LABELS.items():
@@ -64,17 +65,8 @@ def anatomy_figure(seed: int = 0, side: str = "R"):
         ax.text(edge, -10, compartment, ha=align, va="bottom", color=INK, style="italic")
         heights = _apart([places[name][1] for name in labels], [*labels].index(f"{compartment}_joint_space"), 50)
         for (name, text), height in zip(labels.items(), heights, strict=True):
-            ax.annotate(
-                text,
-                xy=places[name],
-                xytext=(margin, height),
-                ha="right" if left else "left",
-                va="center",
-                color=ACCENT if name == "osteophyte" else INK,
-                fontsize=11,
-                annotation_clip=False,
-                arrowprops={"arrowstyle": "-", "color": ACCENT, "lw": 1.2, "shrinkA": 4, "shrinkB": 0},
-            )
+            colour, align = ACCENT if name == "osteophyte" else INK, "right" if left else "left"
+            ax.annotate(text, places[name], (margin, height), ha=align, color=colour, arrowprops=leader, **look)
             ax.plot(*places[name], "o", color=ACCENT, ms=4.5, mec="white", mew=0.8)
     title = f"A {'right' if side == 'R' else 'left'} knee, seen from the front"
     ax.text(_SIZE / 2, -10, title, ha="center", va="bottom", weight="bold")
@@ -132,7 +124,6 @@ def laboratory_figure(states: Sequence[LabState] | None = None):
         top.set_title(f"medial {state.jsw_medial_mm:.1f} mm", loc="center")
         top.set_axis_off()
         shares = pd.DataFrame(opinions(state), [f"KL{grade}" for grade in GRADES]).T
-        shares = shares.rename(lambda name: name if name == "consensus" else f"reader {name}")
         shares.plot.barh(stacked=True, ax=below, width=0.72, color=GRADE_COLOURS, legend=False)
         below.set(xlim=(0, 1), xticks=[], xlabel=f"by the rules KL{kl_grade(state)}")
         below.tick_params(length=0, labelleft=number == 0)

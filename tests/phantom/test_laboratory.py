@@ -17,7 +17,7 @@ from koa_kit.grades import GRADES
 from koa_kit.phantom.figures import laboratory_figure
 from koa_kit.phantom.knee.features import LATERAL_SURPLUS_MM, OSTEOPHYTES, SIGNS, SITES, kl_grade
 from koa_kit.phantom.laboratory import page
-from koa_kit.phantom.laboratory.state import LIMITS, LabState
+from koa_kit.phantom.laboratory.page import LIMITS, LabState
 from koa_kit.phantom.laboratory.widget import PhantomLaboratory, drive_laboratory
 
 states = st.builds(
@@ -102,7 +102,7 @@ def test_readers_move_towards_worse_grades_as_the_knee_wears():
     expected = [
         {name: shares @ GRADES for name, shares in page.opinions(state).items()} for state in (LabState(), WORN)
     ]
-    assert set(expected[0]) == {"A", "B", "C", "consensus"}
+    assert set(expected[0]) == {"reader A", "reader B", "reader C", "consensus"}
     assert all(expected[0][name] < 0.5 and expected[1][name] > 3.3 for name in expected[0])
 
 

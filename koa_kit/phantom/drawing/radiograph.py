@@ -43,17 +43,12 @@ def draw_knee(features: KneeFeatures, *, side: str = "R", size: int = 224, seed:
     return np.ascontiguousarray(pixels[:, ::-1]) if side == "L" else pixels
 
 
-def check_picture(side: str, size: int) -> None:
+def check_picture(side: str, size: int = 16) -> None:
     """Nothing; `KoaError` for an unknown side or a picture too small to show anything."""
-    check_side(side)
-    if size < 16:
-        raise KoaError(f"A knee of {size} pixels shows nothing.", remedy="Give a size of at least 16.")
-
-
-def check_side(side: str) -> None:
-    """Nothing; `KoaError` for an unknown side."""
     if side not in ("L", "R"):
         raise KoaError(f"There is no side {side!r}.", remedy='Give "L" or "R".')
+    if size < 16:
+        raise KoaError(f"A knee of {size} pixels shows nothing.", remedy="Give a size of at least 16.")
 
 
 def landmark_pixels(

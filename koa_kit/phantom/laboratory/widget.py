@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
+from functools import partial
 
 import ipywidgets as widgets
 
 from koa_kit.phantom.knee.features import FURTHER, OSTEOPHYTES
 from koa_kit.phantom.laboratory import page
-from koa_kit.phantom.laboratory.page import Similarities
-from koa_kit.phantom.laboratory.state import FILMS, LIMITS, LabState
+from koa_kit.phantom.laboratory.page import FILMS, LIMITS, LabState, Similarities
 
 _CONTROLS, _READINGS, _LEAST_PICTURE = 244, 282, 280
 _LABELS = {
@@ -165,23 +165,26 @@ def drive_laboratory(lab: PhantomLaboratory) -> int:
     """
     before, shown = lab.state, (lab.picture, lab.readings, lab.report)
 
-    def use(action: Callable, **expected) -> None:
+    def uses() -> Iterator[tuple[Callable, dict]]:
+        for name, control in lab.controls.items():
+            if isinstance(control, widgets.FloatSlider):
+                # An end of the range that is not where the slider stands.
+                new = control.min if control.value > (control.min + control.max) / 2 else control.max
+            else:
+                new = next(value for _, value in control.options if value != control.value)
+            yield partial(setattr, control, "value", new), {name: new}
+        yield lab.person.click, {"seed": lab.state.seed + 1}
+        yield lab.reset.click, asdict(lab.start)
+
+    steps = 0
+    for use, expected in uses():
         old = [part.value for part in shown]
-        action()
+        use()
         if lab.failure is not None:
             raise lab.failure
         found = {name: getattr(lab.state, name) for name in expected}
         if found != expected or [part.value for part in shown] == old:
             raise RuntimeError(f"A control of the laboratory failed: wanted {expected}, found {found}.")
-
-    for name, control in lab.controls.items():
-        if name in LIMITS or name == "largest":
-            # An end of the range that is not where the slider stands.
-            new = control.min if control.value > (control.min + control.max) / 2 else control.max
-        else:
-            new = next(value for _, value in control.options if value != control.value)
-        use(lambda control=control, new=new: setattr(control, "value", new), **{name: new})
-    use(lab.person.click, seed=lab.state.seed + 1)
-    use(lab.reset.click, **asdict(lab.start))
+        steps += 1
     lab.show(**asdict(before))
-    return len(lab.controls) + len((lab.person, lab.reset))
+    return steps

@@ -48,10 +48,9 @@ def sample_population(
 ) -> pd.DataFrame:
     """Table of ``2 * patients`` synthetic knees, one row per knee, the same for the same arguments.
 
-    A patient's two knees are alike in severity, but in some patients they have nothing in common. The
-    disease goes on at the patient's own pace, hardly at all in most, and never back. Each of the `READERS` sees the
-    signs with errors of her own; her errors stay with the knee, as if its films were read side by side, so no grade
-    ever falls.
+    A patient's two knees are alike in severity, but in some patients they have nothing in common. The disease goes on
+    at the patient's own pace, hardly at all in most, and never back. Each of the `READERS` errs in her own way, and
+    her errors stay with the knee, as if its films were read side by side, so no grade ever falls.
 
     Parameters
     ----------
@@ -77,8 +76,7 @@ def sample_population(
     DataFrame
         Two rows a patient, left knee first, with the columns
 
-        - ``knee_id`` ("P00000L"), ``patient``, ``side`` ("L" or "R"), ``split``: train, val and test 60 / 20 / 20 by
-          patient, evenly over severity;
+        - ``knee_id`` ("P00000L"), ``patient``, ``side`` ("L" or "R"), ``split``: 60 / 20 / 20 evenly over severity;
         - ``age`` in years (45 to 79 at the first visit), ``sex`` ("F", "M") and ``bmi`` in kg/m2, all weakly
           associated with severity; ``site`` "A" to "E" of the study, which is not; ``inverted``: bone dark in the file,
           both knees of about 1.5 % of the patients, at least one patient from ten on;

@@ -2,10 +2,9 @@
 
 A knee is the posterior of its consensus, `koa_kit.phantom.readers.readers.consensus_probabilities`. An image shows at
 most the signs, and given the signs the readers' errors have nothing to do with the image; so in expectation over the
-readers' errors no model that sees only the image scores higher on these knees. Four things to keep in mind:
+readers' errors no model that sees only the image scores higher on these knees. Three things to keep in mind:
 
-- An image shows less than the signs, so the bound is seldom reached.
-- It is the bound for these knees; another sample of knees has another one nearby.
+- An image shows less than the signs, so the bound is seldom reached; other knees have another one nearby.
 - The score on one set of consensus grades scatters: by luck it can exceed the bound; see `sampled_noise_ceiling`.
 - A model that is given more than the image, such as one reader's grade or the same knee's grade at another visit, is
   not bound by it.
@@ -121,11 +120,10 @@ def kl1_frontier(posterior: np.ndarray, points: int = 41) -> pd.DataFrame:
     """What recall of KL1 costs: the best expected accuracy at each recall from that of `accuracy_rule` up.
 
     Each row is the rule that adds `bias` to the logarithm of KL1's posterior and takes the likeliest grade (ties go to
-    KL1). It maximises accuracy plus a price times KL1 recall (a Lagrangian), so every row is Pareto optimal: no rule
-    has more of both. This too holds in expectation, for a rule that knows the signs.
+    KL1). It maximises accuracy plus a price times KL1 recall (a Lagrangian), so every row is Pareto optimal: in
+    expectation no rule that knows the signs has more of both.
 
-    There are at most `points` rows, nearly evenly spaced in recall up to 0.999 (the last knees, in which KL1 is next
-    to impossible, would cost nearly all accuracy); few knees allow fewer.
+    At most `points` rows, nearly evenly spaced in recall up to 0.999: the last knees would cost nearly all accuracy.
 
     Returns
     -------
@@ -192,7 +190,6 @@ def sampled_noise_ceiling(posterior: np.ndarray, draws: int = 2000, seed: int = 
 
 
 def _nearest_grade(number: np.ndarray) -> np.ndarray:
-    """Grade nearest to each number, int64."""
     return np.clip(np.rint(number), _GRADES[0], _GRADES[-1]).astype(np.int64)
 
 

@@ -122,9 +122,8 @@ def consensus(grades: np.ndarray | pd.DataFrame) -> np.ndarray:
 def grade_probabilities(signs: pd.DataFrame, reader: Reader) -> np.ndarray:
     """Probability that the reader gives each knee each grade, float64 ``(N, 5)``, exact; rows sum to 1.
 
-    Each grade of `kl_grades` asks for limits on independent normal numbers, so its probability is a product. Grade 3
-    or more means the description of 3, or of 4, or both; both together are such a product again, because all
-    osteophytes share one error. A missing sign is a `KoaError`.
+    Each grade of `kl_grades` asks for limits on independent normal numbers, so its probability is a product. A missing
+    sign is a `KoaError`.
     """
     return 0.0 - np.diff(_at_least_each_grade(signs, reader), axis=1, append=0)
 
@@ -132,10 +131,8 @@ def grade_probabilities(signs: pd.DataFrame, reader: Reader) -> np.ndarray:
 def consensus_probabilities(signs: pd.DataFrame, readers: Mapping[str, Reader] = READERS) -> np.ndarray:
     """Probability of each grade as the median of an odd number of readers, float64 ``(N, 5)``, exact; rows sum to 1.
 
-    The median is at least k where more than half of the readers say at least k; their number is a sum of independent
-    yes-or-no draws (the Poisson binomial distribution).
-
-    An even number of readers or a missing sign is a `KoaError`.
+    The median is at least k where more than half of the readers say at least k; their number has a Poisson binomial
+    distribution. An even number of readers or a missing sign is a `KoaError`.
     """
     if len(readers) % 2 == 0:
         raise KoaError(f"{len(readers)} readers have no middle one.", remedy="Give an odd number of readers.")
@@ -187,6 +184,7 @@ def _at_least_each_grade(signs: pd.DataFrame, reader: Reader) -> np.ndarray:
     over_large, over_two = largest - rules.large, second - rules.present
     over = largest - rules.possible, largest - rules.present, over_two, over_large, np.minimum(over_large, over_two)
     possible, present, two_present, large, large_and_two = (_reaches(own, reader.osteophyte_noise) for own in over)
+    # Grade 3 or more means the description of 3, of 4, or both: a product too, since all osteophytes share one error.
     worn = (1 - not_marked) * severe * _reaches(deformity - rules.deformed, reader.deformity_noise)
     four, three, both = large * worn, two_present * (1 - not_definite) * some, large_and_two * worn
     one = 1 - not_doubtful * (1 - possible)
