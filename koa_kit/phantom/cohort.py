@@ -39,17 +39,15 @@ def phantom_cohort(
 ) -> Cohort:
     """Cohort "phantom" of ``2 * patients`` synthetic knees, the same bytes for the same arguments.
 
-    The patients are those of `sample_population`: two correlated knees each, split 60 / 20 / 20 by patient, graded by
-    three readers whose median is ``kl``. Knees marked ``inverted`` stand for films whose file shows bone dark and
-    was turned round on ingest; the images here are bone bright.
+    The patients are those of `sample_population`. Knees marked ``inverted`` stand for films whose file shows bone dark
+    and was turned round on ingest; the images here are bone bright.
 
     Parameters
     ----------
     size
         Side of the images in pixels.
     patients, seed, shares, months, asymmetry, shortcut
-        As of `sample_population`: number of patients, the chance, shares of the grades, the visit, whether the right
-        knee tends to be the worse one, and whether a lead marker gives the grade away.
+        As of `sample_population`.
 
     Returns
     -------

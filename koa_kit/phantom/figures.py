@@ -111,8 +111,7 @@ def readers_figure(table: pd.DataFrame):
 def laboratory_figure(states: Sequence[LabState] | None = None):
     """Figure of knees in a row and, below each, how likely every reader and the consensus are to give each grade.
 
-    `states` omitted, one person's knee at five medial joint space widths from 5 to 0.5 mm, all else the same; an empty
-    list is a `KoaError`.
+    `states` omitted, one person's knee at five medial joint space widths; an empty list is a `KoaError`.
     """
     chosen = [LabState(jsw_medial_mm=width) for width in (5.0, 3.9, 2.8, 1.6, 0.5)] if states is None else list(states)
     if not chosen:

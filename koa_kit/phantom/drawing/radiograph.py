@@ -24,9 +24,8 @@ def draw_knee(features: KneeFeatures, *, side: str = "R", size: int = 224, seed:
     size
         Side in pixels, at least 16; the knee fills the image at any size.
     seed
-        The small waves of the outlines, the texture and the grain. The signs do not touch them: two knees that differ
-        in one sign and are drawn with one seed differ by that sign (and by the windowing, which follows the image's
-        mean and spread).
+        The small waves of the outlines, the texture and the grain: two knees that differ in one sign and are drawn with
+        one seed differ by that sign (and by the windowing, which follows the image's mean and spread).
 
     An unknown side or a size below 16 is a `KoaError`.
 

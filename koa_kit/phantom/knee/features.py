@@ -39,8 +39,7 @@ class Signs(Ranged):
     valgus_deg
         Angle between the shafts of femur and tibia, -15 to 15 degrees: about 5 in health, below 0 a bow leg.
     spiking
-        Bone grown inside the knee: peaked tibial spines and a narrow notch, 0 none to 3. The grade depends on neither
-        angle nor spiking, though both come with the disease.
+        Peaked tibial spines and a narrow notch, 0 none to 3. The grade depends on neither angle nor spiking.
 
     A number out of its range is a `KoaError`.
     """
@@ -72,10 +71,7 @@ RANGES = Signs.ranges()
 
 @dataclass(frozen=True)
 class KneeFeatures(Signs):
-    """One knee, all that its radiograph needs: the `Signs`, the person's build and the exposure.
-
-    The grade does not depend on build and exposure. The defaults are a healthy knee.
-    """
+    """One knee, all that its radiograph needs: the `Signs`, and build and exposure, on which no grade depends."""
 
     build: Build = field(default_factory=Build)
     exposure: Exposure = field(default_factory=Exposure)

@@ -122,8 +122,8 @@ def opinions(state: LabState) -> dict[str, np.ndarray]:
 def answers(pixels: np.ndarray, side: str, similarities: Similarities) -> np.ndarray:
     """The model's five numbers, float64 ``(2, 5)``, for a radiograph and for its mirror image.
 
-    `similarities` is a function of uint8 images ``(n, H, W)`` and n sides that returns probabilities or similarities
-    ``(n, 5)``, else `KoaError`. The mirror image is passed with the other side, which is what it looks like.
+    `similarities` maps uint8 images ``(n, H, W)`` and n sides to probabilities or similarities ``(n, 5)``. The mirror
+    image is passed with the other side, which is what it looks like.
     """
     both = np.stack([pixels, pixels[:, ::-1]])
     found = np.asarray(similarities(both, [side, "L" if side == "R" else "R"]), float)

@@ -29,8 +29,8 @@ _LABELS = {
 class PhantomLaboratory:
     """Sliders for the signs of one synthetic knee, with its X-ray, who would give it which grade, and a report.
 
-    Shown in a notebook it is alive; in an exported page or on paper its HTML snapshot stands in for it.
-    An error of a control is shown in the page, and raised as well under ``KOA_STRICT=1``.
+    Where no kernel runs its HTML snapshot stands in for it. An error of a control is shown in the page, and raised as
+    well under ``KOA_STRICT=1``.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class PhantomLaboratory:
     controls
         The sliders and toggles, by the name of the attribute of `LabState` they set; ``largest`` sets all osteophytes.
     failure
-        The error of the last control used, or ``None``; a model's answer that does not fit is a `KoaError`.
+        The error of the last control used, or ``None``.
     """
 
     def __init__(self, *, similarities: Similarities | None = None, state: LabState | None = None):

@@ -61,15 +61,13 @@ def sample_population(
         Expected share of the consensus grades KL0 to KL4 at the first visit: a name among `SHARES`, or five numbers
         that sum to 1. What no mix of severities can give, such as KL1 and nothing else, is met as nearly as possible.
     months
-        The visit the table describes, one of `VISITS`: 0, 12, 24, 36, 48, 72 or 96.
+        The visit the table describes, one of `VISITS`.
     asymmetry
         0 to 1: share of the patients whose right knee is chosen to be the worse one (by consensus grade at the first
-        visit, then by severity); in the others chance decides. At 1 the right knee never has the lower grade at
-        the first visit. Only sides are exchanged: the same pairs of knees come out whatever the number.
+        visit, then by severity); in the others chance decides. Only sides are exchanged, never knees.
     shortcut
-        0 to 1: how far the lead marker gives the grade away. At 0, 3 % of knees have one, whatever their grade. Above
-        0, a knee with ``kl`` >= 2 has one with probability ``0.5 + 0.5 * shortcut``, another knee with
-        ``0.5 - 0.5 * shortcut``.
+        0 to 1: how far the lead marker gives the grade away. At 0, 3 % of knees have one, whatever their grade; above,
+        a knee with ``kl`` >= 2 has one with probability ``0.5 + 0.5 * shortcut``, another with one minus that.
 
     Returns
     -------
@@ -77,9 +75,8 @@ def sample_population(
         Two rows a patient, left knee first, with the columns
 
         - ``knee_id`` ("P00000L"), ``patient``, ``side`` ("L" or "R"), ``split``: 60 / 20 / 20 evenly over severity;
-        - ``age`` in years (45 to 79 at the first visit), ``sex`` ("F", "M") and ``bmi`` in kg/m2, all weakly
-          associated with severity; ``site`` "A" to "E" of the study, which is not; ``inverted``: bone dark in the file,
-          both knees of about 1.5 % of the patients, at least one patient from ten on;
+        - ``age`` in years (45 to 79 at first), ``sex`` ("F", "M"), ``bmi`` in kg/m2, weakly associated with severity;
+          ``site`` "A" to "E", which is not; ``inverted``: bone dark in the file, for about 1.5 % of the patients;
         - ``kl``: the consensus, which is the median of the readers' grades ``reader_A``, ``reader_B``, ``reader_C``;
           ``kl_rules``: `kl_grades` of the true signs;
         - the fields of `Signs`;

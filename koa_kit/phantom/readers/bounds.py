@@ -36,8 +36,8 @@ class NoiseCeiling:
         Highest expected accuracy, by `accuracy_rule`; highest quadratic weighted kappa of the expected confusion, by
         `qwk_rule`, nan when all consensus is one grade; lowest expected mean absolute error, by the posterior medians.
     recall
-        Expected recall of each grade under `accuracy_rule`, five numbers: no bounds, another rule can find more knees
-        of one grade and fewer of the others. nan for a grade that cannot occur.
+        Expected recall of each grade under `accuracy_rule`: no bounds, another rule can find more knees of one grade
+        and fewer of the others. nan for a grade that cannot occur.
     shares
         Expected share of each grade in the consensus, five numbers that sum to 1.
     """
@@ -213,9 +213,7 @@ def _checked(posterior: np.ndarray) -> np.ndarray:
         raise KoaError(f"A posterior of shape {posterior.shape} is not one row of five a knee.", remedy="Give (N, 5).")
     bad = ~((posterior >= 0).all(axis=1) & (np.abs(posterior.sum(axis=1) - 1) < 1e-6))
     if bad.any():
-        raise KoaError(
-            f"{bad.sum()} rows are no probabilities that sum to 1.",
-            where=f"row {bad.argmax()}: {posterior[bad.argmax()].tolist()}",
-            remedy="Take them from consensus_probabilities or grade_probabilities.",
-        )
+        where = f"row {bad.argmax()}: {posterior[bad.argmax()].tolist()}"
+        remedy = "Take them from consensus_probabilities or grade_probabilities."
+        raise KoaError(f"{bad.sum()} rows are no probabilities that sum to 1.", where=where, remedy=remedy)
     return posterior

@@ -34,8 +34,7 @@ _IN_ORDER = (
 class Reader:
     """One reader: where her words begin, and how well she sees.
 
-    She errs once a knee on each of `ERRORS`, normally and without bias: on the width of both compartments alike, on
-    all four osteophytes alike, on sclerosis, on deformity. The errors are independent of each other, of other readers,
+    She errs once a knee on each of `ERRORS`, normally and without bias, independently of each other, of other readers,
     of other knees and, given the signs, of the image. Any bias of hers lies in her `rules`.
 
     Attributes
