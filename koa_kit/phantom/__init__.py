@@ -6,8 +6,7 @@ import lazy_loader as lazy
 __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     submod_attrs={
-        "knee.build": ["Build", "sample_build"],
-        "knee.exposure": ["Exposure", "sample_exposure"],
+        "knee.records": ["Build", "Exposure", "sample_build", "sample_exposure"],
         "knee.features": ["KneeFeatures", "Rules", "kl_grade", "kl_grades"],
         "population.population": ["sample_population"],
         "population.sampling": ["sample_features"],
@@ -18,7 +17,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "cohort": ["phantom_cohort", "phantom_masks", "write_phantom_files"],
         "reporting": ["report", "reports"],
         "figures": ["anatomy_figure", "grade_row_figure", "laboratory_figure", "readers_figure"],
-        "laboratory.state": ["LabState"],
+        "laboratory.page": ["LabState"],
         "laboratory.widget": ["PhantomLaboratory", "drive_laboratory"],
     },
 )

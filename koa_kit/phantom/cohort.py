@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from koa_kit import paths
 from koa_kit.cohort import COLUMNS, Cohort
@@ -17,9 +18,8 @@ from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES
 from koa_kit.phantom.drawing.masks import MASKS, knee_masks
 from koa_kit.phantom.drawing.radiograph import draw_knee
-from koa_kit.phantom.knee.build import sample_build
-from koa_kit.phantom.knee.exposure import sample_exposure, sample_exposure_on_film
 from koa_kit.phantom.knee.features import KneeFeatures
+from koa_kit.phantom.knee.records import sample_build, sample_exposure, sample_exposure_on_film
 from koa_kit.phantom.population.population import sample_population
 
 SPLITS = ("train", "val", "test")
@@ -39,17 +39,15 @@ def phantom_cohort(
 ) -> Cohort:
     """Cohort "phantom" of ``2 * patients`` synthetic knees, the same bytes for the same arguments.
 
-    The patients are those of `sample_population`: two correlated knees each, split 60 / 20 / 20 by patient, graded by
-    three readers whose median is ``kl``. Knees marked ``inverted`` stand for films whose file shows bone dark and
-    was turned round on ingest; the images here are bone bright.
+    The patients are those of `sample_population`. Knees marked ``inverted`` stand for films whose file shows bone dark
+    and was turned round on ingest; the images here are bone bright.
 
     Parameters
     ----------
     size
         Side of the images in pixels.
     patients, seed, shares, months, asymmetry, shortcut
-        As of `sample_population`: number of patients, the chance, shares of the grades, the visit, whether the right
-        knee tends to be the worse one, and whether a lead marker gives the grade away.
+        As of `sample_population`.
 
     Returns
     -------
@@ -97,8 +95,6 @@ def write_phantom_files(folder: str | os.PathLike, patients: int, size: int, see
     Every split has all five grade folders, some may be empty. Knees marked ``inverted`` are written bone dark. A
     folder that is not empty is a `KoaError`.
     """
-    from PIL import Image
-
     folder = Path(folder)
     if folder.exists() and any(folder.iterdir()):
         raise KoaError("The folder is not empty.", where=folder, remedy="Name a new folder.")

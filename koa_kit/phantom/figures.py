@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn as sns
+from sklearn.metrics import confusion_matrix
 
 from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES, grade_label
 from koa_kit.phantom.drawing.radiograph import draw_knee, landmark_pixels
-from koa_kit.phantom.knee.exposure import Exposure
 from koa_kit.phantom.knee.features import KneeFeatures, kl_grade
-from koa_kit.phantom.laboratory.page import draw, opinions
-from koa_kit.phantom.laboratory.state import LabState
+from koa_kit.phantom.knee.records import Exposure
+from koa_kit.phantom.laboratory.page import LabState, draw, opinions
 from koa_kit.phantom.readers.readers import agreement
 from koa_kit.style import ACCENT, GRADE_COLOURS, INK, RADIOGRAPH, SEQUENTIAL
 
@@ -46,8 +48,6 @@ def anatomy_figure(seed: int = 0, side: str = "R"):
 
     The labels follow the side, "R" or "L", so medial and lateral change places.
     """
-    import matplotlib.pyplot as plt
-
     features = KneeFeatures(
         jsw_medial_mm=3.6, osteophyte_medial_tibia=2.2, osteophyte_medial_femur=1.0, sclerosis=0.8, exposure=CLEAR
     )
@@ -55,6 +55,8 @@ def anatomy_figure(seed: int = 0, side: str = "R"):
     x_fibula, y_fibula = places["fibula"]
     places["fibula"] = (float(np.clip(x_fibula, 14, _SIZE - 15)), y_fibula + 6)
     places["osteophyte"] = places["medial_tibia_margin"]
+    leader = {"arrowstyle": "-", "color": ACCENT, "lw": 1.2, "shrinkA": 4, "shrinkB": 0}
+    look = {"va": "center", "fontsize": 11, "annotation_clip": False}
     figure, ax = plt.subplots(figsize=(8.4, 5.2))
     ax.imshow(draw_knee(features, side=side, size=_SIZE, seed=seed), **RADIOGRAPH)
     for compartment, labels in _LABELS.items():
@@ -63,17 +65,8 @@ def anatomy_figure(seed: int = 0, side: str = "R"):
         ax.text(edge, -10, compartment, ha=align, va="bottom", color=INK, style="italic")
         heights = _apart([places[name][1] for name in labels], [*labels].index(f"{compartment}_joint_space"), 50)
         for (name, text), height in zip(labels.items(), heights, strict=True):
-            ax.annotate(
-                text,
-                xy=places[name],
-                xytext=(margin, height),
-                ha="right" if left else "left",
-                va="center",
-                color=ACCENT if name == "osteophyte" else INK,
-                fontsize=11,
-                annotation_clip=False,
-                arrowprops={"arrowstyle": "-", "color": ACCENT, "lw": 1.2, "shrinkA": 4, "shrinkB": 0},
-            )
+            colour, align = ACCENT if name == "osteophyte" else INK, "right" if left else "left"
+            ax.annotate(text, places[name], (margin, height), ha=align, color=colour, arrowprops=leader, **look)
             ax.plot(*places[name], "o", color=ACCENT, ms=4.5, mec="white", mew=0.8)
     title = f"A {'right' if side == 'R' else 'left'} knee, seen from the front"
     ax.text(_SIZE / 2, -10, title, ha="center", va="bottom", weight="bold")
@@ -84,8 +77,6 @@ def anatomy_figure(seed: int = 0, side: str = "R"):
 
 def grade_row_figure(seed: int = 0):
     """Figure of five phantoms side by side, KL0 to KL4, alike in build and exposure, disease medial."""
-    import matplotlib.pyplot as plt
-
     figure, axes = plt.subplots(1, len(_PLAIN_CASES), figsize=(12.5, 3.3))
     for knee, ax in zip(_PLAIN_CASES, axes, strict=True):
         grade = kl_grade(knee)
@@ -102,10 +93,6 @@ def readers_figure(table: pd.DataFrame):
 
     `table` has the columns `READER_COLUMNS`, one row per knee, as in a phantom cohort's table.
     """
-    import matplotlib.pyplot as plt
-    import seaborn as sns
-    from sklearn.metrics import confusion_matrix
-
     pairs = agreement(table)
     figure, axes = plt.subplots(1, len(pairs), figsize=(11.5, 3.9), squeeze=False, layout="constrained")
     labels = [f"KL{grade}" for grade in GRADES]
@@ -124,11 +111,8 @@ def readers_figure(table: pd.DataFrame):
 def laboratory_figure(states: Sequence[LabState] | None = None):
     """Figure of knees in a row and, below each, how likely every reader and the consensus are to give each grade.
 
-    `states` omitted, one person's knee at five medial joint space widths from 5 to 0.5 mm, all else the same; an empty
-    list is a `KoaError`.
+    `states` omitted, one person's knee at five medial joint space widths; an empty list is a `KoaError`.
     """
-    import matplotlib.pyplot as plt
-
     chosen = [LabState(jsw_medial_mm=width) for width in (5.0, 3.9, 2.8, 1.6, 0.5)] if states is None else list(states)
     if not chosen:
         raise KoaError("There is no knee to show.", remedy="Give at least one LabState.")
@@ -139,7 +123,6 @@ def laboratory_figure(states: Sequence[LabState] | None = None):
         top.set_title(f"medial {state.jsw_medial_mm:.1f} mm", loc="center")
         top.set_axis_off()
         shares = pd.DataFrame(opinions(state), [f"KL{grade}" for grade in GRADES]).T
-        shares = shares.rename(lambda name: name if name == "consensus" else f"reader {name}")
         shares.plot.barh(stacked=True, ax=below, width=0.72, color=GRADE_COLOURS, legend=False)
         below.set(xlim=(0, 1), xticks=[], xlabel=f"by the rules KL{kl_grade(state)}")
         below.tick_params(length=0, labelleft=number == 0)

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from koa_kit.errors import KoaError
-from koa_kit.phantom.drawing.radiograph import check_side
-from koa_kit.phantom.knee.exposure import Exposure
+from koa_kit.phantom.drawing.radiograph import check_picture
 from koa_kit.phantom.knee.features import LATERAL_SURPLUS_MM, SITES, KneeFeatures
+from koa_kit.phantom.knee.records import Exposure
 
 # Where one word gives way to the next: near the limits of `Rules`, on neither side of them by design.
 _NARROW_MM = (1.1, 2.4, 3.2, 3.9)
@@ -103,14 +103,11 @@ def report(features: KneeFeatures, *, side: str = "R", detail: float = 0.7, seed
     seed
         The radiologist's errors and her choice of words: a number, or several.
 
-    Raises
-    ------
-    KoaError
-        When `detail` is not from 0 to 1, or the side is unknown.
+    A `detail` outside 0 to 1 or an unknown side is a `KoaError`.
     """
     if not 0 <= detail <= 1:
         raise KoaError(f"A report cannot have detail {detail}.", remedy="Give a number from 0 to 1.")
-    check_side(side)
+    check_picture(side)
     rng = np.random.default_rng(seed)
     seen = _Impression(features, _ERRORS * rng.standard_normal(len(_ERRORS)))
     said = rng.random(6) < detail

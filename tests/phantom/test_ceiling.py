@@ -10,8 +10,6 @@ from sklearn.metrics import cohen_kappa_score
 
 from koa_kit.errors import KoaError
 from koa_kit.phantom.knee.features import Rules, kl_grades
-from koa_kit.phantom.population.population import SHARES
-from koa_kit.phantom.population.sampling import sample_signs
 from koa_kit.phantom.readers.bounds import (
     accuracy_rule,
     kl1_frontier,
@@ -35,11 +33,6 @@ EVERY_RULE = np.array(list(product(range(5), repeat=5)))
 """All predictions that can be made for five knees, ``(3125, 5)``."""
 
 
-def cohort(shares, knees=4000, seed=1):
-    rng = np.random.default_rng(seed)
-    return sample_signs(rng.choice(5, knees, p=shares) + rng.random(knees), rng)
-
-
 def random_posterior(knees, seed, sharpness=0.4):
     return np.random.default_rng(seed).dirichlet([sharpness] * 5, knees)
 
@@ -53,9 +46,9 @@ def confusion_kappa(pred, posterior):
 
 
 @pytest.fixture(scope="module")
-def simulated():
+def simulated(signs_of):
     """Posterior of 300 knees, and their consensus in each of 500 simulated gradings ``(500, 300)``."""
-    signs, draws = cohort(SHARES["oai"], 300), 500
+    signs, draws = signs_of("oai", 300), 500
     again = signs.loc[np.tile(signs.index, draws)].reset_index(drop=True)
     grades = consensus(readings(again, reading_errors(len(again), np.random.default_rng(9))))
     return consensus_probabilities(signs), grades.reshape(draws, 300)
@@ -71,19 +64,13 @@ def test_no_predictions_for_five_knees_beat_the_qwk_rule(seed, sharpness):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_no_predictions_for_five_knees_have_a_higher_accuracy_or_a_smaller_error(seed):
+def test_no_predictions_for_five_knees_beat_the_accuracy_the_error_or_the_frontier(seed):
     posterior = random_posterior(5, seed)
     accuracy = posterior[np.arange(5), EVERY_RULE].mean(axis=1)
     error = (posterior * np.abs(EVERY_RULE[:, :, None] - GRADES)).sum(axis=2).mean(axis=1)
     assert noise_ceiling(posterior).accuracy == pytest.approx(accuracy.max(), abs=1e-12)
     assert np.array_equal(accuracy_rule(posterior), EVERY_RULE[accuracy.argmax()])
     assert noise_ceiling(posterior).mae == pytest.approx(error.min(), abs=1e-12)
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_no_predictions_for_five_knees_beat_the_frontier(seed):
-    posterior = random_posterior(5, seed)
-    accuracy = posterior[np.arange(5), EVERY_RULE].mean(axis=1)
     recall = (posterior[:, 1] * (EVERY_RULE == 1)).sum(axis=1) / posterior[:, 1].sum()
     for row in kl1_frontier(posterior).itertuples():
         assert accuracy[recall >= row.kl1_recall - 1e-12].max() == pytest.approx(row.accuracy, abs=1e-12)
@@ -91,13 +78,15 @@ def test_no_predictions_for_five_knees_beat_the_frontier(seed):
 
 @settings(max_examples=100)
 @given(seed=st.integers(0, 10**6), knees=st.integers(2, 40), sharpness=st.sampled_from([0.05, 0.5, 5]))
-def test_qwk_of_the_expected_confusion_is_that_of_scikit_learn(seed, knees, sharpness):
+def test_qwk_of_the_expected_confusion_is_that_of_scikit_learn_and_the_qwk_rules_is_highest(seed, knees, sharpness):
     posterior = random_posterior(knees, seed, sharpness)
     pred = np.random.default_rng(seed).integers(0, 5, knees)
     reference = cohen_kappa_score(
         np.repeat(pred, 5), np.tile(GRADES, knees), weights="quadratic", sample_weight=posterior.ravel()
     )
     assert qwk_expected(pred, posterior) == pytest.approx(reference, abs=1e-9)
+    best = qwk_expected(qwk_rule(posterior), posterior)
+    assert max(0, qwk_expected(accuracy_rule(posterior), posterior) - 1e-12) <= best <= 1
 
 
 @settings(max_examples=100)
@@ -112,15 +101,7 @@ def test_a_picture_that_shows_less_has_no_higher_ceiling(seed, pairs):
     assert seen.mae >= known.mae - 1e-12
 
 
-@settings(max_examples=100)
-@given(seed=st.integers(0, 10**6), knees=st.integers(1, 40))
-def test_the_qwk_rule_has_at_least_the_qwk_of_the_accuracy_rule(seed, knees):
-    posterior = random_posterior(knees, seed)
-    best = qwk_expected(qwk_rule(posterior), posterior)
-    assert max(0, qwk_expected(accuracy_rule(posterior), posterior) - 1e-12) <= best <= 1
-
-
-def test_simulated_readers_confirm_the_accuracy_and_the_qwk(simulated):
+def test_simulated_readers_confirm_accuracy_qwk_recall_and_shares(simulated):
     posterior, kl = simulated
     accuracy = (kl == accuracy_rule(posterior)).mean(axis=1)
     assert_within_sampling_error(accuracy.mean(), noise_ceiling(posterior).accuracy, accuracy)
@@ -128,10 +109,6 @@ def test_simulated_readers_confirm_the_accuracy_and_the_qwk(simulated):
     single = [cohen_kappa_score(one, pred, weights="quadratic") for one in kl]
     pooled = cohen_kappa_score(kl.ravel(), np.tile(pred, len(kl)), weights="quadratic")
     assert_within_sampling_error(pooled, noise_ceiling(posterior).qwk, single)
-
-
-def test_simulated_readers_confirm_recall_and_shares(simulated):
-    posterior, kl = simulated
     expected, pred = noise_ceiling(posterior), accuracy_rule(posterior)
     for grade in GRADES:
         found = ((kl == grade) & (pred == grade)).sum(axis=1) / (kl == grade).sum(axis=1)
@@ -167,7 +144,7 @@ def test_ninety_five_percent_of_new_gradings_score_within_the_sampled_range(simu
         assert low < table.loc[name, "value"] == getattr(noise_ceiling(posterior), name) < high
 
 
-def test_the_sampled_range_depends_on_the_seed_alone_and_narrows_with_more_knees():
+def test_the_sampled_range_depends_on_the_seed_alone_and_narrows_with_more_knees(monkeypatch):
     few, many = random_posterior(40, 0), random_posterior(1600, 0)
     assert sampled_noise_ceiling(few, 300, seed=4).equals(sampled_noise_ceiling(few, 300, seed=4))
     assert not sampled_noise_ceiling(few, 300, seed=4).equals(sampled_noise_ceiling(few, 300, seed=5))
@@ -175,17 +152,13 @@ def test_the_sampled_range_depends_on_the_seed_alone_and_narrows_with_more_knees
         table["high"] - table["low"] for table in (sampled_noise_ceiling(few, 300), sampled_noise_ceiling(many, 300))
     )
     assert (narrow < wide / 3).all()
-
-
-def test_sampling_in_blocks_changes_nothing(monkeypatch):
-    posterior = random_posterior(50, 1)
-    whole = sampled_noise_ceiling(posterior, 101)
+    whole = sampled_noise_ceiling(few, 101)
     monkeypatch.setitem(sampled_noise_ceiling.__globals__, "_NUMBERS_AT_ONCE", 500)
-    assert sampled_noise_ceiling(posterior, 101).equals(whole)
+    assert sampled_noise_ceiling(few, 101).equals(whole)
 
 
-def test_a_model_that_is_given_one_reading_can_beat_the_ceiling():
-    signs = cohort(SHARES["oai"], 500)
+def test_a_model_that_is_given_one_reading_can_beat_the_ceiling(signs_of):
+    signs = signs_of("oai", 500)
     a, b, c = (grade_probabilities(signs, reader) for reader in READERS.values())
     joint = np.zeros((len(signs), 5, 5))
     for grades in product(range(5), repeat=3):
@@ -194,15 +167,15 @@ def test_a_model_that_is_given_one_reading_can_beat_the_ceiling():
     assert given_a > noise_ceiling(consensus_probabilities(signs)).accuracy + 0.02
 
 
-def test_readers_without_errors_leave_no_doubt():
-    signs = cohort(SHARES["balanced"], 300)
+def test_readers_without_errors_leave_no_doubt(signs_of):
+    signs = signs_of("balanced", 300)
     sure = noise_ceiling(consensus_probabilities(signs, {"R": Reader("R", Rules(), 0, 0, 0, 0)}))
     assert (sure.accuracy, sure.qwk, sure.mae, sure.recall) == (1, 1, 0, (1,) * 5)
     assert sure.shares == pytest.approx(np.bincount(kl_grades(signs)) / 300)
 
 
-def test_the_frontier_trades_accuracy_for_kl1_recall():
-    posterior = consensus_probabilities(cohort(SHARES["oai"], 800))
+def test_the_frontier_trades_accuracy_for_kl1_recall(signs_of):
+    posterior = consensus_probabilities(signs_of("oai", 800))
     curve = kl1_frontier(posterior)
     assert list(curve.columns) == ["bias", "kl1_recall", "accuracy", "kl1_precision"]
     assert 30 <= len(curve) <= 41
@@ -228,16 +201,14 @@ def test_each_point_of_the_frontier_is_its_bias_added_to_the_logits_of_kl1():
         assert row.kl1_precision == pytest.approx(called / (pred == 1).sum())
 
 
-def test_a_grade_that_cannot_occur_has_no_recall():
+def test_a_grade_that_cannot_occur_has_no_recall_and_a_grade_that_is_sure_no_qwk():
     posterior = np.array([[0.5, 0, 0.5, 0, 0], [0, 0, 0.3, 0.7, 0]])
     assert np.isnan(noise_ceiling(posterior).recall).tolist() == [False, True, False, False, True]
     with pytest.raises(KoaError, match="No knee can be KL1"):
         kl1_frontier(posterior)
     low, high = sampled_noise_ceiling(posterior, 20).set_index("metric").loc["kl1_recall", ["low", "high"]]
     assert np.isnan([low, high]).all()
-
-
-def test_qwk_is_undefined_where_every_knee_is_surely_the_same_grade():
+    # QWK is undefined where every knee is surely the same grade.
     assert np.isnan(noise_ceiling(np.eye(5)[[2, 2]]).qwk)
     # Alike but in doubt, no rule can rank the knees.
     assert noise_ceiling(np.full((3, 5), 0.2)).qwk == 0

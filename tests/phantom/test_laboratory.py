@@ -17,7 +17,7 @@ from koa_kit.grades import GRADES
 from koa_kit.phantom.figures import laboratory_figure
 from koa_kit.phantom.knee.features import LATERAL_SURPLUS_MM, OSTEOPHYTES, SIGNS, SITES, kl_grade
 from koa_kit.phantom.laboratory import page
-from koa_kit.phantom.laboratory.state import LIMITS, LabState
+from koa_kit.phantom.laboratory.page import LIMITS, LabState
 from koa_kit.phantom.laboratory.widget import PhantomLaboratory, drive_laboratory
 
 states = st.builds(
@@ -48,7 +48,7 @@ def shown(lab: PhantomLaboratory) -> tuple:
 
 def percentages(html: str) -> list[list[float]]:
     """Exact numbers of every row of bars, from the titles of the cells."""
-    rows = re.findall(r"<tr><th>[^<]*</th>(.*?)</tr>", html)
+    rows = re.findall(r"(?s)<tr><th>[^<]*</th>(.*?)</tr>", html)
     return [[float(number) for number in re.findall(r'title="KL[^"]*: (-?[\d.]+)"', row)] for row in rows[1:]]
 
 
@@ -67,14 +67,11 @@ def test_the_knee_has_the_signs_of_the_state_and_the_build_of_the_person(state):
     assert all(getattr(knee, name) == getattr(state, name) for name in (*SIGNS, "valgus_deg"))
     assert state.as_table().iloc[0].to_dict() == {name: getattr(state, name) for name in SIGNS}
     assert replace(state, sclerosis=0.0, side="L").features().build == knee.build
-    assert replace(state, seed=state.seed + 1).features().build != knee.build
-
-
-def test_a_clear_film_is_the_same_for_everyone_and_a_typical_one_is_not():
-    clear = [LabState(seed=seed).features().exposure for seed in (1, 2)]
-    typical = [LabState(seed=seed, film="typical").features().exposure for seed in (1, 2, 2)]
-    assert clear[0] == clear[1]
-    assert typical[0] != typical[1] == typical[2]
+    other = replace(state, seed=state.seed + 1).features()
+    assert other.build != knee.build
+    # A clear film is the same for everyone, a typical one is not.
+    assert (other.exposure == knee.exposure) == (state.film == "clear")
+    assert state.features() == knee
 
 
 @given(states, st.floats(0, 3))
@@ -102,14 +99,8 @@ def test_readers_move_towards_worse_grades_as_the_knee_wears():
     expected = [
         {name: shares @ GRADES for name, shares in page.opinions(state).items()} for state in (LabState(), WORN)
     ]
-    assert set(expected[0]) == {"A", "B", "C", "consensus"}
+    assert set(expected[0]) == {"reader A", "reader B", "reader C", "consensus"}
     assert all(expected[0][name] < 0.5 and expected[1][name] > 3.3 for name in expected[0])
-
-
-def test_a_picture_is_a_png_of_what_was_drawn_and_a_left_knee_is_its_mirror_image():
-    pixels = page.draw(WORN)
-    assert (np.asarray(Image.open(io.BytesIO(page.png(pixels)))) == pixels).all()
-    assert (page.draw(replace(WORN, side="L")) == pixels[:, ::-1]).all()
 
 
 def test_a_model_is_asked_for_the_knee_and_its_mirror_image_with_the_side_each_looks_like():
@@ -119,19 +110,16 @@ def test_a_model_is_asked_for_the_knee_and_its_mirror_image_with_the_side_each_l
     assert sides == ["L", "R"]
     assert images.dtype == np.uint8
     np.testing.assert_array_equal(images, [pixels, pixels[:, ::-1]])
-
-
-@pytest.mark.parametrize("wrong", [np.zeros((2, 4)), np.zeros(5), np.full((2, 5), np.nan)])
-def test_a_model_that_answers_something_else_is_refused(wrong):
-    with pytest.raises(KoaError, match="similarities"):
-        page.answers(page.draw(LabState(), 64), "R", lambda images, sides: wrong)
+    for wrong in (np.zeros((2, 4)), np.zeros(5), np.full((2, 5), np.nan)):
+        with pytest.raises(KoaError, match="similarities"):
+            page.answers(pixels, "L", Mock(return_value=wrong))
 
 
 def test_similarities_are_shown_as_such_and_the_greatest_has_the_longest_bar():
     cosines = np.array([[0.1, 0.2, 0.15, 0.3, -0.1], [0.1, 0.1, 0.12, 0.11, 0.1]])
     html = page.readings_html(LabState(), cosines)
     assert percentages(html)[4:] == cosines.tolist()
-    row = re.findall(r"<tr><th>model</th>(.*?)</tr>", html)[0]
+    row = re.findall(r"(?s)<tr><th>model</th>(.*?)</tr>", html)[0]
     heights = [float(height) for height in re.findall(r"height:([\d.]+)px", row)]
     assert int(np.argmax(heights)) == 3
     assert heights[4] == min(heights)
@@ -147,15 +135,6 @@ def test_the_page_does_not_jump():
     assert 0 < min(bars) <= max(bars) <= 24
 
 
-def test_a_page_without_a_kernel_gets_picture_bars_and_report():
-    snapshot = page.snapshot_html(WORN, model)
-    assert 'src="data:image/png;base64,' in snapshot
-    assert "model, mirrored" in snapshot
-    assert page.report_html(WORN) in snapshot
-    assert "<script" not in snapshot
-    assert len(snapshot) < 200_000
-
-
 def test_it_opens_with_the_state_given_and_shows_it_in_every_control_and_in_a_snapshot():
     lab = PhantomLaboratory(state=WORN)
     assert all(control.value == getattr(WORN, name) for name, control in lab.controls.items())
@@ -164,10 +143,14 @@ def test_it_opens_with_the_state_given_and_shows_it_in_every_control_and_in_a_sn
     bundle = lab._repr_mimebundle_()
     assert "application/vnd.jupyter.widget-view+json" in bundle
     assert bundle["text/html"] == lab.snapshot()
+    snapshot = page.snapshot_html(WORN, model)
+    assert all(part in snapshot for part in ('src="data:image/png;base64,', "model, mirrored", page.report_html(WORN)))
+    assert "<script" not in snapshot
+    assert len(snapshot) < 200_000
 
 
 @pytest.mark.parametrize("name", [*SIGNS, "valgus_deg", "largest"])
-def test_each_slider_of_a_sign_changes_the_picture(lab, name):
+def test_each_slider_of_a_sign_changes_the_picture_and_the_angle_no_readers_mind(lab, name):
     lab.show(jsw_medial_mm=2.0, **dict.fromkeys((*OSTEOPHYTES, "sclerosis", "deformity"), 1.0))
     old = shown(lab)
     control = lab.controls[name]
@@ -175,13 +158,7 @@ def test_each_slider_of_a_sign_changes_the_picture(lab, name):
     assert lab.failure is None
     assert getattr(lab.state, name) == control.max
     assert lab.picture.value != old[0]
-
-
-def test_the_angle_changes_the_picture_but_no_reading():
-    lab = PhantomLaboratory()
-    old = shown(lab)
-    lab.controls["valgus_deg"].value = -6.0
-    assert (lab.picture.value != old[0], lab.readings.value) == (True, old[1])
+    assert name != "valgus_deg" or percentages(lab.readings.value)[:4] == percentages(old[1])[:4]
 
 
 def test_detail_changes_the_report_alone_and_the_film_leaves_the_readers_alone(lab):
@@ -195,8 +172,9 @@ def test_detail_changes_the_report_alone_and_the_film_leaves_the_readers_alone(l
     assert percentages(lab.readings.value)[:4] == readers
 
 
-def test_the_side_mirrors_the_picture_and_the_report_names_it(lab):
+def test_the_picture_is_a_png_of_what_was_drawn_the_side_mirrors_it_and_the_report_names_it(lab):
     right = np.asarray(Image.open(io.BytesIO(lab.picture.value)))
+    np.testing.assert_array_equal(right, page.draw(lab.state))
     lab.controls["side"].value = "L"
     assert (np.asarray(Image.open(io.BytesIO(lab.picture.value))) == right[:, ::-1]).all()
     assert "left knee" in lab.report.value.lower()
@@ -240,7 +218,6 @@ def test_driving_uses_every_control_and_leaves_the_state_as_it_was(state):
 @pytest.mark.parametrize("strict", ["0", "1"])
 def test_a_failing_control_shows_its_error_raises_only_when_strict_and_fails_the_drive(lab, monkeypatch, strict):
     monkeypatch.setenv("KOA_STRICT", strict)
-
     lab.similarities = Mock(side_effect=ValueError("<b>the model is gone</b>"))
     with pytest.raises(ValueError, match="gone") if strict == "1" else nullcontext():
         lab.controls["sclerosis"].value = 1.0
@@ -248,12 +225,10 @@ def test_a_failing_control_shows_its_error_raises_only_when_strict_and_fails_the
     assert "&lt;b&gt;the model is gone" in lab.readings.value
     with pytest.raises(ValueError, match="gone"):
         drive_laboratory(lab)
-
-
-def test_driving_fails_when_a_control_does_nothing(lab):
-    lab.controls["sclerosis"].unobserve_all()
+    idle = PhantomLaboratory()
+    idle.controls["sclerosis"].unobserve_all()
     with pytest.raises(RuntimeError, match="sclerosis"):
-        drive_laboratory(lab)
+        drive_laboratory(idle)
 
 
 def test_the_figure_shows_five_widths_and_four_bars_that_fill_up_beneath_each():

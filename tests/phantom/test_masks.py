@@ -36,15 +36,11 @@ def test_a_growing_osteophyte_changes_the_picture_inside_its_mask(site):
 
 
 @pytest.mark.parametrize("compartment", ["medial", "lateral"])
-def test_the_joint_space_mask_covers_the_dark_gap(compartment):
+def test_the_joint_space_mask_covers_the_dark_gap_and_shrinks_with_it(compartment):
     knee = KneeFeatures(exposure=PLACED)
     image, mask = draw_knee(knee, seed=3).astype(float), knee_masks(knee, seed=3)[f"joint_space_{compartment}"]
     around = binary_dilation(mask, iterations=6) & ~binary_dilation(mask, iterations=2)
     assert image[mask].mean() < image[around].mean() - 8
-
-
-@pytest.mark.parametrize("compartment", ["medial", "lateral"])
-def test_the_joint_space_mask_shrinks_with_the_joint_space(compartment):
     areas = [
         knee_masks(KneeFeatures(**{f"jsw_{compartment}_mm": width}))[f"joint_space_{compartment}"].sum()
         for width in (6.0, 4.0, 2.0, 0.2)

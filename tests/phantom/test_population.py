@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 
 from koa_kit.errors import KoaError
 from koa_kit.phantom.cohort import phantom_cohort
-from koa_kit.phantom.knee.build import Build
-from koa_kit.phantom.knee.exposure import Exposure
 from koa_kit.phantom.knee.features import LATERAL_SURPLUS_MM, RANGES, SIGNS, Signs, kl_grade, kl_grades, summary_signs
+from koa_kit.phantom.knee.records import Build, Exposure
 from koa_kit.phantom.population.population import SHARES, VISITS, band_weights, sample_population, shares_of
 from koa_kit.phantom.population.sampling import sample_features, sample_habit, sample_signs, signs_at
 from koa_kit.phantom.readers.bounds import noise_ceiling
@@ -64,7 +63,7 @@ def test_every_sampled_knee_is_a_possible_knee(seed, severity):
         Signs(**row)
 
 
-def test_a_typical_knee_has_the_signs_of_the_table_in_the_docstring():
+def test_a_typical_knee_of_each_grade_has_these_signs():
     habit = sample_habit(5, np.random.default_rng(0))
     habit.loc[:, [name for name in habit if name.endswith("_lead")]] = 0.0
     signs = signs_at(np.arange(5) + 0.5, habit)
@@ -76,10 +75,14 @@ def test_a_typical_knee_has_the_signs_of_the_table_in_the_docstring():
     assert kl_grades(signs).tolist() == [0, 1, 2, 3, 4]
 
 
-def test_some_knees_narrow_without_osteophytes_and_others_do_the_reverse():
+def test_some_knees_narrow_without_osteophytes_others_do_the_reverse_and_one_compartment_is_spared():
     width, largest, _ = summary_signs(sample_signs(np.linspace(0.8, 1.8, 4000), np.random.default_rng(0)))
     assert ((width < 3.6) & (largest < 0.5)).mean() > 0.05
     assert ((width >= 3.6) & (largest >= 0.5)).mean() > 0.05
+    signs = sample_signs(np.full(2000, 4.5), np.random.default_rng(0))
+    wider = np.maximum(signs["jsw_medial_mm"], signs["jsw_lateral_mm"] - LATERAL_SURPLUS_MM)
+    assert wider.median() > 3.5
+    assert wider.quantile(0.02) > 2.5
 
 
 def test_medial_disease_bows_the_leg_and_lateral_disease_knocks_the_knee():
@@ -90,13 +93,6 @@ def test_medial_disease_bows_the_leg_and_lateral_disease_knocks_the_knee():
     assert abs(healthy.std() - 2) < 0.2
     assert severe[medial].mean() < -1
     assert severe[~medial].mean() > 9
-
-
-def test_the_other_compartment_keeps_most_of_its_cartilage():
-    signs = sample_signs(np.full(2000, 4.5), np.random.default_rng(0))
-    wider = np.maximum(signs["jsw_medial_mm"], signs["jsw_lateral_mm"] - LATERAL_SURPLUS_MM)
-    assert wider.median() > 3.5
-    assert wider.quantile(0.02) > 2.5
 
 
 def test_the_two_knees_of_a_person_have_a_like_habit():
@@ -121,16 +117,14 @@ def test_a_sampled_knee_has_the_grade_asked_for(grade, seed):
     assert (other.exposure, other.build) == (exposure, build)
 
 
-@pytest.mark.parametrize("grade", [5, -1, 1.5, "two"])
-def test_no_knee_has_a_grade_that_does_not_exist(grade):
-    with pytest.raises(KoaError, match="There is no KL grade"):
-        sample_features(grade, np.random.default_rng(0))
-
-
-@pytest.mark.parametrize("severity", [[1.0], [1.0, 5.1], [-0.1, 1.0], [np.nan, 1.0], 1.0])
-def test_signs_need_one_possible_severity_a_knee(severity):
-    with pytest.raises(KoaError, match=r"[Ss]everit"):
-        signs_at(severity, sample_habit(2, np.random.default_rng(0)))
+def test_a_knee_needs_a_grade_that_exists_and_signs_one_possible_severity_per_knee():
+    rng = np.random.default_rng(0)
+    for grade in (5, -1, 1.5, "two"):
+        with pytest.raises(KoaError, match="There is no KL grade"):
+            sample_features(grade, rng)
+    for severity in ([1.0], [1.0, 5.1], [-0.1, 1.0], [np.nan, 1.0], 1.0):
+        with pytest.raises(KoaError, match=r"[Ss]everit"):
+            signs_at(severity, sample_habit(2, rng))
 
 
 @pytest.mark.parametrize("shares", [*SHARES, (0.1, 0.15, 0.3, 0.25, 0.2)])
@@ -150,23 +144,17 @@ def test_shares_no_mix_of_severities_gives_are_met_as_nearly_as_possible():
     assert drawn[3:].sum() < 0.02
 
 
-@pytest.mark.parametrize(
-    "shares",
-    ["real", (0.5, 0.5), (0.2, 0.2, 0.2, 0.2, 0.3), (0.5, 0.6, -0.1, 0, 0), (np.nan, 0.25, 0.25, 0.25, 0.25), 0.2,
-     ("a", "b", "c", "d", "e")],
-)  # fmt: skip
-def test_shares_must_be_a_known_name_or_five_numbers_that_sum_to_one(shares):
-    with pytest.raises(KoaError, match="shares"):
-        shares_of(shares)
+def test_shares_must_be_a_known_name_or_five_numbers_that_sum_to_one():
+    wrong = (0.5, 0.5), (0.2, 0.2, 0.2, 0.2, 0.3), (0.5, 0.6, -0.1, 0, 0), (np.nan, 0.25, 0.25, 0.25, 0.25)
+    for shares in ("real", *wrong, 0.2, tuple("abcde")):
+        with pytest.raises(KoaError, match="shares"):
+            shares_of(shares)
 
 
-def test_two_knees_of_a_patient_are_as_alike_as_in_oai_kl224(many):
+def test_two_knees_are_as_alike_as_in_oai_kl224_and_no_side_is_worse_unless_asked_for(many):
     apart = np.abs(np.diff(pairs(many), axis=1))
     assert abs((apart == 0).mean() - 0.54) < 0.03
     assert abs((apart <= 1).mean() - 0.82) < 0.03
-
-
-def test_no_side_is_worse_than_the_other_unless_asked_for(many):
     left, right = pairs(many).T
     higher, lower = (right > left).sum(), (right < left).sum()
     assert abs(higher - lower) < 4 * np.sqrt(higher + lower)
@@ -214,11 +202,8 @@ def test_the_grade_is_the_middle_one_of_the_readers(knees):
     assert 0.7 < (table["kl"] == table["kl_rules"]).mean() < 0.9
 
 
-def test_grades_never_fall(many):
+def test_grades_never_fall_and_in_four_years_most_stay_and_one_doubtful_knee_in_five_has_osteoarthritis(many):
     assert (many[["kl", *LATER]].diff(axis=1).iloc[:, 1:] >= 0).all(axis=None)
-
-
-def test_in_four_years_most_grades_stay_and_one_doubtful_knee_in_five_has_osteoarthritis(many):
     arisen = (many["kl_48"] >= 2).groupby(many["kl"]).mean()
     assert abs(arisen[1] - 0.20) < 0.03
     assert 0.02 < arisen[0] < 0.06
@@ -238,7 +223,7 @@ def test_a_later_visit_sees_the_same_patients(months):
     assert (later["jsw_medial_mm"] < first["jsw_medial_mm"]).any()
 
 
-def test_every_patient_has_a_left_and_a_right_knee_in_one_split(knees):
+def test_every_patient_has_a_left_and_a_right_knee_in_one_split_of_60_20_20_and_equal_severity(knees):
     table = knees["teaching"]
     assert table["knee_id"].is_unique
     assert (table["knee_id"] == table["patient"] + table["side"]).all()
@@ -247,18 +232,14 @@ def test_every_patient_has_a_left_and_a_right_knee_in_one_split(knees):
     for column in ("split", "age", "sex", "bmi", "site", "inverted"):
         assert (table.groupby("patient")[column].nunique() == 1).all()
     assert table["draw_seed"].between(0, 2**31 - 1).all()
-
-
-def test_splits_are_60_20_20_and_equally_severe(knees):
-    table = knees["teaching"]
     assert table["split"].value_counts().to_dict() == {"train": 2400, "val": 800, "test": 800}
     grades = pd.crosstab(table["split"], table["kl"], normalize="index")
     assert (grades.max() - grades.min() < 0.05).all()
 
 
-@pytest.mark.parametrize(("patients", "inverted"), [(1, 0), (9, 0), (10, 1), (100, 2), (2000, 30)])
-def test_few_patients_have_inverted_films(patients, inverted):
-    assert sample_population(patients)["inverted"].sum() == 2 * inverted
+def test_few_patients_have_inverted_films():
+    for patients, inverted in ((1, 0), (9, 0), (10, 1), (100, 2), (2000, 30)):
+        assert sample_population(patients)["inverted"].sum() == 2 * inverted
 
 
 def test_ill_people_are_a_little_older_and_heavier(knees):
@@ -272,19 +253,20 @@ def test_ill_people_are_a_little_older_and_heavier(knees):
         assert 0.1 < np.corrcoef(table[column], table["kl"])[0, 1] < 0.4
 
 
-def test_without_a_shortcut_a_marker_tells_nothing():
-    table = sample_population(8000, seed=5)
+@pytest.mark.parametrize(
+    ("shortcut", "healthy", "ill", "tolerance"),
+    [
+        (0, 0.03, 0.03, 4 * np.sqrt(0.03 * 0.97 / 7000)),
+        (0.4, 0.3, 0.7, 0.04),
+        (0.9, 0.05, 0.95, 0.04),
+        (1, 0, 1, 1e-12),
+    ],
+)
+def test_a_marker_tells_nothing_unless_a_shortcut_ties_it_to_disease(shortcut, healthy, ill, tolerance):
+    table = sample_population(2000 if shortcut else 8000, seed=5, shortcut=shortcut)
     by_disease = table["marker"].groupby(table["kl"] >= 2).mean()
-    assert abs(by_disease - 0.03).max() < 4 * np.sqrt(0.03 * 0.97 / 7000)
-
-
-@pytest.mark.parametrize("shortcut", [0.4, 0.9, 1])
-def test_a_shortcut_ties_the_marker_to_disease(shortcut):
-    table = sample_population(2000, seed=5, shortcut=shortcut)
-    by_disease = table["marker"].groupby(table["kl"] >= 2).mean()
-    tolerance = 0.04 if shortcut < 1 else 1e-12
-    assert abs(by_disease[True] - (0.5 + 0.5 * shortcut)) < tolerance
-    assert abs(by_disease[False] - (0.5 - 0.5 * shortcut)) < tolerance
+    assert list(by_disease.index) == [False, True]
+    assert abs(by_disease - [healthy, ill]).max() < tolerance
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from koa_kit.errors import KoaError
 from koa_kit.phantom.knee.features import RANGES, SIGNS, Rules, Signs, kl_grades
-from koa_kit.phantom.population.population import SHARES
 from koa_kit.phantom.population.sampling import sample_habit, sample_signs, signs_at
 from koa_kit.phantom.readers.readers import (
     READER_COLUMNS,
@@ -32,12 +31,6 @@ ODD = Reader("odd", ODD_LIMITS, 0.4, 0.6, 0.2, 0.5)
 knees = st.fixed_dictionaries({name: st.floats(*RANGES[name]) for name in SIGNS})
 errors_of_a_knee = st.lists(st.floats(-4, 4), min_size=4, max_size=4)
 any_reader = st.sampled_from([*READERS.values(), FAULTLESS, ODD])
-
-
-def cohort(shares, knees=6000, seed=1):
-    """Signs of knees whose severity lies in the five grades' bands in these shares."""
-    rng = np.random.default_rng(seed)
-    return sample_signs(rng.choice(5, knees, p=shares) + rng.random(knees), rng)
 
 
 @settings(max_examples=100)
@@ -122,8 +115,8 @@ def test_probabilities_of_a_knee_sum_to_one(knee, who):
 
 
 @pytest.mark.parametrize("names", ["A", "ABC", "ABCBA"])
-def test_the_median_of_any_odd_number_of_readers_is_that_of_all_their_combinations(names):
-    signs = cohort(SHARES["balanced"], 20)
+def test_the_median_of_any_odd_number_of_readers_is_that_of_all_their_combinations(names, signs_of):
+    signs = signs_of("balanced", 20)
     panel = {str(seat): READERS[name] for seat, name in enumerate(names)}
     single = [grade_probabilities(signs, one) for one in panel.values()]
     expected = np.zeros((len(signs), 5))
@@ -147,8 +140,8 @@ def test_errors_of_different_readers_and_signs_are_independent():
     assert np.abs(np.corrcoef(flat.T) - np.eye(12)).max() < 5 / 20_000**0.5
 
 
-def test_readings_keep_the_order_of_readers_and_the_index_of_the_knees():
-    signs = cohort(SHARES["oai"], 30).set_axis([f"K{row}" for row in range(30)])
+def test_readings_keep_the_order_of_readers_and_the_index_of_the_knees(signs_of):
+    signs = signs_of("oai", 30).set_axis([f"K{row}" for row in range(30)])
     errors = reading_errors(30, np.random.default_rng(0))
     table = readings(signs, errors)
     assert tuple(table.columns) == READER_COLUMNS == ("reader_A", "reader_B", "reader_C")
@@ -157,17 +150,14 @@ def test_readings_keep_the_order_of_readers_and_the_index_of_the_knees():
         assert np.array_equal(table[f"reader_{name}"], read(signs, READERS[name], errors[layer]))
 
 
-def test_the_consensus_is_the_middle_grade():
+def test_the_consensus_is_the_middle_grade_and_an_even_number_of_readers_has_none(signs_of):
     assert consensus(np.array([[0, 2, 1], [4, 4, 0], [3, 3, 3]])).tolist() == [1, 4, 3]
     assert consensus(pd.DataFrame({"reader_A": [2]})).tolist() == [2]
-
-
-@pytest.mark.parametrize("grades", [np.ones((3, 2), int), np.ones(3, int), np.ones((3, 0), int)])
-def test_an_even_number_of_readers_has_no_consensus(grades):
+    for shape in ((3, 2), 3, (3, 0)):
+        with pytest.raises(KoaError, match="no middle one"):
+            consensus(np.ones(shape, int))
     with pytest.raises(KoaError, match="no middle one"):
-        consensus(grades)
-    with pytest.raises(KoaError, match="no middle one"):
-        consensus_probabilities(cohort(SHARES["oai"], 3), {name: READERS[name] for name in "AB"})
+        consensus_probabilities(signs_of("oai", 3), {name: READERS[name] for name in "AB"})
 
 
 def test_agreement_weighs_a_disagreement_by_its_square():
@@ -198,17 +188,14 @@ def test_impossible_readers_are_refused():
             Reader("impossible", rules, 0.1, 0.1, 0.1, 0.1)
 
 
-def test_knees_without_known_signs_are_refused():
-    signs = cohort(SHARES["oai"], 3)
+def test_knees_without_known_signs_and_errors_that_do_not_fit_them_are_refused(signs_of):
+    signs = signs_of("oai", 3)
     unknown = signs.assign(sclerosis=[0.1, np.nan, 0.2])
     for table in (signs.drop(columns="sclerosis"), unknown):
         with pytest.raises(KoaError, match="sclerosis"):
             read(table, READERS["A"], np.zeros((3, 4)))
         with pytest.raises(KoaError, match="sclerosis"):
             consensus_probabilities(table)
-
-
-@pytest.mark.parametrize("shape", [(2, 4), (3, 3), (3,)])
-def test_errors_that_do_not_fit_the_knees_are_refused(shape):
-    with pytest.raises(KoaError, match="do not fit"):
-        read(cohort(SHARES["oai"], 3), READERS["A"], np.zeros(shape))
+    for shape in ((2, 4), (3, 3), (3,)):
+        with pytest.raises(KoaError, match="do not fit"):
+            read(signs, READERS["A"], np.zeros(shape))

@@ -11,16 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from koa_kit.phantom.knee.build import Build
 from koa_kit.phantom.knee.features import KneeFeatures
+from koa_kit.phantom.knee.records import Build
 
 REACH_MM, STEP_MM = 84.0, 0.2
 AXIS_MM = np.linspace(-REACH_MM, REACH_MM, round(2 * REACH_MM / STEP_MM) + 1)
 """Positions at which every curve is known."""
 
 COMPARTMENT_MM, MARGIN_MM = 25.0, 37.0
-"""Distance from the knee's middle of the middle of either compartment, where the joint space width is measured, and of
-the joint margin, where osteophytes grow."""
+"""Distance from the knee's middle of a compartment's middle, where its width is measured, and of the joint margin."""
 
 # Corner points in mm, after the mean right knee of oai-kl224; from above to below.
 _FEMUR_LATERAL = (
@@ -36,27 +35,18 @@ _SINES, _COSINES = np.sin(AXIS_MM / _WAVES_MM[:, None]), np.cos(AXIS_MM / _WAVES
 
 @dataclass(frozen=True, eq=False)
 class Anatomy:
-    """Outlines of one right knee: curves over `AXIS_MM`, and the numbers the drawing needs with them.
+    """Outlines of one right knee in mm: curves over `AXIS_MM`; of two entries the first is lateral."""
 
-    Attributes
-    ----------
-    plateau, condyles
-        Height y of the tibia's upper and the femur's lower surface at every x, in mm.
-    femur_sides, tibia_sides
-        Lateral and medial outline: distance from the middle, positive outwards, at every y, in mm.
-    femur_corners, tibia_corners
-        Radius in mm of the lateral and the medial corner; an osteophyte sharpens it.
-    femur_lines, tibia_lines
-        Contours of the bone's far side, seen through it: depth below the lateral and the medial outline at every y in
-        mm, and how clearly each shows there, 0 to 1.
-    """
-
+    # Height y of the tibia's upper and of the femur's lower surface at every x.
     plateau: np.ndarray
     condyles: np.ndarray
+    # Distance of the flanks from the middle at every y, positive outwards.
     femur_sides: tuple[np.ndarray, np.ndarray]
     tibia_sides: tuple[np.ndarray, np.ndarray]
+    # Radius of the corners; an osteophyte sharpens it.
     femur_corners: tuple[float, float]
     tibia_corners: tuple[float, float]
+    # Contours of the bone's far side, both flanks in one curve: depth below the flank, and clearness, 0 to 1.
     femur_lines: tuple[np.ndarray, np.ndarray]
     tibia_lines: tuple[np.ndarray, np.ndarray]
 
@@ -106,25 +96,6 @@ def build_anatomy(features: KneeFeatures, rng: np.random.Generator) -> Anatomy:
     return Anatomy(plateau, condyles, tuple(femur), tuple(tibia), *corners, *lines)
 
 
-def landmarks(features: KneeFeatures, anatomy: Anatomy) -> dict[str, tuple[float, float]]:
-    """Places a reader looks at, name to (x, y) in mm in the right knee's frame."""
-    places = {
-        "femur": (0.0, -30.0),
-        "tibia": (0.0, 25.0),
-        "fibula": (features.build.fibula_x_mm, features.build.fibula_y_mm),
-        "tibial_spines": (6.0, value_at(anatomy.plateau, 6.0) + 1.0),
-        "notch": (0.5, value_at(anatomy.condyles, 0.5)),
-    }
-    femur, tibia = (anatomy.condyles, anatomy.femur_sides, -1.5), (anatomy.plateau, anatomy.tibia_sides, 1.5)
-    for number, (side, sign) in enumerate((("lateral", -1), ("medial", 1))):
-        x = sign * COMPARTMENT_MM
-        places[f"{side}_joint_space"] = x, (value_at(anatomy.plateau, x) + value_at(anatomy.condyles, x)) / 2
-        for bone, (surface, outlines, into) in (("femur", femur), ("tibia", tibia)):
-            y = value_at(surface, sign * MARGIN_MM) + into
-            places[f"{side}_{bone}_margin"] = sign * (value_at(outlines[number], y) - 0.5), y
-    return places
-
-
 def _surfaces(build: Build, small: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Plateau and condyles of a healthy knee, the femur still resting at height 0."""
     lateral, medial, dip = build.spine_lateral_mm, build.spine_medial_mm, build.plateau_dip_mm
@@ -151,19 +122,17 @@ def _surfaces(build: Build, small: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _femur_side(number: int, build: Build) -> np.ndarray:
     """Lateral (0) or medial (1) outline of the femur."""
-    along, distance = (_FEMUR_LATERAL, _FEMUR_MEDIAL)[number]
-    along, distance = np.asarray(along, float), np.asarray(distance, float)
-    above = np.clip((-35 - along) / 22, 0, None)
-    distance = distance + (3.4 - 8.5 * build.femur_flare) * above
+    along, distance = np.array((_FEMUR_LATERAL, _FEMUR_MEDIAL)[number], float)
+    distance += (3.4 - 8.5 * build.femur_flare) * np.clip((-35 - along) / 22, 0, None)
     if number == 0:
-        distance = distance - 3.2 * (build.popliteal_groove - 0.3) * np.exp(-(((along + 18) / 4) ** 2))
+        distance -= 3.2 * (build.popliteal_groove - 0.3) * np.exp(-(((along + 18) / 4) ** 2))
     return _polyline((along, distance), 1.3) * build.bone_width
 
 
 def _polyline(points, smooth: float, stretch: float = 1.0) -> np.ndarray:
     """Rounded polyline through `points` over `AXIS_MM`; `smooth` is the rounding's standard deviation in mm."""
-    along, values = points
-    line = np.interp(AXIS_MM, np.asarray(along, float) * stretch, np.asarray(values, float))
+    along, values = np.asarray(points, float)
+    line = np.interp(AXIS_MM, along * stretch, values)
     return gaussian_filter1d(line, smooth / STEP_MM, mode="nearest", truncate=3)
 
 

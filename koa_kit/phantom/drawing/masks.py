@@ -12,20 +12,15 @@ from koa_kit.phantom.drawing.shadow import millimetres, place_bones
 from koa_kit.phantom.drawing.tissue import F
 from koa_kit.phantom.knee.features import OSTEOPHYTES, KneeFeatures
 
+# Thickness of the strip of bone along the joint that sclerosis whitens, and half its length.
 BAND_MM, HALF_BAND_MM = 5.0, 13.0
-"""Thickness of the strip of bone along the joint that sclerosis whitens, and half its length."""
-
+# How far from the joint margin an osteophyte is still counted as one; beyond it thins out along the flank.
 SPUR_MM = 10.0
-"""How far from the joint margin an osteophyte is still counted as one; beyond it thins out along the flank."""
-
+# How far a joint space's mask reaches into the bone: the gap is seen by its edges.
 EDGE_MM = 0.5
-"""How far a joint space's mask reaches into the bone: the gap is seen by its edges."""
-
+# Sclerosis of a compartment below this has no mask.
 VISIBLE = 0.25
-"""Sclerosis of a compartment below this has no mask."""
-
 MASKS = ("joint_space_medial", "joint_space_lateral", *OSTEOPHYTES, "sclerosis")
-"""What has a mask."""
 
 
 def knee_masks(features: KneeFeatures, *, side: str = "R", size: int = 224, seed: int = 0) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""What stops the rays: outlines in millimetres turned into the shadow of bone and flesh at every pixel.
+"""What stops the rays: outlines in millimetres turned into the shadow of bone, flesh and metal at every pixel.
 
 Everything is table look-ups and plain arithmetic on float32: fast, and the same on every machine.
 """
@@ -12,10 +12,9 @@ import numpy as np
 
 from koa_kit.phantom.drawing import tissue
 from koa_kit.phantom.drawing.anatomy import AXIS_MM, REACH_MM, STEP_MM, Anatomy
-from koa_kit.phantom.drawing.metal import add_metal
 from koa_kit.phantom.drawing.tissue import DEEPEST_MM, PER_MM, F, bell, deep
-from koa_kit.phantom.knee.exposure import Exposure
 from koa_kit.phantom.knee.features import KneeFeatures
+from koa_kit.phantom.knee.records import Exposure
 
 FIELD_MM = 96.0
 """Side of the square crop in mm."""
@@ -23,28 +22,20 @@ FIELD_MM = 96.0
 JOINT_ROW = 0.58
 """Height of the joint line in the crop, 0 top to 1 bottom, as in the mean knee of oai-kl224."""
 
-_DENSITY = 0.150
+# Of bone, and of metal: far beyond any bone's attenuation, so that it shows white.
+_DENSITY, _OPAQUE = 0.150, F(0.9)
 
 
 @dataclass(frozen=True, eq=False)
 class Bone:
-    """Femur or tibia at the pixels of the rows it can reach.
-
-    Attributes
-    ----------
-    rows
-        Rows of the image.
-    from_joint, from_side, depth
-        Depth below the joint surface, below the nearer flank and below the nearest outline, corners rounded: float32
-        in mm, negative outside.
-    column, row
-        Index into a curve over x and over y at each pixel; `row` counts on for the medial side.
-    """
+    """Femur or tibia at the pixels of the rows of the image it can reach."""
 
     rows: slice
+    # Depth below the joint surface, the nearer flank and the nearest outline: float32 in mm, negative outside.
     from_joint: np.ndarray
     from_side: np.ndarray
     depth: np.ndarray
+    # Index into a curve over x and over y; `row` counts on for the medial side.
     column: np.ndarray
     row: np.ndarray
 
@@ -109,7 +100,7 @@ def cast_shadow(
             over *= (bone.from_joint < 0) & (bone.from_side > 2)
             band += over
         shadow[rows] += band
-    add_metal(shadow, features, x, y, build)
+    _add_metal(shadow, features, x, y, build)
     return shadow
 
 
@@ -138,10 +129,7 @@ def _profiles(far_mm: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _bone(rows, sign, surface, sides, corners, x, y, column, row, medial) -> Bone:
-    """Depths below the joint surface and below the nearest outline with the two corners rounded off.
-
-    `surface` is a height over x, the bone lies below it (`sign` 1) or above (-1); `sides` are distances over y.
-    """
+    """Bone below (`sign` 1) or above (-1) `surface`, a height over x, and within `sides`, distances over y."""
     steepness = sign / np.sqrt(1 + np.gradient(surface, STEP_MM) ** 2)
     from_joint = y * steepness.astype(F).take(column, mode="clip")
     from_joint -= (surface * steepness).astype(F).take(column, mode="clip")
@@ -168,3 +156,48 @@ def _whiteness(features: KneeFeatures) -> np.ndarray:
     window = np.exp(-(((AXIS_MM - centre) / 13) ** 4))
     healthy = 0.13 + 0.05 * (AXIS_MM > 0)
     return (window * (healthy + 0.085 * features.sclerosis * shares)).round(6).astype(F)
+
+
+def _add_metal(shadow: np.ndarray, features: KneeFeatures, x: np.ndarray, y: np.ndarray, rng: np.random.Generator):
+    """Nothing; adds to `shadow`, at the pixels at `x` and `y` mm, the exposure's beads, marker and hardware."""
+    exposure = features.exposure
+    # Drawn whatever the exposure shows, so that no other detail of the knee hangs on the metal.
+    place = rng.uniform(size=8)
+    if exposure.beads:
+        column, first = -45.5 + 2.5 * place[0], -56 + 21 * place[1]
+        # Four beads 21 mm apart on a leaning line: the positioning frame's edge.
+        for number in range(5):
+            _dot(shadow, x, y, column + 0.35 * number * (place[2] - 0.5), first + 21 * number, 0.75)
+    if exposure.marker:
+        # A ring with a bar, the kit's own: no letter, which would betray the side.
+        at_x, at_y = -41 + 3 * place[3], -48 + 4 * place[4]
+        radius = np.sqrt((x - F(at_x)) ** 2 + (y - F(at_y)) ** 2)
+        shadow += _OPAQUE * np.clip(F(1.1) - np.abs(radius - F(3.2)) * F(1.4), 0, 1)
+        _bar(shadow, x, y, (at_x, at_y), (0.0, 1.0), 1.6, 0.6)
+    if exposure.hardware == "screw":
+        head, direction = np.array((-20 + 8 * place[5], 24 + 5 * place[6])), np.array((0.9, 0.25 - 0.5 * place[7]))
+        along = direction / np.hypot(*direction)
+        _bar(shadow, x, y, head + along * 22 / 2, direction, 11, 1.1)
+        for step in range(22, 0, -2):
+            _dot(shadow, x, y, *(head + along * step), 1.7)
+        _bar(shadow, x, y, head, (-along[1], along[0]), 2.4, 1.2)
+    elif exposure.hardware == "staple":
+        centre = 22 + 8 * place[5], 22 + 6 * place[6]
+        for across in (-4.0, 4.0):
+            _bar(shadow, x, y, (centre[0] + across, centre[1] + 5), (0.0, 1.0), 6.0, 0.7)
+        _bar(shadow, x, y, centre, (1.0, 0.0), 4.5, 0.8)
+
+
+def _dot(shadow, x, y, at_x: float, at_y: float, radius: float) -> None:
+    square = (x - F(at_x)) ** 2 + (y - F(at_y)) ** 2
+    shadow += _OPAQUE * np.clip(F(1.5) - square * F(1 / radius**2), 0, 1)
+
+
+def _bar(shadow, x, y, centre, direction, half: float, radius: float) -> None:
+    """A rod of metal: `half` its half length, `direction` a vector of any length."""
+    along_x, along_y = np.asarray(direction, float) / np.hypot(*direction)
+    along = (x - F(centre[0])) * F(along_x) + (y - F(centre[1])) * F(along_y)
+    across = (y - F(centre[1])) * F(along_x) - (x - F(centre[0])) * F(along_y)
+    beyond = np.maximum(np.abs(along) - F(half), 0)
+    inside = np.clip(F(radius + 0.3) - np.sqrt(across * across + beyond * beyond), 0, 0.6)
+    shadow += _OPAQUE / F(0.6) * inside

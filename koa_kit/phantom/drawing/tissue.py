@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from koa_kit.phantom.knee.exposure import Exposure
 from koa_kit.phantom.knee.features import KneeFeatures
+from koa_kit.phantom.knee.records import Exposure
 
 DEEPEST_MM, PER_MM = 60, 20
 """Depth that a profile reaches, and its entries a mm."""

@@ -9,20 +9,17 @@ from dataclasses import asdict, dataclass, field, fields
 import numpy as np
 import pandas as pd
 
-from koa_kit.phantom.knee.build import Build
-from koa_kit.phantom.knee.exposure import Exposure
-from koa_kit.phantom.knee.ranges import Ranged, number
+from koa_kit.phantom.knee.records import Build, Exposure, Ranged, number
 
 SITES = ("medial_femur", "medial_tibia", "lateral_femur", "lateral_tibia")
 OSTEOPHYTES = tuple(f"osteophyte_{site}" for site in SITES)
 SIGNS = ("jsw_medial_mm", "jsw_lateral_mm", *OSTEOPHYTES, "sclerosis", "deformity")
 """The eight signs a grade follows from."""
 
+# What the disease changes as well, though no grade asks for it.
 FURTHER = ("valgus_deg", "spiking")
-"""What the disease changes as well, though no grade asks for it."""
-
+# A healthy lateral joint space is wider than the medial one by about this much.
 LATERAL_SURPLUS_MM = 1.6
-"""A healthy lateral joint space is wider than the medial one by about this much."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +39,7 @@ class Signs(Ranged):
     valgus_deg
         Angle between the shafts of femur and tibia, -15 to 15 degrees: about 5 in health, below 0 a bow leg.
     spiking
-        Bone grown inside the knee: peaked tibial spines and a narrow notch, 0 none to 3. The grade depends on neither
-        angle nor spiking, though both come with the disease.
+        Peaked tibial spines and a narrow notch, 0 none to 3. The grade depends on neither angle nor spiking.
 
     A number out of its range is a `KoaError`.
     """
@@ -75,10 +71,7 @@ RANGES = Signs.ranges()
 
 @dataclass(frozen=True)
 class KneeFeatures(Signs):
-    """One knee, all that its radiograph needs: the `Signs`, the person's build and the exposure.
-
-    The grade does not depend on build and exposure. The defaults are a healthy knee.
-    """
+    """One knee, all that its radiograph needs: the `Signs`, and build and exposure, on which no grade depends."""
 
     build: Build = field(default_factory=Build)
     exposure: Exposure = field(default_factory=Exposure)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
+from functools import partial
 
 import ipywidgets as widgets
 
 from koa_kit.phantom.knee.features import FURTHER, OSTEOPHYTES
 from koa_kit.phantom.laboratory import page
-from koa_kit.phantom.laboratory.page import Similarities
-from koa_kit.phantom.laboratory.state import FILMS, LIMITS, LabState
+from koa_kit.phantom.laboratory.page import FILMS, LIMITS, LabState, Similarities
 
 _CONTROLS, _READINGS, _LEAST_PICTURE = 244, 282, 280
 _LABELS = {
@@ -29,8 +29,8 @@ _LABELS = {
 class PhantomLaboratory:
     """Sliders for the signs of one synthetic knee, with its X-ray, who would give it which grade, and a report.
 
-    Shown in a notebook it is alive; in an exported page or on paper its HTML snapshot stands in for it.
-    An error of a control is shown in the page, and raised as well under ``KOA_STRICT=1``.
+    Where no kernel runs its HTML snapshot stands in for it. An error of a control is shown in the page, and raised as
+    well under ``KOA_STRICT=1``.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class PhantomLaboratory:
     controls
         The sliders and toggles, by the name of the attribute of `LabState` they set; ``largest`` sets all osteophytes.
     failure
-        The error of the last control used, or ``None``; a model's answer that does not fit is a `KoaError`.
+        The error of the last control used, or ``None``.
     """
 
     def __init__(self, *, similarities: Similarities | None = None, state: LabState | None = None):
@@ -59,64 +59,48 @@ class PhantomLaboratory:
         self._render()
 
     def _build(self) -> None:
-        self.controls = {name: _slider(name) for name in (*LIMITS, "largest")}
         half = {"width": f"{_CONTROLS // 2 - 4}px", "padding": "0"}
-        self.controls["side"] = widgets.ToggleButtons(
-            options=[("right knee", "R"), ("left knee", "L")], style={"button_width": f"{_CONTROLS // 2 - 5}px"}
-        )
-        self.controls["film"] = widgets.Dropdown(
-            options=[(text, name) for name, text in FILMS.items()], layout={"width": "auto"}
-        )
+        column = {"width": f"{_CONTROLS}px", "flex": "0 0 auto"}
+        sides = widgets.ToggleButtons(options=[("right knee", "R"), ("left knee", "L")])
+        sides.style.button_width = f"{_CONTROLS // 2 - 5}px"
+        films = widgets.Dropdown(options=[(text, name) for name, text in FILMS.items()], layout={"width": "auto"})
+        self.controls = {name: _slider(name) for name in (*LIMITS, "largest")} | {"side": sides, "film": films}
         for name, control in self.controls.items():
             control.add_class(f"koa-lab-{name.replace('_', '-')}").observe(self._on_value(name), "value")
-        self.person = widgets.Button(description="another person", layout=half)
-        self.reset = widgets.Button(description="reset", layout=half)
-        self.person.add_class("koa-lab-person").on_click(lambda _: self._apply(seed=self.state.seed + 1))
-        self.reset.add_class("koa-lab-reset").on_click(lambda _: self._apply(**asdict(self.start)))
+        self.person = widgets.Button(description="another person", layout=half).add_class("koa-lab-person")
+        self.person.on_click(lambda _: self._apply(seed=self.state.seed + 1))
+        self.reset = widgets.Button(description="reset", layout=half).add_class("koa-lab-reset")
+        self.reset.on_click(lambda _: self._apply(**asdict(self.start)))
         shape = {"flex": f"0 1 {page.SHOWN}px", "min_width": f"{_LEAST_PICTURE}px", "max_width": f"{page.SHOWN}px"}
         self.picture = widgets.Image(format="png", layout={"height": "auto", **shape}).add_class("koa-lab-picture")
         fixed = {"width": f"{_READINGS}px", "min_height": f"{page.SHOWN}px", "flex": "0 0 auto"}
         self.readings = widgets.HTML(layout=fixed).add_class("koa-lab-readings")
         self.report = widgets.HTML(layout={"height": "126px", "overflow": "auto", "flex": "1 1 0"})
         self.report.add_class("koa-lab-words")
-        self.more = widgets.Accordion(
-            [widgets.VBox(self._controls(*OSTEOPHYTES, *FURTHER))],
-            titles=("each osteophyte, and more",),
-            selected_index=None,
-        )
+        own = widgets.VBox([self.controls[name] for name in (*OSTEOPHYTES, *FURTHER)])
         signs = [
-            _heading("Joint space"),
-            *self._controls("jsw_medial_mm", "jsw_lateral_mm"),
-            _heading("Signs, 0 none to 3 severe"),
-            *self._controls("largest", "sclerosis", "deformity", "side", "film"),
+            widgets.HTML(page.part.heading("Joint space")),
+            *(self.controls[name] for name in ("jsw_medial_mm", "jsw_lateral_mm")),
+            widgets.HTML(page.part.heading("Signs, 0 none to 3 severe")),
+            *(self.controls[name] for name in ("largest", "sclerosis", "deformity", "side", "film")),
             widgets.HBox([self.person, self.reset]),
-            self.more,
+            widgets.Accordion([own], titles=("each osteophyte, and more",), selected_index=None),
         ]
-        report = [_heading("A radiologist’s report"), self.controls["detail"]]
-        left, below = (
-            widgets.VBox(parts, layout={"width": f"{_CONTROLS}px", "flex": "0 0 auto"}) for parts in (signs, report)
-        )
+        report = [widgets.HTML(page.part.heading("A radiologist’s report")), self.controls["detail"]]
+        left, below = (widgets.VBox(parts, layout=column) for parts in (signs, report))
         row = {"grid_gap": "8px", "align_items": "flex-start"}
-        self.widget = widgets.VBox(
-            [
-                widgets.HTML(page.STYLE, layout={"height": "0", "margin": "0"}),
-                widgets.HBox([left, self.picture, self.readings], layout=row),
-                widgets.HBox([below, self.report], layout=row),
-            ],
-            layout={"max_width": "960px"},
-        ).add_class("koa-lab")
-
-    def _controls(self, *names: str) -> list[widgets.Widget]:
-        return [self.controls[name] for name in names]
+        parts = [
+            widgets.HTML(page.part.style(), layout={"height": "0", "margin": "0"}),
+            widgets.HBox([left, self.picture, self.readings], layout=row),
+            widgets.HBox([below, self.report], layout=row),
+        ]
+        self.widget = widgets.VBox(parts, layout={"max_width": "960px"}).add_class("koa-lab")
 
     def _on_value(self, name: str) -> Callable:
         return lambda change: None if self._syncing else self._apply(**{name: change["new"]})
 
     def show(self, **changes) -> PhantomLaboratory:
-        """The laboratory itself, with attributes of its state changed, for example ``show(jsw_medial_mm=1.2)``.
-
-        ``largest`` sets the largest osteophyte, and the others in proportion.
-        """
+        """The laboratory itself, with attributes of its state, or ``largest``, changed: ``show(jsw_medial_mm=1.2)``."""
         state, largest = self.state, changes.pop("largest", None)
         if largest is not None:
             state = state.with_largest(largest)
@@ -132,7 +116,7 @@ class PhantomLaboratory:
             self.show(**{name: round(new, 2) if isinstance(new, float) else new for name, new in changes.items()})
         except Exception as error:
             self.failure = error
-            self.readings.value = page.error_html(error)
+            self.readings.value = page.part.error(f"{type(error).__name__}: {error}")
             if os.environ.get("KOA_STRICT") == "1":
                 raise
 
@@ -174,39 +158,33 @@ def _slider(name: str) -> widgets.FloatSlider:
     )
 
 
-def _heading(text: str) -> widgets.HTML:
-    return widgets.HTML(f'<div class="koa-lab-part"><b>{text}</b></div>')
-
-
 def drive_laboratory(lab: PhantomLaboratory) -> int:
     """Number of controls used: every slider, toggle and button of the laboratory, which then shows what it did before.
 
     The first error of a control is raised, and a ``RuntimeError`` if one did not do what it should.
     """
-    before, steps = lab.state, 0
+    before, shown = lab.state, (lab.picture, lab.readings, lab.report)
 
-    def shown() -> tuple:
-        return lab.picture.value, lab.readings.value, lab.report.value
+    def uses() -> Iterator[tuple[Callable, dict]]:
+        for name, control in lab.controls.items():
+            if isinstance(control, widgets.FloatSlider):
+                # An end of the range that is not where the slider stands.
+                new = control.min if control.value > (control.min + control.max) / 2 else control.max
+            else:
+                new = next(value for _, value in control.options if value != control.value)
+            yield partial(setattr, control, "value", new), {name: new}
+        yield lab.person.click, {"seed": lab.state.seed + 1}
+        yield lab.reset.click, asdict(lab.start)
 
-    def use(action: Callable, **expected) -> None:
-        nonlocal steps
-        old = shown()
-        action()
+    steps = 0
+    for use, expected in uses():
+        old = [part.value for part in shown]
+        use()
         if lab.failure is not None:
             raise lab.failure
         found = {name: getattr(lab.state, name) for name in expected}
-        if found != expected or shown() == old:
+        if found != expected or [part.value for part in shown] == old:
             raise RuntimeError(f"A control of the laboratory failed: wanted {expected}, found {found}.")
         steps += 1
-
-    for name, control in lab.controls.items():
-        if name in LIMITS or name == "largest":
-            # An end of the range that is not where the slider stands.
-            new = control.min if control.value > (control.min + control.max) / 2 else control.max
-        else:
-            new = next(value for _, value in control.options if value != control.value)
-        use(lambda control=control, new=new: setattr(control, "value", new), **{name: new})
-    use(lab.person.click, seed=lab.state.seed + 1)
-    use(lab.reset.click, **asdict(lab.start))
     lab.show(**asdict(before))
     return steps

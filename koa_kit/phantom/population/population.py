@@ -8,6 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 import pandas as pd
+from scipy.optimize import nnls
 from scipy.special import ndtr, ndtri
 
 from koa_kit.cohort import MONTHS
@@ -22,19 +23,15 @@ SHARES = {
     "oai": (0.396, 0.181, 0.262, 0.131, 0.030),
     "balanced": (0.2, 0.2, 0.2, 0.2, 0.2),
 }
-"""Shares of KL0 to KL4 by name: flat enough that a small cohort holds every grade, those of the train split of
-oai-kl224, all alike."""
+"""Shares of KL0 to KL4: flat, so that a small cohort holds every grade; those of oai-kl224's train split; all alike."""
 
 VISITS = tuple(MONTHS.values())
 """Months after the first visit at which knees are filmed, as in the OAI."""
 
+# Correlation of the severity of two knees, and the share of patients whose knees differ by chance, as after an injury.
 LIKENESS, ONE_SIDED = 0.99, 0.4
-"""Correlation of the severity of a patient's two knees, and the share of patients whose knees differ by chance alone,
-as after an injury."""
-
+# Median gain in severity in four years, and how unevenly patients share it (standard deviation of its logarithm).
 PROGRESSION, UNEVENNESS = 0.13, 1.3
-"""Median gain in severity in four years, and how unevenly patients share it (standard deviation of its logarithm)."""
-
 INVERTED_SHARE, MARKER_SHARE = 0.015, 0.03
 FEMALE_SHARE = 0.58
 SITES_OF_STUDY = {"A": 0.3, "B": 0.25, "C": 0.2, "D": 0.15, "E": 0.1}
@@ -51,10 +48,9 @@ def sample_population(
 ) -> pd.DataFrame:
     """Table of ``2 * patients`` synthetic knees, one row per knee, the same for the same arguments.
 
-    A patient's two knees are alike in severity, but in some patients they have nothing in common. The
-    disease goes on at the patient's own pace, hardly at all in most, and never back. Each of the `READERS` sees the
-    signs with errors of her own; her errors stay with the knee, as if its films were read side by side, so no grade
-    ever falls.
+    A patient's two knees are alike in severity, but in some patients they have nothing in common. The disease goes on
+    at the patient's own pace, hardly at all in most, and never back. Each of the `READERS` errs in her own way, and
+    her errors stay with the knee, as if its films were read side by side, so no grade ever falls.
 
     Parameters
     ----------
@@ -65,37 +61,29 @@ def sample_population(
         Expected share of the consensus grades KL0 to KL4 at the first visit: a name among `SHARES`, or five numbers
         that sum to 1. What no mix of severities can give, such as KL1 and nothing else, is met as nearly as possible.
     months
-        The visit the table describes, one of `VISITS`: 0, 12, 24, 36, 48, 72 or 96.
+        The visit the table describes, one of `VISITS`.
     asymmetry
         0 to 1: share of the patients whose right knee is chosen to be the worse one (by consensus grade at the first
-        visit, then by severity); in the others chance decides. At 1 the right knee never has the lower grade at
-        the first visit. Only sides are exchanged: the same pairs of knees come out whatever the number.
+        visit, then by severity); in the others chance decides. Only sides are exchanged, never knees.
     shortcut
-        0 to 1: how far the lead marker gives the grade away. At 0, 3 % of knees have one, whatever their grade. Above
-        0, a knee with ``kl`` >= 2 has one with probability ``0.5 + 0.5 * shortcut``, another knee with
-        ``0.5 - 0.5 * shortcut``.
+        0 to 1: how far the lead marker gives the grade away. At 0, 3 % of knees have one, whatever their grade; above,
+        a knee with ``kl`` >= 2 has one with probability ``0.5 + 0.5 * shortcut``, another with one minus that.
 
     Returns
     -------
     DataFrame
         Two rows a patient, left knee first, with the columns
 
-        - ``knee_id`` ("P00000L"), ``patient``, ``side`` ("L" or "R"), ``split``: train, val and test 60 / 20 / 20 by
-          patient, evenly over severity;
-        - ``age`` in years (45 to 79 at the first visit), ``sex`` ("F", "M") and ``bmi`` in kg/m2, all weakly
-          associated with severity; ``site`` "A" to "E" of the study, which is not; ``inverted``: bone dark in the file,
-          both knees of about 1.5 % of the patients, at least one patient from ten on;
+        - ``knee_id`` ("P00000L"), ``patient``, ``side`` ("L" or "R"), ``split``: 60 / 20 / 20 evenly over severity;
+        - ``age`` in years (45 to 79 at first), ``sex`` ("F", "M"), ``bmi`` in kg/m2, weakly associated with severity;
+          ``site`` "A" to "E", which is not; ``inverted``: bone dark in the file, for about 1.5 % of the patients;
         - ``kl``: the consensus, which is the median of the readers' grades ``reader_A``, ``reader_B``, ``reader_C``;
           ``kl_rules``: `kl_grades` of the true signs;
         - the fields of `Signs`;
         - ``kl_12`` and so on: consensus at every visit later than `months`;
         - ``draw_seed``: below 2**31, for the picture; ``marker``: a lead marker lies in the corner of the film.
 
-    Raises
-    ------
-    KoaError
-        When there is no patient, the shares are not five that sum to 1, there was no visit at `months`, or `asymmetry`
-        or `shortcut` is outside 0 to 1.
+    An argument outside its range is a `KoaError`.
     """
     if patients < 1:
         raise KoaError(f"A population of {patients} patients has no knees.", remedy="Give at least 1.")
@@ -163,13 +151,9 @@ def grades_by_band(knees: int = 4000) -> np.ndarray:
 
 
 def band_weights(shares: tuple[float, ...]) -> np.ndarray:
-    """Share of the severities 0 to 1, 1 to 2, ..., 4 to 5 that gives these shares of consensus grades, ``(5,)``.
-
-    The non-negative least-squares solution to four decimals: results must not depend on the last bit of a solver.
-    """
-    from scipy.optimize import nnls
-
+    """Share of the severities 0 to 1, 1 to 2, ..., 4 to 5 that gives these shares of consensus grades, ``(5,)``."""
     weights, _ = nnls(grades_by_band().T, np.asarray(shares))
+    # To four decimals: results must not depend on the last bit of a solver.
     return np.round(weights / weights.sum(), 4)
 
 

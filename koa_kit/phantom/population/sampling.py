@@ -7,16 +7,13 @@ import pandas as pd
 
 from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES
-from koa_kit.phantom.knee.build import Build, sample_build
-from koa_kit.phantom.knee.exposure import Exposure, sample_exposure
 from koa_kit.phantom.knee.features import LATERAL_SURPLUS_MM, RANGES, SITES, KneeFeatures, kl_grades
+from koa_kit.phantom.knee.records import Build, Exposure, sample_build, sample_exposure
 
+# Severity runs from 0 to this; between k and k + 1 the typical knee has KL grade k.
 MOST_SEVERE = 5.0
-"""Severity runs from 0 to this; between k and k + 1 the typical knee has KL grade k."""
-
+# Share of knees whose disease sits on the medial side.
 MEDIAL_SHARE = 0.7
-"""Share of knees whose disease sits on the medial side."""
-
 # The course of each sign in a knee where none runs ahead: straight lines between these severities.
 _SEVERITY = (-2.0, 0.5, 1.0, 1.5, 2.5, 3.5, 4.0, 4.5, 6.0)
 _COURSE = {
@@ -30,36 +27,26 @@ _COURSE = {
 _VARUS_DEG, _VALGUS_DEG = -7.0, 5.0
 _NARROWEST_MM, _WIDEST_MM = 0.1, 6.8
 
-# Mean and standard deviation among knees.
+# Mean and standard deviation among knees. A lead is by how much a sign runs ahead of the knee's severity; leads are
+# independent, so that one knee narrows without osteophytes and the next does the reverse.
 _AMONG_KNEES = {
     "width_lead": (0.0, 0.6),
     "osteophytes_lead": (0.0, 0.4),
     "sclerosis_lead": (0.0, 0.4),
     "deformity_lead": (0.0, 0.4),
     "spiking_lead": (0.0, 0.7),
-    "spared_mm": (4.5, 0.7),
-    "healthy_valgus_deg": (5.0, 2.0),
+    "spared_mm": (4.5, 0.7),  # width of the spared compartment in health, medial scale
+    "healthy_valgus_deg": (5.0, 2.0),  # before the disease bends the shafts
 }
-
+# Correlation of these numbers in a person's two knees, and share of people whose disease must sit on one side in both.
 ALIKE = 0.8
-"""Correlation of these numbers in a person's two knees, and share of people whose disease must sit on the same side of
-both."""
 
 
 def sample_habit(knees: int, rng: np.random.Generator, *, other_knee: pd.DataFrame | None = None) -> pd.DataFrame:
     """Table of what stays the same in a knee while its disease goes on, one row per knee.
 
-    With `other_knee`, the habit of as many knees, the result is that of the second knees of the same people.
-
-    Returns
-    -------
-    DataFrame
-        ``width_lead`` and so on for osteophytes, sclerosis, deformity and spiking: by how much the sign runs ahead of
-        the knee's severity, in units of severity, normal around 0 and independent, so that one knee narrows without
-        osteophytes and the next does the reverse. ``medial``: whether the disease sits on the medial side.
-        ``share_<site>``: size of the osteophyte at each of the `SITES` against the largest, 0 to 1. ``spared_mm``:
-        width of the spared compartment (medial scale) in health. ``healthy_valgus_deg``: angle of the shafts before
-        the disease bends them.
+    The columns are those of `_AMONG_KNEES`, ``medial`` (the side the disease sits on) and ``share_<site>`` (size of the
+    osteophyte against the largest, 0 to 1). With `other_knee` it is the habit of the same people's second knees.
     """
     habit = {}
     for name, (mean, spread) in _AMONG_KNEES.items():
@@ -81,21 +68,10 @@ def sample_habit(knees: int, rng: np.random.Generator, *, other_knee: pd.DataFra
 
 
 def signs_at(severity: np.ndarray, habit: pd.DataFrame) -> pd.DataFrame:
-    """Signs of knees of this habit when their disease has come this far, one row per knee.
+    """Fields of `Signs`, rounded to two decimals, of knees of this habit at these severities, ``(N,)`` from 0 to 5.
 
-    With the same habit no sign is ever better at a greater severity: every sign follows a monotone course, read off
-    at the severity plus the sign's own fixed lead. Typical knees at severity 0.5, 1.5, 2.5, 3.5 and 4.5:
-
-    ===================== ==== ==== ==== ==== ====
-    narrowest width, mm   4.4  3.75 3.2  2.0  0.5
-    largest osteophyte    0.05 0.65 1.55 2.1  2.8
-    sclerosis             0.1  0.3  0.7  1.7  2.8
-    deformity             0.0  0.0  0.0  0.6  2.2
-    ===================== ==== ==== ==== ==== ====
-
-    `severity` is ``(N,)``, 0 to 5, one per row of `habit`, else `KoaError`. The columns are the fields of `Signs`,
-    rounded to two decimals so that grades do not depend on a last bit. The angle goes towards varus (below 0) in medial
-    disease and towards valgus in lateral disease.
+    Every sign follows its monotone course, read off at the severity plus the sign's own lead: with the same habit none
+    is ever better at a greater severity. Medial disease bends the shafts towards varus, lateral disease to valgus.
     """
     severity = np.asarray(severity, float)
     if severity.shape != (len(habit),):
@@ -120,6 +96,7 @@ def signs_at(severity: np.ndarray, habit: pd.DataFrame) -> pd.DataFrame:
         **{name: course(name) for name in ("sclerosis", "deformity", "spiking")},
         "valgus_deg": habit["healthy_valgus_deg"].to_numpy() + bend,
     }
+    # Rounded so that grades do not depend on a last bit.
     return pd.DataFrame({name: np.round(np.clip(drawn[name], *RANGES[name]), 2) for name in RANGES})
 
 

@@ -2,10 +2,9 @@
 
 A knee is the posterior of its consensus, `koa_kit.phantom.readers.readers.consensus_probabilities`. An image shows at
 most the signs, and given the signs the readers' errors have nothing to do with the image; so in expectation over the
-readers' errors no model that sees only the image scores higher on these knees. Four things to keep in mind:
+readers' errors no model that sees only the image scores higher on these knees. Three things to keep in mind:
 
-- An image shows less than the signs, so the bound is seldom reached.
-- It is the bound for these knees; another sample of knees has another one nearby.
+- An image shows less than the signs, so the bound is seldom reached; other knees have another one nearby.
 - The score on one set of consensus grades scatters: by luck it can exceed the bound; see `sampled_noise_ceiling`.
 - A model that is given more than the image, such as one reader's grade or the same knee's grade at another visit, is
   not bound by it.
@@ -37,8 +36,8 @@ class NoiseCeiling:
         Highest expected accuracy, by `accuracy_rule`; highest quadratic weighted kappa of the expected confusion, by
         `qwk_rule`, nan when all consensus is one grade; lowest expected mean absolute error, by the posterior medians.
     recall
-        Expected recall of each grade under `accuracy_rule`, five numbers: no bounds, another rule can find more knees
-        of one grade and fewer of the others. nan for a grade that cannot occur.
+        Expected recall of each grade under `accuracy_rule`: no bounds, another rule can find more knees of one grade
+        and fewer of the others. nan for a grade that cannot occur.
     shares
         Expected share of each grade in the consensus, five numbers that sum to 1.
     """
@@ -85,16 +84,12 @@ def accuracy_rule(posterior: np.ndarray) -> np.ndarray:
 def qwk_rule(posterior: np.ndarray) -> np.ndarray:
     """Grades with the highest `qwk_expected` of all, int64 ``(N,)``.
 
-    With p the predictions, y the consensus, m a knee's posterior mean and M the mean of all m, QWK is the ratio of the
-    sums of 2 (p - M) (m - M) and (p - M)^2 + (y - M)^2. A ratio r can be beaten exactly if some p makes the first
-    less r times the second positive; its best p is, knee by knee, the grade nearest to M + (m - M) / r. Taking the
-    ratio that p reaches as the next r climbs to the optimum in a few steps.
-
-    The rule knows M, the mean grade of these knees. It spreads the grades: where the signs leave doubt it goes further
-    from M than the posterior mean does.
-
-    Source: Dinkelbach (1967), Management Science 13:492-498.
+    The rule knows M, the mean grade of these knees, and where the signs leave doubt it goes further from M than a
+    knee's posterior mean m does. Source: Dinkelbach (1967), Management Science 13:492-498.
     """
+    # QWK is the ratio of the sums of 2 (p - M) (m - M) and (p - M)^2 + (y - M)^2 over predictions p and consensus y. A
+    # ratio r can be beaten exactly if some p makes the first less r times the second positive; its best p is the grade
+    # nearest to M + (m - M) / r. The ratio which that p reaches is the next r: a few steps lead to the optimum.
     posterior = _checked(posterior)
     mean = posterior @ _GRADES
     centre, reached = mean.mean(), 0.0
@@ -109,10 +104,9 @@ def qwk_rule(posterior: np.ndarray) -> np.ndarray:
 
 
 def qwk_expected(pred: np.ndarray, posterior: np.ndarray) -> float:
-    """Quadratic weighted kappa of the expected confusion of `pred` (grades ``(N,)``) with the consensus.
+    """Quadratic weighted kappa of the expected confusion of `pred`, grades ``(N,)``, with the consensus.
 
-    This is the QWK of a cohort in which every knee occurs very often; the mean over many small cohorts lies near it.
-    nan when consensus and predictions are all one grade; `KoaError` unless `pred` is one grade from 0 to 4 per knee.
+    It is the QWK of a cohort in which every knee occurs very often; nan when consensus and `pred` are all one grade.
     """
     posterior = _checked(posterior)
     pred = np.asarray(pred)
@@ -126,11 +120,10 @@ def kl1_frontier(posterior: np.ndarray, points: int = 41) -> pd.DataFrame:
     """What recall of KL1 costs: the best expected accuracy at each recall from that of `accuracy_rule` up.
 
     Each row is the rule that adds `bias` to the logarithm of KL1's posterior and takes the likeliest grade (ties go to
-    KL1). It maximises accuracy plus a price times KL1 recall (a Lagrangian), so every row is Pareto optimal: no rule
-    has more of both. This too holds in expectation, for a rule that knows the signs.
+    KL1). It maximises accuracy plus a price times KL1 recall (a Lagrangian), so every row is Pareto optimal: in
+    expectation no rule that knows the signs has more of both.
 
-    There are at most `points` rows, nearly evenly spaced in recall up to 0.999 (the last knees, in which KL1 is next
-    to impossible, would cost nearly all accuracy); few knees allow fewer.
+    At most `points` rows, nearly evenly spaced in recall up to 0.999: the last knees would cost nearly all accuracy.
 
     Returns
     -------
@@ -138,10 +131,7 @@ def kl1_frontier(posterior: np.ndarray, points: int = 41) -> pd.DataFrame:
         ``bias`` (0 in the first row, rising), ``kl1_recall`` (rising), ``accuracy`` (falling), ``kl1_precision`` (nan
         where no knee is called KL1). A bias of log 2 counts a KL1 found like two knees of any other grade.
 
-    Raises
-    ------
-    KoaError
-        When no knee can be KL1, or there are fewer than two points.
+    No knee that can be KL1, or fewer than two points, is a `KoaError`.
     """
     posterior = _checked(posterior)
     kl1, others = posterior[:, 1], np.delete(posterior, 1, axis=1).max(axis=1)
@@ -176,10 +166,7 @@ def sampled_noise_ceiling(posterior: np.ndarray, draws: int = 2000, seed: int = 
         that of `noise_ceiling`; 95 % of the draws lie from ``low`` to ``high``. Draws that leave a score undefined are
         passed over; nan where all do.
 
-    Raises
-    ------
-    KoaError
-        When `draws` is below 1, or as for `noise_ceiling`.
+    `draws` below 1 is a `KoaError`.
     """
     posterior, expected = _checked(posterior), noise_ceiling(posterior)
     if draws < 1:
@@ -203,7 +190,6 @@ def sampled_noise_ceiling(posterior: np.ndarray, draws: int = 2000, seed: int = 
 
 
 def _nearest_grade(number: np.ndarray) -> np.ndarray:
-    """Grade nearest to each number, int64."""
     return np.clip(np.rint(number), _GRADES[0], _GRADES[-1]).astype(np.int64)
 
 
@@ -227,9 +213,7 @@ def _checked(posterior: np.ndarray) -> np.ndarray:
         raise KoaError(f"A posterior of shape {posterior.shape} is not one row of five a knee.", remedy="Give (N, 5).")
     bad = ~((posterior >= 0).all(axis=1) & (np.abs(posterior.sum(axis=1) - 1) < 1e-6))
     if bad.any():
-        raise KoaError(
-            f"{bad.sum()} rows are no probabilities that sum to 1.",
-            where=f"row {bad.argmax()}: {posterior[bad.argmax()].tolist()}",
-            remedy="Take them from consensus_probabilities or grade_probabilities.",
-        )
+        where = f"row {bad.argmax()}: {posterior[bad.argmax()].tolist()}"
+        remedy = "Take them from consensus_probabilities or grade_probabilities."
+        raise KoaError(f"{bad.sum()} rows are no probabilities that sum to 1.", where=where, remedy=remedy)
     return posterior

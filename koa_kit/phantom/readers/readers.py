@@ -34,8 +34,7 @@ _IN_ORDER = (
 class Reader:
     """One reader: where her words begin, and how well she sees.
 
-    She errs once a knee on each of `ERRORS`, normally and without bias: on the width of both compartments alike, on
-    all four osteophytes alike, on sclerosis, on deformity. The errors are independent of each other, of other readers,
+    She errs once a knee on each of `ERRORS`, normally and without bias, independently of each other, of other readers,
     of other knees and, given the signs, of the image. Any bias of hers lies in her `rules`.
 
     Attributes
@@ -86,21 +85,15 @@ READER_COLUMNS = tuple(f"reader_{name}" for name in READERS)
 
 
 def reading_errors(knees: int, rng: np.random.Generator, readers: Mapping[str, Reader] = READERS) -> np.ndarray:
-    """Errors of each reader at each knee in standard deviations, float64 ``(R, N, 4)``, columns as in `ERRORS`.
-
-    Keep a knee's errors when it is seen again: earlier and later films are read side by side.
-    """
+    """Errors of each reader at each knee in standard deviations, float64 ``(R, N, 4)``, columns as in `ERRORS`."""
     return rng.standard_normal((len(readers), knees, len(ERRORS)))
 
 
 def read(signs: pd.DataFrame, reader: Reader, errors: np.ndarray) -> np.ndarray:
     """KL grade the reader gives every row, int64 ``(N,)``: `kl_grades` of what she perceives, by her own rules.
 
-    With the same errors worse signs never lower a grade. What she perceives is not cut to the range of the sign: the
-    limits lie inside it, so no grade would change.
-
-    `errors` is standard normal, ``(N, 4)``, one layer of `reading_errors`; zeros for a reader who sees without error.
-    A missing sign, or errors that do not fit the table, are a `KoaError`.
+    What she perceives, the signs with her errors ``(N, 4)``, is not cut to the range of the sign: the limits lie inside
+    it, so no grade would change.
     """
     perceived = _signs(signs)
     errors = np.asarray(errors, float)
@@ -112,10 +105,7 @@ def read(signs: pd.DataFrame, reader: Reader, errors: np.ndarray) -> np.ndarray:
 
 
 def readings(signs: pd.DataFrame, errors: np.ndarray, readers: Mapping[str, Reader] = READERS) -> pd.DataFrame:
-    """Grades by every reader, one column ``reader_<name>`` each, with the index of `signs`.
-
-    `errors` is ``(R, N, 4)`` in the order of `readers`, as `reading_errors` draws it.
-    """
+    """Grades by every reader, one column ``reader_<name>`` each, from the signs and `reading_errors`."""
     columns = zip(readers.items(), errors, strict=True)
     return pd.DataFrame({f"reader_{name}": read(signs, one, drawn) for (name, one), drawn in columns}, signs.index)
 
@@ -131,9 +121,8 @@ def consensus(grades: np.ndarray | pd.DataFrame) -> np.ndarray:
 def grade_probabilities(signs: pd.DataFrame, reader: Reader) -> np.ndarray:
     """Probability that the reader gives each knee each grade, float64 ``(N, 5)``, exact; rows sum to 1.
 
-    Each grade of `kl_grades` asks for limits on independent normal numbers, so its probability is a product. Grade 3
-    or more means the description of 3, or of 4, or both; both together are such a product again, because all
-    osteophytes share one error. A missing sign is a `KoaError`.
+    Each grade of `kl_grades` asks for limits on independent normal numbers, so its probability is a product. A missing
+    sign is a `KoaError`.
     """
     return 0.0 - np.diff(_at_least_each_grade(signs, reader), axis=1, append=0)
 
@@ -141,10 +130,8 @@ def grade_probabilities(signs: pd.DataFrame, reader: Reader) -> np.ndarray:
 def consensus_probabilities(signs: pd.DataFrame, readers: Mapping[str, Reader] = READERS) -> np.ndarray:
     """Probability of each grade as the median of an odd number of readers, float64 ``(N, 5)``, exact; rows sum to 1.
 
-    The median is at least k where more than half of the readers say at least k; their number is a sum of independent
-    yes-or-no draws (the Poisson binomial distribution).
-
-    An even number of readers or a missing sign is a `KoaError`.
+    The median is at least k where more than half of the readers say at least k; their number has a Poisson binomial
+    distribution. An even number of readers or a missing sign is a `KoaError`.
     """
     if len(readers) % 2 == 0:
         raise KoaError(f"{len(readers)} readers have no middle one.", remedy="Give an odd number of readers.")
@@ -189,23 +176,18 @@ def _at_least_each_grade(signs: pd.DataFrame, reader: Reader) -> np.ndarray:
     width, largest, second = summary_signs(signs)
     sclerosis, deformity = signs["sclerosis"].to_numpy(), signs["deformity"].to_numpy()
 
-    def wide(limit: float) -> np.ndarray:
-        return _reaches(width - limit, reader.width_noise_mm)
-
-    def osteophyte(excess: np.ndarray) -> np.ndarray:
-        return _reaches(excess, reader.osteophyte_noise)
-
-    def sclerotic(limit: float) -> np.ndarray:
-        return _reaches(sclerosis - limit, reader.sclerosis_noise)
-
-    severe = (1 - wide(rules.marked_mm)) * sclerotic(rules.severe_sclerosis)
-    severe = severe * _reaches(deformity - rules.deformed, reader.deformity_noise)
-    four = osteophyte(largest - rules.large) * severe
-    three = osteophyte(second - rules.present) * (1 - wide(rules.definite_mm)) * sclerotic(rules.some_sclerosis)
-    both = osteophyte(np.minimum(largest - rules.large, second - rules.present)) * severe
-    two = osteophyte(largest - rules.present)
-    one = 1 - wide(rules.doubtful_mm) * (1 - osteophyte(largest - rules.possible))
-    return _nested(np.stack([np.ones(len(signs)), one, two, four + three - both, four], axis=1))
+    widths = rules.doubtful_mm, rules.definite_mm, rules.marked_mm
+    not_doubtful, not_definite, not_marked = (_reaches(width - limit, reader.width_noise_mm) for limit in widths)
+    whiteness = rules.some_sclerosis, rules.severe_sclerosis
+    some, severe = (_reaches(sclerosis - limit, reader.sclerosis_noise) for limit in whiteness)
+    over_large, over_two = largest - rules.large, second - rules.present
+    over = largest - rules.possible, largest - rules.present, over_two, over_large, np.minimum(over_large, over_two)
+    possible, present, two_present, large, large_and_two = (_reaches(own, reader.osteophyte_noise) for own in over)
+    # Grade 3 or more means the description of 3, of 4, or both: a product too, since all osteophytes share one error.
+    worn = (1 - not_marked) * severe * _reaches(deformity - rules.deformed, reader.deformity_noise)
+    four, three, both = large * worn, two_present * (1 - not_definite) * some, large_and_two * worn
+    one = 1 - not_doubtful * (1 - possible)
+    return _nested(np.stack([np.ones(len(signs)), one, present, four + three - both, four], axis=1))
 
 
 def _reaches(excess: np.ndarray, noise: float) -> np.ndarray:
