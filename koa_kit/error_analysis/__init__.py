@@ -29,7 +29,6 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "confusion",
             "metrics",
             "per_grade",
-            "sub_confusion",
         ],
         "predictions": ["check_predictions", "flip_averaged", "probabilities", "read_predictions", "similarities"],
         "robustness": ["prediction_robustness", "robustness_figure"],

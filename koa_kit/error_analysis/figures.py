@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from koa_kit.error_analysis.calibration import expected_calibration_error, reliability
-from koa_kit.error_analysis.metrics import BINS, confusion, per_grade, sub_confusion
+from koa_kit.error_analysis.metrics import BINS, confusion, per_grade
 from koa_kit.error_analysis.predictions import VIEWS, grade_column, probabilities, similarities
 from koa_kit.error_analysis.statistics.intervals import metric_intervals
 from koa_kit.errors import KoaError
@@ -71,8 +71,7 @@ def confusion_figure(
     title
         Omitted, the accuracy.
     """
-    whole = tuple(grades) == GRADES
-    counts = confusion(predictions) if whole else sub_confusion(predictions, tuple(grades))
+    counts = confusion(predictions, grades)
     shares = counts.div(counts.sum(axis=1), axis=0)
     texts = counts.astype(str) + "\n" + shares.map("{:.0%}".format)
     ax = axes_of(ax, 1.9 + 0.82 * counts.shape[1], 1.3 + 0.72 * len(counts))
@@ -81,7 +80,7 @@ def confusion_figure(
         _frame(ax, index, index)
     ax.set(xlabel="graded by the model", ylabel="graded by the reader")
     accuracy = f"{(predictions['pred'] == predictions['kl']).mean():.1%} of {len(predictions):,} knees on the diagonal"
-    ax.set_title(title or (accuracy if whole else "The early grades"), pad=10)
+    ax.set_title(title or ("The early grades" if "other" in counts else accuracy), pad=10)
     return ax
 
 

@@ -116,7 +116,7 @@ def test_knees_of_one_grade_tell_neither_kappa_nor_auc(predictions):
 
 def test_the_confusion_matrix_is_always_five_by_five_and_its_part_keeps_every_knee(predictions):
     knees = with_grades(predictions, [0, 1, 1, 2, 2, 2], [0, 0, 3, 2, 1, 4])
-    whole, part = ea.confusion(knees), ea.sub_confusion(knees)
+    whole, part = ea.confusion(knees), ea.confusion(knees, (0, 1, 2))
     assert whole.shape == (5, 5)
     assert whole.loc[1, 3] == 1
     assert whole.to_numpy().sum() == 6
