@@ -57,13 +57,7 @@ def temperature(predictions: pd.DataFrame) -> float:
 
 
 def calibrated(predictions: pd.DataFrame, t: float) -> pd.DataFrame:
-    """Predictions with similarities divided by temperature `t` and probabilities their softmax; no grade changes.
-
-    Raises
-    ------
-    KoaError
-        If `t` is not a number above 0.
-    """
+    """Predictions with similarities divided by temperature `t`, above 0, and their softmax; no grade changes."""
     from scipy.special import softmax
 
     if not (np.isfinite(t) and t > 0):

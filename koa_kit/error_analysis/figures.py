@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from koa_kit.error_analysis.calibration import expected_calibration_error, reliability
 from koa_kit.error_analysis.metrics import BINS, confusion, per_grade
@@ -16,32 +20,16 @@ from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES, grade_label
 from koa_kit.style import ACCENT, FAINT, GRADE_COLOURS, INK, PAPER, SEQUENTIAL
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
 SHARES = np.linspace(0, 1, 6)
 
 
 def axes_of(ax: Axes | None, width: float, height: float) -> Axes:
     """The given axes, or those of a new figure of this size in inches."""
-    import matplotlib.pyplot as plt
-
     return plt.subplots(figsize=(width, height), layout="constrained")[1] if ax is None else ax
 
 
-def share_bars(
-    ax: Axes, shares: Sequence[tuple[float, float, float]], colours: Sequence[str], *, promised: float | None = None
-) -> None:
-    """Draw a bar per share, 0 to 1, with the line of its interval and its number; a nan share says "no such knee".
-
-    Parameters
-    ----------
-    shares
-        Value, low and high end of each bar.
-    promised
-        Height of a dashed line that no number may cover; omitted, there is none.
-    """
+def share_bars(ax: Axes, shares: np.ndarray, colours: Sequence[str], *, promised: float | None = None) -> None:
+    """Draw a bar per share, low and high end; nan says "no such knee", and no number covers the `promised` line."""
     for place, ((value, low, high), colour) in enumerate(zip(shares, colours, strict=True)):
         if np.isnan(value):
             ax.text(place, 0.02, "no such\nknee", ha="center", va="bottom", fontsize=9)
@@ -64,12 +52,7 @@ def confusion_figure(
 ) -> Axes:
     """Axes with the confusion matrix: knees in each cell, its share of the row beneath, shaded by that share.
 
-    Parameters
-    ----------
-    grades
-        Rows and columns; fewer than five, such as ``(0, 1, 2)``, get a last column "other".
-    title
-        Omitted, the accuracy.
+    Fewer than five `grades`, such as ``(0, 1, 2)``, get a last column "other". The `title` is by default the accuracy.
     """
     counts = confusion(predictions, grades)
     shares = counts.div(counts.sum(axis=1), axis=0)
@@ -85,8 +68,6 @@ def confusion_figure(
 
 
 def _heatmap(ax: Axes, shades: pd.DataFrame, texts: pd.DataFrame, **options) -> None:
-    import seaborn as sns
-
     look = {"cmap": SEQUENTIAL, "linewidths": 2, "annot_kws": {"size": 10, "linespacing": 1.25}, "fmt": ""}
     sns.heatmap(shades, annot=texts.to_numpy(), ax=ax, **look, **options)
     ax.set_xticklabels([f"KL{name}" if name in GRADES else name for name in shades.columns])
@@ -95,8 +76,6 @@ def _heatmap(ax: Axes, shades: pd.DataFrame, texts: pd.DataFrame, **options) -> 
 
 
 def _frame(ax: Axes, row: int, column: int, **look) -> None:
-    from matplotlib.patches import Rectangle
-
     look = {"edgecolor": INK, "linewidth": 1.2} | look
     ax.add_patch(Rectangle((column + 0.02, row + 0.02), 0.96, 0.96, fill=False, **look))
 
@@ -144,13 +123,10 @@ def similarity_figure(predictions: pd.DataFrame, *, ax: Axes | None = None) -> A
 
 
 def kl1_figure(predictions: pd.DataFrame, *, grade: int = 1) -> Figure:
-    """Figure of where the knees of one grade go: the grades they are given, and by how much its prompt loses.
+    """Figure of where the knees of one grade go: the grades they are given, and the margins by which its prompt loses.
 
-    The right-hand side counts, for the knees given another grade, the margin of the winning prompt over the prompt of
-    `grade`, in scaled similarity: a margin of 0.7 makes the winner twice as probable.
+    Margins are of scaled similarity: one of 0.7 makes the winner twice as probable.
     """
-    import matplotlib.pyplot as plt
-
     if grade not in GRADES:
         raise KoaError(f"There is no grade {grade!r}.", remedy="Grades are 0 to 4.")
     knees = predictions[grade_column(predictions, "kl") == grade]
@@ -158,9 +134,7 @@ def kl1_figure(predictions: pd.DataFrame, *, grade: int = 1) -> Figure:
     given = np.bincount(pred, minlength=len(GRADES))
     figure, (left, right) = plt.subplots(1, 2, figsize=(9.6, 3.7), width_ratios=(1, 1.1), layout="constrained")
     bars = left.bar(GRADES, given, width=0.66, color=GRADE_COLOURS)
-    left.bar_label(
-        bars, [f"{count / len(knees):.0%}" if len(knees) else "" for count in given], padding=3, fontsize=10.5
-    )
+    left.bar_label(bars, [f"{count / len(knees):.0%}" if len(knees) else "" for count in given], padding=3)
     left.set_xticks(GRADES, [f"KL{other}" for other in GRADES])
     left.set(xlabel="graded by the model", ylabel="knees", ylim=(0, max(1, given.max()) * 1.13))
     left.set_title(f"{len(knees):,} knees the reader called KL{grade}")

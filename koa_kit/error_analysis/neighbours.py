@@ -14,12 +14,9 @@ import pandas as pd
 
 from koa_kit.errors import KoaError
 
-UNIT = 1e-2
-"""How far a vector's squared length may lie from 1: float16 caches pass, features that were not normalised do not."""
-ROUNDING = 1e-6
-"""How far the float32 cosine of two equal vectors may fall short of 1."""
-CELLS = 2**22
-"""Cosines held at a time by `near_duplicates`: 16 MB in float32."""
+UNIT = 1e-2  # of squared length 1: float16 caches pass, features that were not normalised do not
+ROUNDING = 1e-6  # by which the float32 cosine of two equal vectors may fall short of 1
+CELLS = 2**22  # cosines held at a time by `near_duplicates`: 16 MB in float32
 
 
 def nearest(
@@ -32,22 +29,9 @@ def nearest(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Row numbers int64 ``(n,)`` and cosines float32 ``(n,)`` of the `count` knees nearest to one knee, nearest first.
 
-    Fewer come back where there are fewer other knees; knees equally near come in the order of their rows.
-
-    Parameters
-    ----------
-    embeddings
-        Unit vectors ``(N, D)``, or ``(N, 2, D)`` with each knee's own view and its mirror image.
-    row
-        Row number of the knee asked about, 0 to N - 1; it is never among its own neighbours.
-    patients
-        Patient of each knee, ``(N,)``, with which knees of the same patient are left out unless `same_patient`: the
-        other side and other visits look alike for reasons that teach nothing about the grade.
-
-    Raises
-    ------
-    KoaError
-        If the embeddings are no unit vectors of knees, or `row`, `count` or `patients` do not fit them.
+    `embeddings` are unit vectors ``(N, D)``, or ``(N, 2, D)`` with each knee's own view and its mirror image. With
+    `patients`, ``(N,)``, knees of the same patient are left out unless `same_patient`: the other side and other visits
+    look alike for reasons that teach nothing about the grade. Ties come in the order of their rows.
     """
     vectors = _unit_vectors(embeddings)
     if isinstance(row, bool) or not isinstance(row, int | np.integer) or not 0 <= row < len(vectors):
@@ -76,7 +60,8 @@ def near_duplicates(
     """Pairs of knees that look alike to the model, most similar first; embeddings and patients are as for `nearest`.
 
     A pair of one patient is likely the same knee at two visits or both knees; one of two patients is worth a look: a
-    copied file, or a patient under two names who may then sit in two splits.
+    copied file, or a patient under two names who may then sit in two splits. Columns: ``first`` < ``second``, row
+    numbers; ``cosine``; ``same_patient``. Ties come in the order of their rows.
 
     Parameters
     ----------
@@ -87,17 +72,6 @@ def near_duplicates(
         Instead of `above`, the share of all pairs to pass over, 0 to 1: 0.9999 keeps the most similar ten-thousandth.
     most
         Pairs at most, the most similar.
-
-    Returns
-    -------
-    DataFrame
-        ``first`` < ``second``, row numbers; ``cosine``; ``same_patient``. Pairs equally similar come in the order of
-        their rows.
-
-    Raises
-    ------
-    KoaError
-        If the embeddings are no unit vectors of knees, `patients` do not fit them, or a limit is none.
     """
     vectors = _unit_vectors(embeddings)
     names = _names(patients, len(vectors))

@@ -33,10 +33,7 @@ def read_predictions(path: str | os.PathLike) -> pd.DataFrame:
 
 
 def predictions_table(table: pd.DataFrame, logits: np.ndarray, rule: str = RULES[0]) -> pd.DataFrame:
-    """Predictions table from a cohort's table and logits ``(N, 2, 5)`` of each knee and its mirror image.
-
-    ``pred`` is the grade by `rule`, one of `koa_kit.grades.RULES`.
-    """
+    """Predictions table from a cohort's table and logits ``(N, 2, 5)`` of each knee and its mirror image, by `rule`."""
     p = softmax(logits, axis=-1)
     columns = {name: table[name].to_numpy() for name in IDENTITY}
     for view, suffix in enumerate(VIEWS):

@@ -50,27 +50,20 @@ def rules_in_words(rules: pd.DataFrame) -> pd.DataFrame:
 
     The texts look like ``0.684 (0.657 to 0.714)``, one column per metric, named as in `METRIC_LABELS`.
     """
+
+    def texts(form: str, *columns: str) -> pd.DataFrame:
+        numbers = rules[list(columns)].itertuples(index=False)
+        said = ["cannot be told" if pd.isna(row[0]) else form.format(*row) for row in numbers]
+        return rules.assign(said=said).pivot(index="row", columns="metric", values="said").loc[names, metrics]
+
     names, metrics = rules["row"].unique(), rules["metric"].unique()
-    found = rules.set_index(["row", "metric"])
-
-    def texts(name: str, form: str, *columns: str) -> list[str]:
-        numbers = (found.loc[(name, metric), list(columns)] for metric in metrics)
-        return ["cannot be told" if pd.isna(row.iloc[0]) else form.format(*row) for row in numbers]
-
-    lines = {name: texts(name, VALUE, "value", "low", "high") for name in names}
-    changes = ("difference", "difference_low", "difference_high")
-    lines |= {f"{name}: difference": texts(name, CHANGE, *changes) for name in names[1:]}
-    return pd.DataFrame.from_dict(lines, orient="index", columns=[METRIC_LABELS[metric] for metric in metrics])
+    changes = texts(CHANGE, "difference", "difference_low", "difference_high").iloc[1:]
+    lines = pd.concat([texts(VALUE, "value", "low", "high"), changes.rename("{}: difference".format)])
+    return lines.rename(columns=METRIC_LABELS).rename_axis(index=None, columns=None)
 
 
 def bias_for_recall(predictions: pd.DataFrame, recall: float) -> float:
-    """KL1 bias at which the most likely grade finds the share `recall` of KL1 knees, as nearly as these knees allow.
-
-    Raises
-    ------
-    KoaError
-        If no knee is of KL1.
-    """
+    """KL1 bias at which the most likely grade finds the share `recall` of KL1 knees, as nearly as these knees allow."""
     curve = kl1_curve(similarities(predictions), grade_column(predictions), DecisionRule())
     if curve["kl1_recall"].isna().any():
         raise KoaError("Without KL1 knees there is no recall to reach.", remedy="Give predictions of all grades.")
@@ -100,17 +93,12 @@ def compare_at_recall(
         Row to `SeedTables` on which each training of the rival gets its bias: the one that brings it to the row's mean
         KL1 recall there.
     judged_on
-        The same of other patients, on which both are scored.
+        The same of other patients, on which both are scored; it holds the same seeds of the rival.
 
     Returns
     -------
     DataFrame
         As from `compare_arms`, the rival with its bias being the baseline.
-
-    Raises
-    ------
-    KoaError
-        If a row is missing, the two mappings do not hold the same seeds of the rival, or no knee is of KL1.
     """
     for rows in (chosen_on, judged_on):
         if missing := {row, rival} - set(rows):

@@ -12,13 +12,7 @@ from koa_kit.errors import KoaError
 
 
 def align_predictions(a: pd.DataFrame, b: pd.DataFrame, *, names: tuple[str, str] = ("a", "b")) -> pd.DataFrame:
-    """`b` with its rows in the order of `a`'s knees.
-
-    Raises
-    ------
-    KoaError
-        If the two are not of the same knees, or a knee has another reader's grade or patient in one of them.
-    """
+    """`b` with its rows in the order of `a`'s knees; `KoaError` if the knees, their grades or their patients differ."""
     for predictions, name in ((a, names[0]), (b, names[1])):
         check_predictions(predictions, where=name)
     # the usual case, and at twenty thousand knees a tenth of the time of sorting them out
@@ -53,14 +47,9 @@ def _equal(a: pd.DataFrame, b: pd.DataFrame, column: str) -> bool:
 def mcnemar(a: pd.DataFrame, b: pd.DataFrame) -> dict:
     """McNemar's test that `a` and `b` are right equally often, from the knees only one of them gets right.
 
-    It counts knees as independent, which two knees of one patient are not quite: prefer the interval of
-    `paired_difference` when the two disagree.
-
-    Returns
-    -------
-    dict
-        ``both``, ``only_a``, ``only_b``, ``neither`` (knees), ``p_exact`` (two-sided binomial) and ``p_mid``, the
-        mid-p version, less conservative (Fagerland, Lydersen and Laake 2013). Both are 1 if the two never differ.
+    The keys are ``both``, ``only_a``, ``only_b``, ``neither`` (knees), ``p_exact`` (two-sided binomial) and ``p_mid``,
+    which is less conservative (Fagerland, Lydersen and Laake 2013). It counts the two knees of a patient as
+    independent: prefer the interval of `paired_difference` where the two disagree.
     """
     from scipy.stats import binom, binomtest
 

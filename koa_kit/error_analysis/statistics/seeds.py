@@ -36,42 +36,21 @@ def seed_intervals(
 ) -> pd.DataFrame:
     """One row per metric: its mean over seeds, with an interval over patients and seeds.
 
-    Parameters
-    ----------
-    tables
-        Seed of the training to predictions. With one seed the interval is that of `metric_intervals`: it holds the
-        chance in patients only, and says nothing about training again.
-    metrics
-        Names out of `METRICS`, or ``kl0_recall`` … ``kl4_f1``.
-    draws, seed
-        Bootstrap draws, each of patients and of seeds: the same for the same seed, patients and seeds of training.
-    level
-        Share of the draws inside the interval.
+    With one seed the interval is that of `metric_intervals`: it holds the chance in patients only, and says nothing
+    about training again. Parameters and errors are those of `compare_arms`.
 
     Returns
     -------
     DataFrame
         ``metric``; ``value``, the mean over seeds; ``low``, ``high``; ``seed_sd``, the standard deviation over seeds
         (n - 1; nan for one); ``n_seeds``, ``n_knees``, ``n_patients``. A metric that is nan for one seed is nan.
-
-    Raises
-    ------
-    KoaError
-        If there is no seed, two tables are not of the same knees, a metric is unknown, or `draws` or `level` make no
-        interval.
     """
     table = compare_arms({"the row": tables}, metrics=metrics, draws=draws, seed=seed, level=level)
     return table[["metric", "value", "low", "high", "seed_sd", "n_seeds", "n_knees", "n_patients"]]
 
 
 def seed_values(rows: Mapping[str, SeedTables], metrics: Sequence[str] = ARM_METRICS) -> pd.DataFrame:
-    """Each metric of each single training: columns ``row``, ``seed``, ``metric``, ``value``.
-
-    Raises
-    ------
-    KoaError
-        If there is no row or no seed, two tables are not of the same knees, or a metric is unknown.
-    """
+    """Each metric of each single training: columns ``row``, ``seed``, ``metric``, ``value``."""
     values = []
     for row, tables in _aligned_rows(rows).items():
         for seed, table in tables.items():
@@ -97,11 +76,15 @@ def compare_arms(
     Parameters
     ----------
     rows
-        Name of the row to its `SeedTables`. A row of one seed has chance in patients only in its interval.
+        Name of the row to its `SeedTables`.
     baseline
         Row the others are compared with; omitted, the first.
-    metrics, draws, seed, level
-        As in `seed_intervals`.
+    metrics
+        Names out of `METRICS`, or ``kl0_recall`` … ``kl4_f1``.
+    draws, seed
+        Bootstrap draws, each of patients and of seeds: the same for the same seed, patients and seeds of training.
+    level
+        Share of the draws inside the interval.
 
     Returns
     -------
@@ -115,16 +98,15 @@ def compare_arms(
     Raises
     ------
     KoaError
-        If there is no row or no seed, the baseline is none of the rows, two tables are not of the same knees, a metric
-        is unknown, or `draws` or `level` make no interval.
+        If there is no row or seed, or no such baseline or metric, two tables are not of the same knees, or `draws` or
+        `level` make no interval.
     """
     check_level(draws, level)
     aligned_rows = _aligned_rows(rows)
     baseline = next(iter(rows)) if baseline is None else baseline
     if baseline not in rows:
-        raise KoaError(
-            f"There is no {baseline!r} to compare with.", where="baseline", remedy=f"Choose from {', '.join(rows)}."
-        )
+        what = f"There is no {baseline!r} to compare with."
+        raise KoaError(what, where="baseline", remedy=f"Choose from {', '.join(rows)}.")
     drawn = {row: _over_seeds(tables, metrics, draws, seed) for row, tables in aligned_rows.items()}
     lines = []
     for row, tables in aligned_rows.items():
@@ -155,14 +137,8 @@ def compare(
 ) -> pd.DataFrame:
     """One row per method and metric: `compare_arms` of methods that were trained once each.
 
-    Parameters and errors are those of `compare_arms`, with one predictions table per method.
-
-    Returns
-    -------
-    DataFrame
-        ``method``, ``metric``, ``value``, ``low``, ``high``, ``difference`` (method minus baseline),
-        ``difference_low``, ``difference_high``, ``p_mcnemar`` (mid-p; it is about accuracy and stands in that row
-        only), ``n_knees``, ``n_patients``, ``baseline``. The baseline's own differences and p are nan.
+    Parameters and errors are those of `compare_arms`, with one predictions table per method; the columns too, with
+    ``method`` for ``row`` and without ``seed_sd``, ``p``, ``p_holm`` and ``n_seeds``.
     """
     rows = {name: {0: table} for name, table in predictions.items()}
     table = compare_arms(rows, baseline=baseline, metrics=metrics, draws=draws, seed=seed, level=level)
@@ -212,10 +188,7 @@ def _aligned_rows(rows: Mapping[str, SeedTables]) -> dict[str, dict[int, pd.Data
 def _over_seeds(
     tables: SeedTables, metrics: Sequence[str], draws: int, seed: int
 ) -> dict[str, tuple[np.ndarray, float]]:
-    """Metric name to its mean over all seeds and then, in each draw of patients, over the seeds drawn with them.
-
-    The means are float64 ``(1 + draws,)``; with them stands the standard deviation over seeds, nan for one.
-    """
+    """Metric name to its means, float64 ``(1 + draws,)``: over all seeds, then over those of a draw; and their SD."""
     each = [bootstrap(table, metrics, draws=draws, seed=seed) for table in tables.values()]
     chosen, draw = draw_seeds(list(tables), draws, seed), 1 + np.arange(draws)[:, None]
     found = {}
