@@ -14,7 +14,7 @@ from matplotlib.patches import Rectangle
 
 from koa_kit.error_analysis.calibration import expected_calibration_error, reliability
 from koa_kit.error_analysis.metrics import BINS, confusion, per_grade
-from koa_kit.error_analysis.predictions import VIEWS, grade_column, probabilities, similarities
+from koa_kit.error_analysis.predictions import VIEWS, grade_column, margin, probabilities, similarities
 from koa_kit.error_analysis.statistics.intervals import metric_intervals
 from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES, grade_label
@@ -138,16 +138,16 @@ def kl1_figure(predictions: pd.DataFrame, *, grade: int = 1) -> Figure:
     left.set_xticks(GRADES, [f"KL{other}" for other in GRADES])
     left.set(xlabel="graded by the model", ylabel="knees", ylim=(0, max(1, given.max()) * 1.13))
     left.set_title(f"{len(knees):,} knees the reader called KL{grade}")
-    margin = s[np.arange(len(s)), pred] - s[:, grade]
+    lead = s[np.arange(len(s)), pred] - s[:, grade]
     lost = [other for other in GRADES if other != grade and given[other]]
     if lost:
-        edges = np.linspace(0, max(1.0, np.ceil(margin.max())), 21)
+        edges = np.linspace(0, max(1.0, np.ceil(lead.max())), 21)
         right.hist(
-            [margin[pred == other] for other in lost], edges, stacked=True, edgecolor=PAPER,
+            [lead[pred == other] for other in lost], edges, stacked=True, edgecolor=PAPER,
             color=[GRADE_COLOURS[other] for other in lost], label=[f"given KL{other}" for other in lost],
         )  # fmt: skip
         right.legend(loc="upper right", fontsize=10)
-        missed = margin[pred != grade]
+        missed = lead[pred != grade]
         right.set_title(f"{(missed < np.log(2)).mean():.0%} of {len(missed):,} misses are close (margin < 0.7)")
     else:
         right.text(0.5, 0.5, f"No KL{grade} knee was given another grade.", ha="center", transform=right.transAxes)
@@ -173,3 +173,41 @@ def flip_figure(predictions: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     ax.set(xlabel="probability of the reader's grade, knee", ylabel="the same, mirror image")
     ax.set_title(f"{changed.mean():.0%} of knees change grade when flipped")
     return ax
+
+
+def similarity_scatter(predictions: pd.DataFrame, *, height: int = 460):
+    """Plotly figure of all knees: expected grade across, margin of the winning prompt up, colour the reader's grade.
+
+    The expected grade is the mean of 0 to 4 weighted by the probabilities. Hover shows the knee, its side, both grades
+    and the five probabilities; the legend switches grades off. It needs no kernel, and about 80 bytes a knee.
+    """
+    import plotly.graph_objects as go
+
+    p = probabilities(predictions)
+    shares = [" · ".join(f"{100 * share:.0f}" for share in knee) for knee in p]
+    expected = (p @ np.array(GRADES)).round(3)
+    table = predictions.assign(expected=expected, margin=margin(predictions).round(3), shares=shares)
+    figure = go.Figure()
+    for grade, knees in table.groupby(grade_column(predictions)):
+        figure.add_scatter(
+            x=knees["expected"].tolist(),
+            y=knees["margin"].tolist(),
+            customdata=knees[["knee_id", "side", "pred", "shares"]].to_numpy().tolist(),
+            mode="markers",
+            name=grade_label(grade),
+            marker={"size": 7, "color": GRADE_COLOURS[grade], "opacity": 0.8, "line": {"width": 0.5, "color": PAPER}},
+            hovertemplate=(
+                "<b>%{customdata[0]}</b> (%{customdata[1]})<br>reader KL"
+                f"{grade}, model KL%{{customdata[2]}}<br>p of KL0 … KL4: %{{customdata[3]}} %<extra></extra>"
+            ),
+        )
+    figure.update_layout(
+        template="simple_white",
+        height=height,
+        margin={"l": 60, "r": 10, "t": 50, "b": 55},
+        title="Knees near the bottom are close calls",
+        legend_title="graded by the reader",
+        xaxis={"title": "expected grade", "range": [-0.1, 4.1], "dtick": 1},
+        yaxis={"title": "margin of the winning prompt", "rangemode": "tozero"},
+    )
+    return figure

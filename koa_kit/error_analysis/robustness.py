@@ -26,11 +26,9 @@ def prediction_robustness(predictions: pd.DataFrame, answers: np.ndarray) -> pd.
     """
     answers = np.asarray(answers, float)
     if answers.ndim != 3 or answers.shape[::2] != (len(predictions), len(GRADES)) or answers.shape[1] < 2:
-        raise KoaError(
-            f"Answers of shape {answers.shape} do not fit {len(predictions)} knees.",
-            where="answers",
-            remedy="Give probabilities (N, views, 5) of two views or more, row for row with the predictions.",
-        )
+        what = f"Answers of shape {answers.shape} do not fit {len(predictions)} knees."
+        remedy = "Give probabilities (N, views, 5) of two views or more, row for row with the predictions."
+        raise KoaError(what, where="answers", remedy=remedy)
     grades = np.column_stack([grade_column(predictions, "pred"), answers.argmax(-1)])
     given = (np.diff(np.sort(grades, 1), axis=1) > 0).sum(1) + 1
     spread = (answers @ np.array(GRADES)).std(1, ddof=1)

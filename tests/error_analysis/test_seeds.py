@@ -41,10 +41,8 @@ def test_intervals_are_those_of_knees_written_out_draw_by_draw(make_predictions)
 
 
 def test_with_one_seed_the_interval_is_that_over_patients(predictions):
-    found, expected = (
-        seed_intervals({5: predictions}, draws=200, seed=3),
-        metric_intervals(predictions, draws=200, seed=3),
-    )
+    found = seed_intervals({5: predictions}, draws=200, seed=3)
+    expected = metric_intervals(predictions, draws=200, seed=3)
     columns = ["metric", "value", "low", "high", "n_knees", "n_patients"]
     assert found[columns].equals(expected[columns])
     assert found["seed_sd"].isna().all()
@@ -64,11 +62,9 @@ def test_seeds_that_differ_more_than_patients_widen_the_interval(make_prediction
     knees = make_predictions(400)
     even = {seed: trained(knees, seed, 0.3) for seed in range(3)}
     uneven = {seed: trained(knees, seed, wrong) for seed, wrong in enumerate((0.1, 0.3, 0.5))}
-    widths = []
-    for tables in (even, uneven):
-        row = seed_intervals(tables, metrics="accuracy", draws=500).iloc[0]
-        widths.append(row["high"] - row["low"])
-    assert widths[1] > 3 * widths[0]
+    rows = [seed_intervals(tables, metrics="accuracy", draws=500).iloc[0] for tables in (even, uneven)]
+    narrow, wide = (row["high"] - row["low"] for row in rows)
+    assert wide > 3 * narrow
 
 
 def test_a_metric_one_seed_cannot_tell_is_nan(tables):
@@ -86,33 +82,15 @@ def test_seeds_are_drawn_alike_for_the_same_seeds_and_independently_for_others()
     assert (own == other).mean() == pytest.approx(1 / 3, abs=0.05)
 
 
-def test_a_row_does_not_differ_from_itself(tables):
+def test_a_row_does_not_differ_from_itself_shuffled_or_under_other_seeds(tables):
     shuffled = {seed: tables[seed].sample(frac=1, random_state=seed) for seed in (2, 0, 1)}
-    table = compare_arms({"plain": tables, "again": shuffled}, draws=100)
+    rows = {"plain": tables, "again": shuffled, "renamed": dict(zip((2, 0, 1), tables.values(), strict=True))}
+    table = compare_arms(rows, metrics=("accuracy", "qwk", "kl1_recall", "auc_kl2", "ece", "macro_f1"), draws=100)
     again = table[table["row"] == "again"]
     assert (again[DIFFERENCES] == 0).all(axis=None)
     assert (again[["p", "p_holm"]] == 1).all(axis=None)
     assert by_row(table, "accuracy").loc["again", "p_mcnemar"] == 1
-
-
-def test_the_same_trainings_under_other_seeds_make_a_difference_of_exactly_0(tables):
-    renamed = dict(zip((2, 0, 1), tables.values(), strict=True))
-    table = compare_arms({"plain": tables, "renamed": renamed}, metrics=("qwk", "auc_kl2", "ece", "macro_f1"), draws=50)
     assert (table.loc[table["row"] == "renamed", "difference"] == 0).all()
-
-
-def test_a_row_right_on_more_knees_stands_out_and_one_with_more_wrong_falls_below(make_predictions):
-    knees = make_predictions(200)
-    rows = {
-        name: {seed: trained(knees, 10 * place + seed, wrong) for seed in range(3)}
-        for place, (name, wrong) in enumerate({"worse": 0.5, "plain": 0.35, "better": 0.2}.items())
-    }
-    table = by_row(compare_arms(rows, baseline="plain", draws=400), "accuracy")
-    assert table.loc["better", "difference"] == pytest.approx(0.15, abs=0.05)
-    assert table.loc["better", "difference_low"] > 0
-    assert table.loc["worse", "difference_high"] < 0
-    assert (table.loc[["better", "worse"], "p"] == 2 / 401).all()
-    assert (table.loc[["better", "worse"], "p_mcnemar"] < 0.01).all()
 
 
 def test_p_is_twice_the_smoothed_share_of_draws_on_the_wrong_side(make_predictions):

@@ -25,12 +25,7 @@ EQUAL_METRICS = ("kl1_recall", "accuracy", "qwk", "kl1_precision")
 
 
 def compare_rules(
-    predictions: pd.DataFrame,
-    decisions: Mapping[str, DecisionRule] = DECISIONS,
-    *,
-    metrics: Sequence[str] = RULE_METRICS,
-    draws: int = 2000,
-    seed: int = 0,
+    predictions: pd.DataFrame, decisions: Mapping[str, DecisionRule] = DECISIONS, **options
 ) -> pd.DataFrame:
     """One model's knees graded by each decision, compared with the first on the same draws of patients.
 
@@ -38,11 +33,11 @@ def compare_rules(
     wrong, the median of the distance from the reader's grade (MAE), the mean of its square, which QWK punishes. So the
     rules part where a knee is torn, and a knee torn between KL0 and KL2 becomes a KL1.
 
-    Predictions are those before `flip_averaged`, see `apply_rule`; what comes back is as from `compare_arms`, ``row``
-    being the name of the decision.
+    Predictions are those before `flip_averaged`, see `apply_rule`. Options and what comes back are those of
+    `compare_arms`, ``row`` being the name of the decision and the metrics by default `RULE_METRICS`.
     """
     rows = {name: {0: apply_rule(predictions, decision)} for name, decision in decisions.items()}
-    return compare_arms(rows, metrics=metrics, draws=draws, seed=seed)
+    return compare_arms(rows, **{"metrics": RULE_METRICS} | options)
 
 
 def rules_in_words(rules: pd.DataFrame) -> pd.DataFrame:
@@ -77,8 +72,7 @@ def compare_at_recall(
     chosen_on: Mapping[str, SeedTables],
     judged_on: Mapping[str, SeedTables],
     metrics: Sequence[str] = EQUAL_METRICS,
-    draws: int = 2000,
-    seed: int = 0,
+    **options,
 ) -> pd.DataFrame:
     """A row compared with a rival whose KL1 logit got a bias, so that both find about as many KL1 knees.
 
@@ -94,11 +88,8 @@ def compare_at_recall(
         KL1 recall there.
     judged_on
         The same of other patients, on which both are scored; it holds the same seeds of the rival.
-
-    Returns
-    -------
-    DataFrame
-        As from `compare_arms`, the rival with its bias being the baseline.
+    metrics, options
+        As in `compare_arms`, and so is what comes back: the rival with its bias is the baseline.
     """
     for rows in (chosen_on, judged_on):
         if missing := {row, rival} - set(rows):
@@ -110,4 +101,4 @@ def compare_at_recall(
         number: apply_rule(table, DecisionRule(kl1_bias=bias_for_recall(chosen_on[rival][number], recall)))
         for number, table in judged_on[rival].items()
     }
-    return compare_arms({rival + MOVED: moved, row: judged_on[row]}, metrics=metrics, draws=draws, seed=seed)
+    return compare_arms({rival + MOVED: moved, row: judged_on[row]}, metrics=metrics, **options)

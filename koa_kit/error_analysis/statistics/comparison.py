@@ -19,11 +19,9 @@ def align_predictions(a: pd.DataFrame, b: pd.DataFrame, *, names: tuple[str, str
     if not _equal(a, b, "knee_id"):
         own, others = (table["knee_id"].astype(str) for table in (a, b))
         if odd := sorted(set(own) ^ set(others)):
-            raise KoaError(
-                f"{len(odd)} knees are in one table of predictions only, so nothing can be paired.",
-                where=f"{names[0]} and {names[1]}, for example knee {odd[0]}",
-                remedy="Predict the same split of the same cohort with both models.",
-            )
+            what = f"{len(odd)} knees are in one table of predictions only, so nothing can be paired."
+            remedy = "Predict the same split of the same cohort with both models."
+            raise KoaError(what, where=f"{names[0]} and {names[1]}, for example knee {odd[0]}", remedy=remedy)
         b = b.set_index(others).loc[own]
     b = b.reset_index(drop=True)
     for column in ("kl", "patient"):
@@ -31,11 +29,9 @@ def align_predictions(a: pd.DataFrame, b: pd.DataFrame, *, names: tuple[str, str
             continue
         differ = a[column].astype(str).to_numpy() != b[column].astype(str).to_numpy()
         if differ.any():
-            raise KoaError(
-                f"{int(differ.sum())} knees have another {column} in the other table.",
-                where=f"{names[0]} and {names[1]}, knee {a['knee_id'].to_numpy()[differ][0]}",
-                remedy="Predict the same cohort with both models.",
-            )
+            what = f"{differ.sum()} knees have another {column} in the other table."
+            where = f"{names[0]} and {names[1]}, knee {a['knee_id'].to_numpy()[differ][0]}"
+            raise KoaError(what, where=where, remedy="Predict the same cohort with both models.")
     return b
 
 
@@ -55,18 +51,12 @@ def mcnemar(a: pd.DataFrame, b: pd.DataFrame) -> dict:
 
     b = align_predictions(a, b)
     a_right, b_right = ((table["pred"] == table["kl"]).to_numpy(bool) for table in (a, b))
-    only_a, only_b = int((a_right & ~b_right).sum()), int((b_right & ~a_right).sum())
+    neither, only_b, only_a, both = np.bincount(2 * a_right + b_right, minlength=4).tolist()
     differing = only_a + only_b
     p_exact = float(binomtest(only_a, differing, 0.5).pvalue) if differing else 1.0
     point = float(binom.pmf(only_a, differing, 0.5)) if differing else 0.0
-    return {
-        "both": int((a_right & b_right).sum()),
-        "only_a": only_a,
-        "only_b": only_b,
-        "neither": int((~a_right & ~b_right).sum()),
-        "p_exact": p_exact,
-        "p_mid": p_exact - point / (2 if only_a == only_b else 1),
-    }
+    counts = {"both": both, "only_a": only_a, "only_b": only_b, "neither": neither}
+    return counts | {"p_exact": p_exact, "p_mid": p_exact - point / (2 if only_a == only_b else 1)}
 
 
 def holm(p: Sequence[float]) -> np.ndarray:

@@ -26,18 +26,11 @@ ARM_METRICS = ("accuracy", "qwk", "kl1_recall")
 DIFFERENCE = ("difference", "difference_low", "difference_high", "p")
 
 
-def seed_intervals(
-    tables: SeedTables,
-    *,
-    metrics: Sequence[str] = METRICS,
-    draws: int = 2000,
-    seed: int = 0,
-    level: float = 0.95,
-) -> pd.DataFrame:
+def seed_intervals(tables: SeedTables, *, metrics: Sequence[str] = METRICS, **options) -> pd.DataFrame:
     """One row per metric: its mean over seeds, with an interval over patients and seeds.
 
     With one seed the interval is that of `metric_intervals`: it holds the chance in patients only, and says nothing
-    about training again. Parameters and errors are those of `compare_arms`.
+    about training again. Options (`draws`, `seed`, `level`) and errors are those of `compare_arms`.
 
     Returns
     -------
@@ -45,7 +38,7 @@ def seed_intervals(
         ``metric``; ``value``, the mean over seeds; ``low``, ``high``; ``seed_sd``, the standard deviation over seeds
         (n - 1; nan for one); ``n_seeds``, ``n_knees``, ``n_patients``. A metric that is nan for one seed is nan.
     """
-    table = compare_arms({"the row": tables}, metrics=metrics, draws=draws, seed=seed, level=level)
+    table = compare_arms({"the row": tables}, metrics=metrics, **options)
     return table[["metric", "value", "low", "high", "seed_sd", "n_seeds", "n_knees", "n_patients"]]
 
 
@@ -108,7 +101,7 @@ def compare_arms(
         what = f"There is no {baseline!r} to compare with."
         raise KoaError(what, where="baseline", remedy=f"Choose from {', '.join(rows)}.")
     drawn = {row: _over_seeds(tables, metrics, draws, seed) for row, tables in aligned_rows.items()}
-    lines = []
+    lines, reference = [], aligned_rows[baseline]
     for row, tables in aligned_rows.items():
         knees = next(iter(tables.values()))
         size = {"n_seeds": len(tables), "n_knees": len(knees), "n_patients": int(knees["patient"].nunique())}
@@ -118,50 +111,40 @@ def compare_arms(
             line |= dict.fromkeys((*DIFFERENCE, "p_holm", "p_mcnemar"), np.nan)
             if row != baseline:
                 line |= _difference(mean - drawn[baseline][name][0], level)
-            if row != baseline and name == "accuracy":
-                line["p_mcnemar"] = _paired_mcnemar(tables, aligned_rows[baseline])
+            if row != baseline and name == "accuracy" and set(tables) == set(reference):
+                tests = [mcnemar(tables[number], reference[number]) for number in tables]
+                line["p_mcnemar"] = float(np.median([test["p_mid"] for test in tests]))
             lines.append(line | size | {"baseline": baseline})
     table = pd.DataFrame(lines)
     table["p_holm"] = table.groupby("metric")["p"].transform(holm)
     return table
 
 
-def compare(
-    predictions: Mapping[str, pd.DataFrame],
-    *,
-    baseline: str | None = None,
-    metrics: Sequence[str] = ARM_METRICS,
-    draws: int = 2000,
-    seed: int = 0,
-    level: float = 0.95,
-) -> pd.DataFrame:
+def compare(predictions: Mapping[str, pd.DataFrame], **options) -> pd.DataFrame:
     """One row per method and metric: `compare_arms` of methods that were trained once each.
 
-    Parameters and errors are those of `compare_arms`, with one predictions table per method; the columns too, with
-    ``method`` for ``row`` and without ``seed_sd``, ``p``, ``p_holm`` and ``n_seeds``.
+    Options (`baseline`, `metrics`, `draws`, `seed`, `level`) and errors are those of `compare_arms`; the columns too,
+    with ``method`` for ``row`` and without ``seed_sd``, ``p``, ``p_holm`` and ``n_seeds``.
     """
-    rows = {name: {0: table} for name, table in predictions.items()}
-    table = compare_arms(rows, baseline=baseline, metrics=metrics, draws=draws, seed=seed, level=level)
+    table = compare_arms({name: {0: table} for name, table in predictions.items()}, **options)
     return table.drop(columns=["seed_sd", "p", "p_holm", "n_seeds"]).rename(columns={"row": "method"})
 
 
-def paired_difference(
-    a: pd.DataFrame, b: pd.DataFrame, metric: str = "accuracy", *, draws: int = 2000, seed: int = 0, level: float = 0.95
-) -> dict:
+def paired_difference(a: pd.DataFrame, b: pd.DataFrame, metric: str = "accuracy", **options) -> dict:
     """`metric` of `a` minus that of `b` on the same knees, with a percentile interval over the same draws of patients.
 
-    The keys are ``metric``, ``a``, ``b``, ``difference``, ``low``, ``high``, ``n_knees`` and ``n_patients``.
+    The keys are ``metric``, ``a``, ``b``, ``difference``, ``low``, ``high``, ``n_knees`` and ``n_patients``; options
+    are `draws`, `seed` and `level` of `compare_arms`.
     """
-    table = compare({"a": a, "b": b}, baseline="b", metrics=[metric], draws=draws, seed=seed, level=level)
-    own, other = table.to_dict("records")
+    own, other = compare({"a": a, "b": b}, baseline="b", metrics=[metric], **options).to_dict("records")
     found = {"metric": metric, "a": own["value"], "b": other["value"], "difference": own["difference"]}
     found |= {"low": own["difference_low"], "high": own["difference_high"]}
     return found | {"n_knees": own["n_knees"], "n_patients": own["n_patients"]}
 
 
 def draw_seeds(seeds: Sequence[int], draws: int, seed: int) -> np.ndarray:
-    """Places in `seeds` drawn with replacement, int ``(draws, len(seeds))``; the same for the same `seeds`."""
-    # The seeds themselves start the generator, so rows with the same seeds are paired and others independent.
+    """Places in `seeds` drawn with replacement, int ``(draws, len(seeds))``."""
+    # the seeds themselves start the generator, so rows with the same seeds are paired and others independent
     return np.random.default_rng([seed, len(seeds), *seeds]).integers(len(seeds), size=(draws, len(seeds)))
 
 
@@ -207,9 +190,3 @@ def _difference(gap: np.ndarray, level: float) -> dict[str, float]:
     if not np.isnan(low):
         p = min(1.0, 2 * (min((gap[1:] <= 0).sum(), (gap[1:] >= 0).sum()) + 1) / (known + 1))
     return dict(zip(DIFFERENCE, (float(gap[0]), low, high, float(p)), strict=True))
-
-
-def _paired_mcnemar(tables: SeedTables, reference: SeedTables) -> float:
-    if set(tables) != set(reference):
-        return float("nan")
-    return float(np.median([mcnemar(tables[seed], reference[seed])["p_mid"] for seed in tables]))
