@@ -60,7 +60,7 @@ def test_a_model_as_sure_of_every_knee_alike_suspects_none_of_them():
     assert share_wrong(confident_joint(p, kl)) == 0
 
 
-def test_every_knee_is_listed_once_and_the_suspects_are_those_of_the_definition(predictions):
+def test_every_knee_is_listed_once_with_its_own_probabilities_and_the_suspects_are_those_of_the_definition(predictions):
     table = find_label_issues(predictions)
     p, kl = probabilities(predictions), predictions["kl"].to_numpy()
     latent = by_definition(p, kl)[2]
@@ -70,11 +70,8 @@ def test_every_knee_is_listed_once_and_the_suspects_are_those_of_the_definition(
     assert sorted(table["knee_id"]) == sorted(predictions["knee_id"])
     assert 0 < len(expected) < len(predictions)
     assert dict(zip(found["knee_id"], found["proposed"], strict=True)) == expected
-
-
-def test_lead_confidence_and_steps_are_read_from_the_knees_own_probabilities(predictions):
-    p = dict(zip(predictions["knee_id"], probabilities(predictions), strict=True))
-    for knee in find_label_issues(predictions).itertuples():
+    p = dict(zip(predictions["knee_id"], p, strict=True))
+    for knee in table.itertuples():
         assert knee.self_confidence == p[knee.knee_id][knee.kl]
         assert knee.lead == p[knee.knee_id][knee.proposed] - p[knee.knee_id][knee.kl]
         assert knee.steps == abs(knee.kl - knee.proposed) > 0

@@ -61,11 +61,6 @@ def test_equally_near_knees_come_in_the_order_of_their_rows(embeddings):
     assert list(nearest(embeddings, 4, count=3)[0]) == [7, 21, 33]
 
 
-def test_a_knee_without_others_has_no_neighbour(embeddings):
-    rows, cosine = nearest(embeddings[:2], 1, patients=["a", "a"])
-    assert len(rows) == len(cosine) == 0
-
-
 def all_pairs(embeddings):
     pairs = [(one, other) for one in range(60) for other in range(one + 1, 60)]
     return sorted(((*pair, by_hand(embeddings, *pair)) for pair in pairs), key=lambda found: -found[2])
@@ -101,7 +96,8 @@ def test_copies_are_found_in_order_and_no_more_than_asked_for(embeddings, patien
     assert not found["same_patient"].any()
 
 
-def test_no_pair_is_no_error(embeddings, patients):
+def test_no_neighbour_and_no_pair_are_no_error(embeddings, patients):
+    assert [len(found) for found in nearest(embeddings[:2], 1, patients=["a", "a"])] == [0, 0]
     for table in (near_duplicates(embeddings, patients, above=1), near_duplicates(embeddings[:1], ["a"], quantile=0.5)):
         assert list(table) == ["first", "second", "cosine", "same_patient"]
         assert table.empty

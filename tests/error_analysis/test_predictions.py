@@ -9,12 +9,9 @@ from koa_kit.error_analysis.predictions import COLUMNS, margin, probabilities, s
 from koa_kit.errors import KoaError
 
 
-def test_predictions_come_back_from_parquet_as_they_were(predictions, tmp_path):
+def test_predictions_come_back_from_parquet_as_they_were_and_an_absent_or_damaged_file_is_named(predictions, tmp_path):
     predictions.to_parquet(tmp_path / "predictions.parquet", index=False)
     pd.testing.assert_frame_equal(ea.read_predictions(tmp_path / "predictions.parquet"), predictions)
-
-
-def test_an_absent_or_damaged_file_is_named(tmp_path):
     with pytest.raises(KoaError, match="no predictions"):
         ea.read_predictions(tmp_path / "none.parquet")
     (tmp_path / "torn.parquet").write_bytes(b"PAR1 and then nothing")
