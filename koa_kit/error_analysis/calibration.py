@@ -22,11 +22,8 @@ def reliability(predictions: pd.DataFrame, *, bins: int = BINS) -> pd.DataFrame:
     confidence = probabilities(predictions).max(1)
     right = (grade_column(predictions, "pred") == grade_column(predictions, "kl")).astype(float)
     knees = pd.DataFrame({"confidence": confidence, "accuracy": right}).groupby(confidence_bin(confidence, bins))
-    table = knees.mean().reindex(range(bins))
-    edges = np.arange(bins + 1) / bins
-    table.insert(0, "knees", knees.size().reindex(range(bins), fill_value=0))
-    table.insert(0, "high", edges[1:])
-    table.insert(0, "low", edges[:-1])
+    edges, size = np.arange(bins + 1) / bins, knees.size().reindex(range(bins), fill_value=0)
+    table = pd.DataFrame({"low": edges[:-1], "high": edges[1:], "knees": size}).join(knees.mean())
     return table.assign(gap=table["confidence"] - table["accuracy"])
 
 
@@ -57,13 +54,7 @@ def temperature(predictions: pd.DataFrame) -> float:
 
 
 def calibrated(predictions: pd.DataFrame, t: float) -> pd.DataFrame:
-    """Predictions with similarities divided by temperature `t` and probabilities their softmax; no grade changes.
-
-    Raises
-    ------
-    KoaError
-        If `t` is not a number above 0.
-    """
+    """Predictions with similarities divided by temperature `t`, above 0, and their softmax; no grade changes."""
     from scipy.special import softmax
 
     if not (np.isfinite(t) and t > 0):

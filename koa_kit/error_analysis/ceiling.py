@@ -21,11 +21,7 @@ def consensus_posterior(predictions: pd.DataFrame, cohort: Cohort | None) -> np.
     """Probability of every consensus grade of the predicted knees, ``(N, 5)``; ``None`` where the readers are unknown.
 
     Known for phantoms, whose table holds the signs (`koa_kit.phantom`); of real knees only one grade is known.
-
-    Raises
-    ------
-    KoaError
-        If a predicted knee is not in the cohort.
+    `KoaError` if a predicted knee is not in the cohort.
     """
     if cohort is None or not set(SIGNS) <= set(cohort.table):
         return None
@@ -38,16 +34,10 @@ def consensus_posterior(predictions: pd.DataFrame, cohort: Cohort | None) -> np.
 def compare_with_ceiling(predictions: pd.DataFrame, posterior: np.ndarray, *, seed: int = 0) -> pd.DataFrame:
     """Accuracy, QWK and KL1 recall of the model and of the best rule that knows every sign, one row a metric.
 
-    The posterior is that of `consensus_posterior`, of the same knees row for row; `seed` is that of the bootstrap and
-    of the simulated readers.
-
-    Returns
-    -------
-    DataFrame
-        Index the metric; ``model`` with its 95 % interval over patients (``low``, ``high``), ``ceiling`` with the 95 %
-        range in which the best rule's score on these very knees falls as the readers' chance has it (``ceiling_low``,
-        ``ceiling_high``). KL1 recall is that of the rule with the best accuracy; it is no bound, see
-        `koa_kit.phantom.kl1_frontier`.
+    The posterior is that of `consensus_posterior`. Columns: ``model`` with its 95 % interval over patients (``low``,
+    ``high``), ``ceiling`` with the 95 % range in which the best rule's score on these very knees falls as the readers'
+    chance has it (``ceiling_low``, ``ceiling_high``). KL1 recall is that of the rule with the best accuracy; it is no
+    bound, see `koa_kit.phantom.kl1_frontier`.
     """
     if len(predictions) != len(posterior):
         raise KoaError(f"{len(posterior)} posteriors for {len(predictions)} knees.", remedy="Give one a knee.")
@@ -61,9 +51,8 @@ def compare_with_ceiling(predictions: pd.DataFrame, posterior: np.ndarray, *, se
 def ceiling_figure(predictions: pd.DataFrame, posterior: np.ndarray | None, *, seed: int = 0):
     """Figure of the model and the ceiling; where no ceiling is known, a sentence that says so.
 
-    On the left the metrics of `compare_with_ceiling`: the model with its interval, the best rule with its range. On the
-    right the highest accuracy at every KL1 recall, and where the model stands: the way to the curve is what a better
-    model could win, the way along it only exchanges one kind of mistake for another.
+    On the left `compare_with_ceiling`; on the right the highest accuracy at every KL1 recall, and the model: the way to
+    the curve is what a better model could win, the way along it exchanges one kind of mistake for another.
     """
     import matplotlib.pyplot as plt
 
@@ -75,20 +64,16 @@ def ceiling_figure(predictions: pd.DataFrame, posterior: np.ndarray | None, *, s
         return figure
     table = compare_with_ceiling(predictions, posterior, seed=seed)
     figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 3.6), layout="constrained", width_ratios=(1.15, 1))
-    heights = np.arange(len(table))[::-1]
-    for height, row in zip(heights, table.itertuples(), strict=True):
-        left.barh(height, row.ceiling_high - row.ceiling_low, 0.5, row.ceiling_low, color=FAINT, zorder=1)
-        left.plot([row.ceiling] * 2, [height - 0.25, height + 0.25], color=INK, lw=1.6, zorder=2)
-        left.plot([row.low, row.high], [height] * 2, color=ACCENT, lw=2, zorder=3)
-        left.plot(row.model, height, "o", color=ACCENT, ms=7, zorder=4)
-    left.plot([], [], "o-", color=ACCENT, label="model, 95 % interval")
-    left.plot([], [], color=INK, lw=1.6, label="ceiling")
-    left.barh(np.nan, 0, color=FAINT, label="best rule on these knees, 95 %")
+    heights, ends = np.arange(len(table))[::-1], abs(table[["low", "high"]].T - table["model"])
+    model = {"fmt": "o", "color": ACCENT, "ms": 7, "label": "model, 95 % interval"}
+    left.errorbar(table["model"], heights, xerr=ends, zorder=4, **model)
+    left.vlines(table["ceiling"], heights - 0.25, heights + 0.25, color=INK, zorder=2, label="ceiling")
+    best = {"color": FAINT, "label": "best rule on these knees, 95 %"}
+    left.barh(heights, table["ceiling_high"] - table["ceiling_low"], 0.5, table["ceiling_low"], zorder=1, **best)
     left.legend(loc="lower center", bbox_to_anchor=(0.5, -0.42), ncols=3, frameon=False, fontsize=9)
     left.set_yticks(heights, [METRIC_LABELS.get(name, name) for name in table.index])
     left.set(xlim=(0, 1.02), ylim=(-0.5, len(table) - 0.5))
-    left.set_title("The model and the best rule there is", loc="left")
-
+    left.set_title("The model and the best rule there is")
     frontier, found = kl1_frontier(posterior), compute_metrics(predictions)
     first = frontier.iloc[0]
     at = found["kl1_recall"], found["accuracy"]
@@ -100,7 +85,5 @@ def ceiling_figure(predictions: pd.DataFrame, posterior: np.ndarray | None, *, s
     look = {"textcoords": "offset points", "ha": "right", "fontsize": 9, "color": INK}
     right.annotate("best accuracy\nat each recall", (first["kl1_recall"], first["accuracy"]), (-6, 4), **look)
     right.set(xlabel="KL1 recall", ylabel="accuracy", xlim=(0, 1.02), ylim=(min(0.3, found["accuracy"] - 0.1), 1))
-    right.set_title("What more KL1 recall would cost", loc="left")
-    for ax in (left, right):
-        ax.spines[["top", "right"]].set_visible(False)
+    right.set_title("What more KL1 recall would cost")
     return figure

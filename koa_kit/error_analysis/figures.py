@@ -3,45 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from koa_kit.error_analysis.calibration import expected_calibration_error, reliability
-from koa_kit.error_analysis.metrics import BINS, confusion, per_grade, sub_confusion
-from koa_kit.error_analysis.predictions import VIEWS, grade_column, probabilities, similarities
+from koa_kit.error_analysis.metrics import BINS, confusion, per_grade
+from koa_kit.error_analysis.predictions import VIEWS, grade_column, margin, probabilities, similarities
 from koa_kit.error_analysis.statistics.intervals import metric_intervals
 from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES, grade_label
 from koa_kit.style import ACCENT, FAINT, GRADE_COLOURS, INK, PAPER, SEQUENTIAL
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 SHARES = np.linspace(0, 1, 6)
 
 
 def axes_of(ax: Axes | None, width: float, height: float) -> Axes:
     """The given axes, or those of a new figure of this size in inches."""
-    import matplotlib.pyplot as plt
-
     return plt.subplots(figsize=(width, height), layout="constrained")[1] if ax is None else ax
 
 
-def share_bars(
-    ax: Axes, shares: Sequence[tuple[float, float, float]], colours: Sequence[str], *, promised: float | None = None
-) -> None:
-    """Draw a bar per share, 0 to 1, with the line of its interval and its number; a nan share says "no such knee".
-
-    Parameters
-    ----------
-    shares
-        Value, low and high end of each bar.
-    promised
-        Height of a dashed line that no number may cover; omitted, there is none.
-    """
+def share_bars(ax: Axes, shares: np.ndarray, colours: Sequence[str], *, promised: float | None = None) -> None:
+    """Draw a bar per share, low and high end; nan says "no such knee", and no number covers the `promised` line."""
     for place, ((value, low, high), colour) in enumerate(zip(shares, colours, strict=True)):
         if np.isnan(value):
             ax.text(place, 0.02, "no such\nknee", ha="center", va="bottom", fontsize=9)
@@ -64,15 +52,9 @@ def confusion_figure(
 ) -> Axes:
     """Axes with the confusion matrix: knees in each cell, its share of the row beneath, shaded by that share.
 
-    Parameters
-    ----------
-    grades
-        Rows and columns; fewer than five, such as ``(0, 1, 2)``, get a last column "other".
-    title
-        Omitted, the accuracy.
+    Fewer than five `grades`, such as ``(0, 1, 2)``, get a last column "other". The `title` is by default the accuracy.
     """
-    whole = tuple(grades) == GRADES
-    counts = confusion(predictions) if whole else sub_confusion(predictions, tuple(grades))
+    counts = confusion(predictions, grades)
     shares = counts.div(counts.sum(axis=1), axis=0)
     texts = counts.astype(str) + "\n" + shares.map("{:.0%}".format)
     ax = axes_of(ax, 1.9 + 0.82 * counts.shape[1], 1.3 + 0.72 * len(counts))
@@ -81,13 +63,11 @@ def confusion_figure(
         _frame(ax, index, index)
     ax.set(xlabel="graded by the model", ylabel="graded by the reader")
     accuracy = f"{(predictions['pred'] == predictions['kl']).mean():.1%} of {len(predictions):,} knees on the diagonal"
-    ax.set_title(title or (accuracy if whole else "The early grades"), pad=10)
+    ax.set_title(title or ("The early grades" if "other" in counts else accuracy), pad=10)
     return ax
 
 
 def _heatmap(ax: Axes, shades: pd.DataFrame, texts: pd.DataFrame, **options) -> None:
-    import seaborn as sns
-
     look = {"cmap": SEQUENTIAL, "linewidths": 2, "annot_kws": {"size": 10, "linespacing": 1.25}, "fmt": ""}
     sns.heatmap(shades, annot=texts.to_numpy(), ax=ax, **look, **options)
     ax.set_xticklabels([f"KL{name}" if name in GRADES else name for name in shades.columns])
@@ -96,8 +76,6 @@ def _heatmap(ax: Axes, shades: pd.DataFrame, texts: pd.DataFrame, **options) -> 
 
 
 def _frame(ax: Axes, row: int, column: int, **look) -> None:
-    from matplotlib.patches import Rectangle
-
     look = {"edgecolor": INK, "linewidth": 1.2} | look
     ax.add_patch(Rectangle((column + 0.02, row + 0.02), 0.96, 0.96, fill=False, **look))
 
@@ -145,13 +123,10 @@ def similarity_figure(predictions: pd.DataFrame, *, ax: Axes | None = None) -> A
 
 
 def kl1_figure(predictions: pd.DataFrame, *, grade: int = 1) -> Figure:
-    """Figure of where the knees of one grade go: the grades they are given, and by how much its prompt loses.
+    """Figure of where the knees of one grade go: the grades they are given, and the margins by which its prompt loses.
 
-    The right-hand side counts, for the knees given another grade, the margin of the winning prompt over the prompt of
-    `grade`, in scaled similarity: a margin of 0.7 makes the winner twice as probable.
+    Margins are of scaled similarity: one of 0.7 makes the winner twice as probable.
     """
-    import matplotlib.pyplot as plt
-
     if grade not in GRADES:
         raise KoaError(f"There is no grade {grade!r}.", remedy="Grades are 0 to 4.")
     knees = predictions[grade_column(predictions, "kl") == grade]
@@ -159,22 +134,20 @@ def kl1_figure(predictions: pd.DataFrame, *, grade: int = 1) -> Figure:
     given = np.bincount(pred, minlength=len(GRADES))
     figure, (left, right) = plt.subplots(1, 2, figsize=(9.6, 3.7), width_ratios=(1, 1.1), layout="constrained")
     bars = left.bar(GRADES, given, width=0.66, color=GRADE_COLOURS)
-    left.bar_label(
-        bars, [f"{count / len(knees):.0%}" if len(knees) else "" for count in given], padding=3, fontsize=10.5
-    )
+    left.bar_label(bars, [f"{count / len(knees):.0%}" if len(knees) else "" for count in given], padding=3)
     left.set_xticks(GRADES, [f"KL{other}" for other in GRADES])
     left.set(xlabel="graded by the model", ylabel="knees", ylim=(0, max(1, given.max()) * 1.13))
     left.set_title(f"{len(knees):,} knees the reader called KL{grade}")
-    margin = s[np.arange(len(s)), pred] - s[:, grade]
+    lead = s[np.arange(len(s)), pred] - s[:, grade]
     lost = [other for other in GRADES if other != grade and given[other]]
     if lost:
-        edges = np.linspace(0, max(1.0, np.ceil(margin.max())), 21)
+        edges = np.linspace(0, max(1.0, np.ceil(lead.max())), 21)
         right.hist(
-            [margin[pred == other] for other in lost], edges, stacked=True, edgecolor=PAPER,
+            [lead[pred == other] for other in lost], edges, stacked=True, edgecolor=PAPER,
             color=[GRADE_COLOURS[other] for other in lost], label=[f"given KL{other}" for other in lost],
         )  # fmt: skip
         right.legend(loc="upper right", fontsize=10)
-        missed = margin[pred != grade]
+        missed = lead[pred != grade]
         right.set_title(f"{(missed < np.log(2)).mean():.0%} of {len(missed):,} misses are close (margin < 0.7)")
     else:
         right.text(0.5, 0.5, f"No KL{grade} knee was given another grade.", ha="center", transform=right.transAxes)
@@ -200,3 +173,41 @@ def flip_figure(predictions: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     ax.set(xlabel="probability of the reader's grade, knee", ylabel="the same, mirror image")
     ax.set_title(f"{changed.mean():.0%} of knees change grade when flipped")
     return ax
+
+
+def similarity_scatter(predictions: pd.DataFrame, *, height: int = 460):
+    """Plotly figure of all knees: expected grade across, margin of the winning prompt up, colour the reader's grade.
+
+    The expected grade is the mean of 0 to 4 weighted by the probabilities. Hover shows the knee, its side, both grades
+    and the five probabilities; the legend switches grades off. It needs no kernel, and about 80 bytes a knee.
+    """
+    import plotly.graph_objects as go
+
+    p = probabilities(predictions)
+    shares = [" · ".join(f"{100 * share:.0f}" for share in knee) for knee in p]
+    expected = (p @ np.array(GRADES)).round(3)
+    table = predictions.assign(expected=expected, margin=margin(predictions).round(3), shares=shares)
+    figure = go.Figure()
+    for grade, knees in table.groupby(grade_column(predictions)):
+        figure.add_scatter(
+            x=knees["expected"].tolist(),
+            y=knees["margin"].tolist(),
+            customdata=knees[["knee_id", "side", "pred", "shares"]].to_numpy().tolist(),
+            mode="markers",
+            name=grade_label(grade),
+            marker={"size": 7, "color": GRADE_COLOURS[grade], "opacity": 0.8, "line": {"width": 0.5, "color": PAPER}},
+            hovertemplate=(
+                "<b>%{customdata[0]}</b> (%{customdata[1]})<br>reader KL"
+                f"{grade}, model KL%{{customdata[2]}}<br>p of KL0 … KL4: %{{customdata[3]}} %<extra></extra>"
+            ),
+        )
+    figure.update_layout(
+        template="simple_white",
+        height=height,
+        margin={"l": 60, "r": 10, "t": 50, "b": 55},
+        title="Knees near the bottom are close calls",
+        legend_title="graded by the reader",
+        xaxis={"title": "expected grade", "range": [-0.1, 4.1], "dtick": 1},
+        yaxis={"title": "margin of the winning prompt", "rangemode": "tozero"},
+    )
+    return figure

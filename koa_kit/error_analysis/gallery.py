@@ -26,20 +26,11 @@ SORTS = {
 
 
 def gallery_order(s: np.ndarray, p: np.ndarray, p_flip: np.ndarray, pred: np.ndarray, sort: str) -> np.ndarray:
-    """Row numbers in the order of `sort`, from similarities and probabilities ``(N, 5)`` and grades ``(N,)``.
-
-    `sort` is one of `SORTS`: smallest margin, largest top probability, or largest total variation between the
-    probabilities of a knee and its mirror image.
-    """
+    """Row numbers in the order of `sort`, one of `SORTS`, from numbers ``(N, 5)`` and grades ``(N,)``."""
     if sort not in SORTS:
         raise KoaError(f"Knees cannot be sorted by {sort!r}.", where="sort", remedy=f"Choose from {', '.join(SORTS)}.")
-    if sort == "closest":
-        key = margin_of(s, pred)
-    elif sort == "confident":
-        key = -p.max(1)
-    else:
-        key = -abs(p - p_flip).sum(1)
-    return np.argsort(key, kind="stable")
+    keys = {"closest": margin_of(s, pred), "confident": -p.max(1), "flip": -abs(p - p_flip).sum(1)}
+    return np.argsort(keys[sort], kind="stable")
 
 
 def confused(
@@ -47,37 +38,22 @@ def confused(
 ) -> pd.DataFrame:
     """Predictions of the knees a reader graded `true` and the model `pred`, sorted; ``None`` takes every grade.
 
-    With both omitted, the knees whose two grades differ.
-
-    Raises
-    ------
-    KoaError
-        If a grade is not 0 to 4 or the sort is unknown.
+    With both omitted, the knees whose two grades differ. `sort` is "closest" (smallest margin first), "confident"
+    (largest probability) or "flip" (largest total variation between a knee's probabilities and its mirror image's).
     """
-    for grade in (true, pred):
-        if grade is not None and grade not in GRADES:
-            raise KoaError(f"There is no grade {grade!r}.", remedy="Grades are 0 to 4, or None for all.")
     kl, given = grade_column(predictions, "kl"), grade_column(predictions, "pred")
     chosen = kl != given if true is None and pred is None else np.ones(len(kl), bool)
-    if true is not None:
-        chosen &= kl == true
-    if pred is not None:
-        chosen &= given == pred
+    for grade, grades in ((true, kl), (pred, given)):
+        if grade is not None and grade not in GRADES:
+            raise KoaError(f"There is no grade {grade!r}.", remedy="Grades are 0 to 4, or None for all.")
+        chosen &= True if grade is None else grades == grade
     knees = predictions[chosen]
     p, p_flip = probabilities(knees), probabilities(knees, "_flip")
     return knees.iloc[gallery_order(similarities(knees), p, p_flip, given[chosen], sort)]
 
 
 def image_finder(images: Cohort | np.ndarray, table: pd.DataFrame) -> Callable[[object], np.ndarray]:
-    """Function from a ``knee_id`` of `table` to its X-ray, uint8 ``(H, W)``.
-
-    `images` are a cohort, searched by ``knee_id``, or an array ``(N, H, W)``, row for row with `table`.
-
-    Raises
-    ------
-    KoaError
-        If a knee of `table` is not in the cohort, or the array does not fit.
-    """
+    """Function from a ``knee_id`` of `table` to its X-ray, uint8 ``(H, W)``, of a cohort or an array ``(N, H, W)``."""
     if hasattr(images, "table"):
         knees, images = images.table["knee_id"], images.images
         absent = table.loc[~table["knee_id"].isin(knees), "knee_id"]
@@ -95,29 +71,13 @@ def image_finder(images: Cohort | np.ndarray, table: pd.DataFrame) -> Callable[[
 
 
 def gallery_figure(
-    images: Cohort | np.ndarray | None,
-    table: pd.DataFrame,
-    *,
-    columns: int = 5,
-    limit: int = 10,
-    title: str | None = None,
+    images: Cohort | np.ndarray | None, table: pd.DataFrame, *, columns: int = 5, limit: int = 10, title: str = ""
 ) -> Figure:
     """Figure of the first `limit` knees of `table`: X-ray, "KL1 → KL2", and the similarities to the five prompts.
 
-    The model's grade is the orange bar, the reader's the dark one. All bars share one scale, from the smallest to the
-    largest similarity shown.
-
-    Parameters
-    ----------
-    images
-        A cohort, or images ``(N, H, W)`` row for row with `table`; ``None`` shows the similarities alone.
-    table
-        Predictions, for example from `confused`.
-
-    Raises
-    ------
-    KoaError
-        If the images do not fit, or `table` has no knee.
+    The model's grade is the orange bar, the reader's the dark one; all bars share one scale. `table` are predictions,
+    for example from `confused`; `images` a cohort, or an array ``(N, H, W)`` row for row with them; ``None`` shows the
+    similarities alone. `KoaError` if the images do not fit, or there is no knee.
     """
     import matplotlib.pyplot as plt
 

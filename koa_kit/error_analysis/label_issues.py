@@ -23,16 +23,11 @@ from koa_kit.error_analysis.predictions import VIEWS, grade_column, probabilitie
 from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES
 
-ROUNDING = 1e-6
-"""A probability this little below its threshold reaches it: the mean of equal float32 numbers may round upwards."""
+ROUNDING = 1e-6  # below its threshold a probability still reaches it: the mean of equal float32 may round upwards
 
 
 def thresholds(probabilities: np.ndarray, kl: np.ndarray) -> np.ndarray:
-    """Mean probability of each grade among the knees given it, float64 ``(5,)``; infinite where there is none.
-
-    It is equation 2 of the paper, from out-of-sample probabilities ``(N, 5)`` and given grades ``(N,)``. `KoaError` if
-    the two do not fit, or hold something else.
-    """
+    """Mean probability of each grade among the knees given it, float64 ``(5,)``; infinite without one (equation 2)."""
     p = checked_probabilities(probabilities)
     kl = checked_grades(kl, len(p))
     knees = np.bincount(kl, minlength=len(GRADES))
@@ -43,12 +38,8 @@ def thresholds(probabilities: np.ndarray, kl: np.ndarray) -> np.ndarray:
 def confident_joint(probabilities: np.ndarray, kl: np.ndarray) -> np.ndarray:
     """Estimated number of knees by given grade (rows) and latent true grade (columns), float64 ``(5, 5)``.
 
-    Each knee is counted under the grade it can be counted on to have: of the grades whose probability reaches its
-    threshold, the most probable one (equation 1 of the paper). A knee that reaches none is not counted. The rows are
-    then scaled to the number of knees given each grade (equation 3, times N), so the table adds up to `N`; it is not
-    rounded. See `share_wrong` for what it says about the labels.
-
-    Parameters and errors are those of `thresholds`.
+    Each knee is counted under the most probable of the grades that reach their threshold (equation 1 of the paper), or
+    not at all. The rows are then scaled to the number of knees given each grade (equation 3, times N).
     """
     latent, kl = _latent(probabilities, kl), np.asarray(kl)
     counts = count_grades(kl[latent >= 0], latent[latent >= 0])
@@ -74,13 +65,12 @@ def find_label_issues(predictions: pd.DataFrame) -> pd.DataFrame:
         ``knee_id``, ``patient``, ``side``, ``kl`` and
 
         - ``proposed``: for a suspect, the most probable of the grades that reach their threshold; for any other knee
-          the most probable grade beside the given one, so that a reader sees what came next;
+          the most probable grade other than the given one;
         - ``self_confidence``: probability of the given grade, 0 to 1;
         - ``lead``: probability of the proposed minus that of the given grade, -1 to 1;
         - ``suspect``: whether the proposed grade was counted instead of the given one in `confident_joint`. A knee
           that does not reach the threshold of its own grade may be one even with a negative lead;
-        - ``steps``: grades between the given and the proposed one, 1 to 4. KL readings are noisy between neighbours;
-          suspects of two steps and more are rare and seldom borderline.
+        - ``steps``: grades between the given and the proposed one, 1 to 4; suspects of two and more are rare.
 
         Suspects come first, then the others, each by falling lead; knees that tie keep the order of `predictions`.
     """
@@ -99,8 +89,7 @@ def find_label_issues(predictions: pd.DataFrame) -> pd.DataFrame:
 def unstable(predictions: pd.DataFrame, steady: pd.DataFrame | None = None) -> pd.DataFrame:
     """All knees, those first whose answer changes most when the knee is mirrored or lies a little otherwise.
 
-    `steady` is a table of `koa_kit.error_analysis.robustness`, matched by ``knee_id``; without it only the mirror image
-    ranks.
+    `steady` is a table of `prediction_robustness`, matched by ``knee_id``; without it only the mirror image ranks.
 
     Returns
     -------
@@ -114,11 +103,6 @@ def unstable(predictions: pd.DataFrame, steady: pd.DataFrame | None = None) -> p
           mean of two such shares, by ``flip_change`` and by ``spread``, because the two have different units.
 
         Largest instability first; knees that tie keep the order of `predictions`.
-
-    Raises
-    ------
-    KoaError
-        If `steady` lacks a column or a knee, or has a knee twice.
     """
     p, p_flip = (probabilities(predictions, view) for view in VIEWS)
     change = abs(p - p_flip).sum(1) / 2
@@ -145,7 +129,7 @@ def _steady_rows(predictions: pd.DataFrame, steady: pd.DataFrame) -> pd.DataFram
     wanted = ("knee_id", "spread", "given")
     if not isinstance(steady, pd.DataFrame) or not set(wanted) <= set(steady):
         what = f"A robustness table has the columns {', '.join(wanted)}."
-        raise KoaError(what, where="steady", remedy="Make it with koa_kit.error_analysis.robustness.")
+        raise KoaError(what, where="steady", remedy="Make it with prediction_robustness().")
     twice = steady.loc[steady["knee_id"].duplicated(), "knee_id"]
     if len(twice):
         raise KoaError("A knee is in the robustness table twice.", where=f"steady, knee {twice.iloc[0]}")

@@ -1,7 +1,6 @@
 """Metrics of a predictions table; what these knees cannot tell is nan, never 0.
 
-One scorer, `weighted_metrics`, serves a single table and thousands of bootstrap draws: all but AUC follow from sums
-over knees. The tests compare each metric with scikit-learn.
+One scorer, `weighted_metrics`, serves a single table and thousands of bootstrap draws: all but AUC are sums over knees.
 """
 
 from __future__ import annotations
@@ -30,15 +29,10 @@ METRIC_LABELS = OVERALL | {
     f"kl{grade}_{name}": f"KL{grade} {PER_GRADE[name]}" for grade in GRADES for name in PER_GRADE
 }
 METRICS = (*OVERALL, "kl1_recall", "kl1_precision", "kl1_f1")
-OSTEOARTHRITIS = 2
-"""KL grade from which a knee counts as definite osteoarthritis."""
-
-BINS = 15
-"""Equal-width bins of the expected calibration error."""
-
+OSTEOARTHRITIS = 2  # the grade from which a knee counts as definite osteoarthritis
+BINS = 15  # of equal width, of the expected calibration error
 K = len(GRADES)
-BLOCK = 250
-"""Draws ranked at a time for AUC, which keeps the memory of 6,000 knees under 20 MB."""
+BLOCK = 250  # draws ranked at a time for AUC, which keeps the memory of 6,000 knees under 20 MB
 
 
 def compute_metrics(predictions: pd.DataFrame) -> dict[str, float]:
@@ -58,14 +52,8 @@ def weighted_metrics(
 ) -> dict[str, np.ndarray]:
     """Metric name to float64 ``(M,)``: the metric under each of M weightings of the knees.
 
-    Parameters
-    ----------
-    weights
-        How often each group of knees counts, ``(M, G)``.
-    group
-        Group of each knee, for example its patient, 0 to G - 1, ``(N,)``.
-    metrics
-        Names out of `METRIC_LABELS`; another one raises `KoaError`.
+    `weights`, ``(M, G)``, say how often each group of knees counts; `group`, ``(N,)``, which group, for example which
+    patient, a knee belongs to. A name that is not in `METRIC_LABELS` raises `KoaError`.
     """
     kl, pred, flipped = (grade_column(predictions, column) for column in ("kl", "pred", "pred_flip"))
     p, rows = probabilities(predictions), np.arange(len(predictions))
@@ -86,9 +74,9 @@ def weighted_metrics(
 
 
 def metrics_of_counts(counts: np.ndarray, metrics: str | Sequence[str] | None = None) -> dict[str, np.ndarray]:
-    """Metric name to float64 ``(M,)`` from confusion counts ``(M, 5, 5)``, reader by model, as by `count_grades`.
+    """Metric name to float64 ``(M,)`` from confusion counts ``(M, 5, 5)``, reader by model; omitted, all metrics.
 
-    `metrics` are names to return; omitted, all that follow from counts. AUC, ``ece`` and flips do not: `KoaError`.
+    AUC, ``ece`` and flips do not follow from counts: `KoaError`.
     """
     counts = np.asarray(counts, float)
     knees, right = counts.sum((1, 2)), np.diagonal(counts, axis1=1, axis2=2)
@@ -103,18 +91,16 @@ def metrics_of_counts(counts: np.ndarray, metrics: str | Sequence[str] | None = 
         "mae": (counts * distance).sum((1, 2)) / knees,
         "macro_f1": _mean_over_known(f1),
     }
-    for grade in GRADES:
-        found |= {f"kl{grade}_recall": recall[:, grade], f"kl{grade}_precision": precision[:, grade]}
-        found |= {f"kl{grade}_f1": f1[:, grade]}
+    for name, values in zip(PER_GRADE, (recall, precision, f1), strict=True):
+        found |= {f"kl{grade}_{name}": values[:, grade] for grade in GRADES}
     return found if metrics is None else _chosen(found, metrics)
 
 
 def _chosen(found: dict[str, np.ndarray], metrics: str | Sequence[str]) -> dict[str, np.ndarray]:
     metrics = [metrics] if isinstance(metrics, str) else metrics
     if unknown := [name for name in metrics if name not in found]:
-        raise KoaError(
-            f"There is no metric {unknown[0]!r}.", where="metrics", remedy=f"Choose from {', '.join(found)}."
-        )
+        what = f"There is no metric {unknown[0]!r}."
+        raise KoaError(what, where="metrics", remedy=f"Choose from {', '.join(found)}.")
     return {name: found[name] for name in metrics}
 
 
@@ -128,10 +114,7 @@ def _mean_over_known(values: np.ndarray) -> np.ndarray:
 
 
 def weighted_auc(positive: np.ndarray, score: np.ndarray, weights: np.ndarray, group: np.ndarray) -> np.ndarray:
-    """Area under the ROC curve under each weighting, ties counted half, ``(M,)``; nan where one class is absent.
-
-    `positive` is bool and `score` float, ``(N,)`` each; `weights` and `group` are those of `weighted_metrics`.
-    """
+    """Area under the ROC curve under each weighting, ties counted half, ``(M,)``; nan where one class is absent."""
     order = np.argsort(score, kind="stable")
     starts = np.flatnonzero(np.r_[True, np.diff(score[order]) > 0])
     areas = []
@@ -154,16 +137,15 @@ def count_grades(kl: np.ndarray, pred: np.ndarray) -> np.ndarray:
     return np.bincount(kl * K + pred, minlength=K * K).reshape(K, K)
 
 
-def confusion(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Number of knees by the reader's grade (rows ``kl``) and the model's (columns ``pred``), always 5 x 5."""
+def confusion(predictions: pd.DataFrame, grades: Sequence[int] = GRADES) -> pd.DataFrame:
+    """Number of knees by the reader's grade (rows ``kl``) and the model's (columns ``pred``).
+
+    With fewer than all five `grades`, only their rows; a last column, "other", counts the rest of each row.
+    """
     counts = count_grades(grade_column(predictions, "kl"), grade_column(predictions, "pred"))
-    return pd.DataFrame(counts, index=pd.Index(GRADES, name="kl"), columns=pd.Index(GRADES, name="pred"))
-
-
-def sub_confusion(predictions: pd.DataFrame, grades: tuple[int, ...] = (0, 1, 2)) -> pd.DataFrame:
-    """`confusion` of the knees a reader gave one of `grades`; the last column, "other", counts the rest of each row."""
-    counts = confusion(predictions).loc[list(grades)]
-    return counts[list(grades)].assign(other=counts.drop(columns=list(grades)).sum(axis=1))
+    table = pd.DataFrame(counts, index=pd.Index(GRADES, name="kl"), columns=pd.Index(GRADES, name="pred"))
+    chosen = table.loc[list(grades), list(grades)]
+    return chosen if set(grades) == set(GRADES) else chosen.assign(other=table.sum(axis=1) - chosen.sum(axis=1))
 
 
 def per_grade(predictions: pd.DataFrame) -> pd.DataFrame:
@@ -174,5 +156,6 @@ def per_grade(predictions: pd.DataFrame) -> pd.DataFrame:
     counts = confusion(predictions)
     found = metrics_of_counts(counts.to_numpy()[None])
     shares = {name: [found[f"kl{grade}_{name}"][0] for grade in GRADES] for name in ("precision", "recall", "f1")}
-    names = [grade_label(grade) for grade in GRADES]
-    return pd.DataFrame({"grade": names} | shares | {"support": counts.sum(axis=1)}, index=counts.index)
+    return pd.DataFrame(
+        {"grade": list(map(grade_label, GRADES))} | shares | {"support": counts.sum(axis=1)}, counts.index
+    )

@@ -14,40 +14,19 @@ import pandas as pd
 
 from koa_kit.errors import KoaError
 
-UNIT = 1e-2
-"""How far a vector's squared length may lie from 1: float16 caches pass, features that were not normalised do not."""
-ROUNDING = 1e-6
-"""How far the float32 cosine of two equal vectors may fall short of 1."""
-CELLS = 2**22
-"""Cosines held at a time by `near_duplicates`: 16 MB in float32."""
+UNIT = 1e-2  # of squared length 1: float16 caches pass, features that were not normalised do not
+ROUNDING = 1e-6  # by which the float32 cosine of two equal vectors may fall short of 1
+CELLS = 2**22  # cosines held at a time by `near_duplicates`: 16 MB in float32
 
 
 def nearest(
-    embeddings: np.ndarray,
-    row: int,
-    *,
-    count: int = 6,
-    patients: Sequence | None = None,
-    same_patient: bool = False,
+    embeddings: np.ndarray, row: int, *, count: int = 6, patients: Sequence | None = None, same_patient: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """Row numbers int64 ``(n,)`` and cosines float32 ``(n,)`` of the `count` knees nearest to one knee, nearest first.
 
-    Fewer come back where there are fewer other knees; knees equally near come in the order of their rows.
-
-    Parameters
-    ----------
-    embeddings
-        Unit vectors ``(N, D)``, or ``(N, 2, D)`` with each knee's own view and its mirror image.
-    row
-        Row number of the knee asked about, 0 to N - 1; it is never among its own neighbours.
-    patients
-        Patient of each knee, ``(N,)``, with which knees of the same patient are left out unless `same_patient`: the
-        other side and other visits look alike for reasons that teach nothing about the grade.
-
-    Raises
-    ------
-    KoaError
-        If the embeddings are no unit vectors of knees, or `row`, `count` or `patients` do not fit them.
+    `embeddings` are unit vectors ``(N, D)``, or ``(N, 2, D)`` with each knee's own view and its mirror image. With
+    `patients`, ``(N,)``, knees of the same patient are left out unless `same_patient`: the other side and other visits
+    look alike for reasons that teach nothing about the grade. Ties come in the order of their rows.
     """
     vectors = _unit_vectors(embeddings)
     if isinstance(row, bool) or not isinstance(row, int | np.integer) or not 0 <= row < len(vectors):
@@ -66,17 +45,13 @@ def nearest(
 
 
 def near_duplicates(
-    embeddings: np.ndarray,
-    patients: Sequence,
-    *,
-    above: float = 0.995,
-    quantile: float | None = None,
-    most: int = 200,
+    embeddings: np.ndarray, patients: Sequence, *, above: float = 0.995, quantile: float | None = None, most: int = 200
 ) -> pd.DataFrame:
     """Pairs of knees that look alike to the model, most similar first; embeddings and patients are as for `nearest`.
 
     A pair of one patient is likely the same knee at two visits or both knees; one of two patients is worth a look: a
-    copied file, or a patient under two names who may then sit in two splits.
+    copied file, or a patient under two names who may then sit in two splits. Columns: ``first`` < ``second``, row
+    numbers; ``cosine``; ``same_patient``. Ties come in the order of their rows.
 
     Parameters
     ----------
@@ -87,17 +62,6 @@ def near_duplicates(
         Instead of `above`, the share of all pairs to pass over, 0 to 1: 0.9999 keeps the most similar ten-thousandth.
     most
         Pairs at most, the most similar.
-
-    Returns
-    -------
-    DataFrame
-        ``first`` < ``second``, row numbers; ``cosine``; ``same_patient``. Pairs equally similar come in the order of
-        their rows.
-
-    Raises
-    ------
-    KoaError
-        If the embeddings are no unit vectors of knees, `patients` do not fit them, or a limit is none.
     """
     vectors = _unit_vectors(embeddings)
     names = _names(patients, len(vectors))
@@ -116,9 +80,8 @@ def near_duplicates(
 
 def _best_pairs(vectors: np.ndarray, above: float, most: int) -> pd.DataFrame:
     """Block by block of all pairs, the best so far: memory does not grow with the square of the knees."""
-    best = pd.DataFrame({"first": [], "second": [], "cosine": []}).astype(
-        {"first": np.int64, "second": np.int64, "cosine": np.float32}
-    )
+    none = np.zeros(0, np.int64)
+    best = pd.DataFrame({"first": none, "second": none, "cosine": none.astype(np.float32)})
     limit = np.float32(above - ROUNDING)
     lines = max(1, CELLS // len(vectors))
     for start in range(0, len(vectors), lines):
@@ -147,32 +110,25 @@ def _unit_vectors(embeddings: np.ndarray) -> np.ndarray:
     vectors = np.asarray(embeddings)
     shaped = vectors.ndim == 2 or (vectors.ndim == 3 and vectors.shape[1] == 2)
     if not (np.issubdtype(vectors.dtype, np.floating) and shaped and vectors.size):
-        raise KoaError(
-            f"Embeddings of shape {vectors.shape} and type {vectors.dtype} are not those of knees.",
-            where="embeddings",
-            remedy="Give floats (N, D), or (N, 2, D) with each knee and its mirror image.",
-        )
+        what = f"Embeddings of shape {vectors.shape} and type {vectors.dtype} are not those of knees."
+        remedy = "Give floats (N, D), or (N, 2, D) with each knee and its mirror image."
+        raise KoaError(what, where="embeddings", remedy=remedy)
     vectors = vectors.astype(np.float32, copy=False)
     squares = np.einsum("...d,...d->...", vectors, vectors)
     # written so that a nan fails too
     unit = (abs(squares - 1) <= UNIT).reshape(len(vectors), -1).all(1)
     if not unit.all():
-        raise KoaError(
-            f"{int((~unit).sum())} knees have an embedding that is no unit vector.",
-            where=f"embeddings, row {int((~unit).argmax())}",
-            remedy="Divide each embedding by its length; one that is not finite or zero cannot be compared.",
-        )
+        what, where = f"{(~unit).sum()} knees have an embedding that is no unit vector.", f"row {(~unit).argmax()}"
+        remedy = "Divide each embedding by its length; one that is not finite or zero cannot be compared."
+        raise KoaError(what, where=f"embeddings, {where}", remedy=remedy)
     return vectors
 
 
 def _names(patients: Sequence, knees: int) -> np.ndarray:
     names = np.asarray(patients)
     if names.shape != (knees,):
-        raise KoaError(
-            f"Patients of shape {names.shape} do not fit {knees} knees.",
-            where="patients",
-            remedy="Give one patient a knee, row for row with the embeddings.",
-        )
+        what, remedy = f"Patients of shape {names.shape} do not fit {knees} knees.", "Give one per embedding, in order."
+        raise KoaError(what, where="patients", remedy=remedy)
     if pd.isna(names).any():
         raise KoaError("A knee has no patient.", where=f"patients, row {int(pd.isna(names).argmax())}")
     return names

@@ -13,23 +13,14 @@ from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES, RULES, grade_by_rule
 
 IDENTITY = ("knee_id", "patient", "side", "split", "kl", "file", "inverted")
-VIEWS = ("", "_flip")
-"""Suffixes of the two views: the knee as it is, and its mirror image."""
-
+VIEWS = ("", "_flip")  # suffixes of the knee as it is and of its mirror image
 NUMBERS = tuple(f"{letter}{grade}{view}" for view in VIEWS for letter in "sp" for grade in GRADES)
 COLUMNS = (*IDENTITY, *NUMBERS, *(f"pred{view}" for view in VIEWS))
-TOLERANCE = 1e-3
-"""How far five probabilities may add up from 1: float32 and rounded tables pass, logits do not."""
+TOLERANCE = 1e-3  # of five probabilities that add up to 1: float32 and rounded tables pass, logits do not
 
 
 def read_predictions(path: str | os.PathLike) -> pd.DataFrame:
-    """Predictions of a parquet file, checked by `check_predictions`.
-
-    Raises
-    ------
-    KoaError
-        If the file is absent, is no parquet, or holds something else than predictions.
-    """
+    """Predictions of a parquet file, checked by `check_predictions`; `KoaError` if it is absent or holds none."""
     path = Path(path)
     if not path.is_file():
         raise KoaError("There are no predictions here.", where=path, remedy="Train a model, or check the run's name.")
@@ -42,10 +33,7 @@ def read_predictions(path: str | os.PathLike) -> pd.DataFrame:
 
 
 def predictions_table(table: pd.DataFrame, logits: np.ndarray, rule: str = RULES[0]) -> pd.DataFrame:
-    """Predictions table from a cohort's table and logits ``(N, 2, 5)`` of each knee and its mirror image.
-
-    ``pred`` is the grade by `rule`, one of `koa_kit.grades.RULES`.
-    """
+    """Predictions table from a cohort's table and logits ``(N, 2, 5)`` of each knee and its mirror image, by `rule`."""
     p = softmax(logits, axis=-1)
     columns = {name: table[name].to_numpy() for name in IDENTITY}
     for view, suffix in enumerate(VIEWS):
@@ -64,8 +52,8 @@ def check_predictions(predictions: pd.DataFrame, *, where: object = "predictions
     Raises
     ------
     KoaError
-        If it is no table, is empty, lacks columns, has a missing or infinite value, a knee twice, grades other than
-        0 to 4 (another label set), or probabilities outside 0 to 1 or not adding up to 1. `where` is named in it.
+        If it is anything else: no table, without a knee or column, with a missing or infinite value, a knee twice,
+        grades other than 0 to 4, or probabilities that do not add up to 1. `where` is named in it.
     """
     _require(predictions, COLUMNS, where)
     if predictions.empty:
@@ -73,8 +61,7 @@ def check_predictions(predictions: pd.DataFrame, *, where: object = "predictions
     for column in ("knee_id", "patient", "side"):
         if predictions[column].isna().any():
             raise KoaError(f"A knee has no {column}.", where=f"{where}, row {int(predictions[column].isna().argmax())}")
-    twice = predictions.loc[predictions["knee_id"].duplicated(), "knee_id"]
-    if len(twice):
+    if len(twice := predictions.loc[predictions["knee_id"].duplicated(), "knee_id"]):
         what, where = f"{len(twice)} knees are in the predictions twice.", f"{where}, knee {twice.iloc[0]}"
         raise KoaError(what, where=where, remedy="Predict each knee once; do not join two runs.")
     if "s5" in predictions or "p5" in predictions:
@@ -89,29 +76,26 @@ def _require(predictions: pd.DataFrame, columns: tuple[str, ...], where: object)
     if not isinstance(predictions, pd.DataFrame):
         what = f"Predictions are a DataFrame, not {type(predictions).__name__}."
         raise KoaError(what, where=where, remedy="Read them with read_predictions(path).")
-    missing = [column for column in columns if column not in predictions]
-    if missing:
-        raise KoaError(
-            f"The predictions lack {', '.join(missing[:6])}{' …' if len(missing) > 6 else ''}.",
-            where=where,
-            remedy="Make them with koa_kit.predict, which grades each knee and its mirror image.",
-        )
+    if missing := [column for column in columns if column not in predictions]:
+        what = f"The predictions lack {', '.join(missing[:6])}{' …' if len(missing) > 6 else ''}."
+        remedy = "Make them with koa_kit.predict, which grades each knee and its mirror image."
+        raise KoaError(what, where=where, remedy=remedy)
 
 
 def _another_label_set(why: str, where: object) -> KoaError:
-    remedy = "Error analysis reads Kellgren-Lawrence grades, KL0 to KL4."
-    return KoaError(f"The predictions are of another label set: {why}.", where=where, remedy=remedy)
+    what, remedy = f"The predictions are of another label set: {why}.", "Give Kellgren-Lawrence grades, KL0 to KL4."
+    return KoaError(what, where=where, remedy=remedy)
 
 
 def _check_numbers(predictions: pd.DataFrame, where: object) -> None:
     try:
-        finite = np.isfinite(predictions[list(NUMBERS)].to_numpy(float))
+        odd = ~np.isfinite(predictions[list(NUMBERS)].to_numpy(float))
     except (TypeError, ValueError) as error:
         raise KoaError("A similarity or probability is no number.", where=where) from error
-    if not finite.all():
-        row, column = np.argwhere(~finite)[0]
+    if odd.any():
+        row, column = np.argwhere(odd)[0]
         raise KoaError(
-            f"{int((~finite).any(1).sum())} knees have a similarity or probability that is not finite.",
+            f"{odd.any(1).sum()} knees have a similarity or probability that is not finite.",
             where=f"{where}, knee {predictions['knee_id'].iloc[row]}, column {NUMBERS[column]}",
             remedy="The model did not train: lower the learning rate, and predict again.",
         )
@@ -119,9 +103,9 @@ def _check_numbers(predictions: pd.DataFrame, where: object) -> None:
         p = probabilities(predictions, view)
         wrong = (p < -TOLERANCE).any(1) | (p > 1 + TOLERANCE).any(1) | (abs(p.sum(1) - 1) > TOLERANCE)
         if wrong.any():
-            row = int(wrong.argmax())
+            row = wrong.argmax()
             raise KoaError(
-                f"{int(wrong.sum())} knees have probabilities that do not add up to 1.",
+                f"{wrong.sum()} knees have probabilities that do not add up to 1.",
                 where=f"{where}, knee {predictions['knee_id'].iloc[row]}, p0{view} to p4{view}: {p[row].round(3)}",
                 remedy="p0 to p4 are the softmax of s0 to s4: predict again.",
             )
@@ -131,9 +115,7 @@ def grade_column(predictions: pd.DataFrame, column: str = "kl", *, where: object
     """Grades of one column, int64 ``(N,)``; raises `KoaError` if it is absent or holds other than whole 0 to 4."""
     _require(predictions, (column,), where)
     grades = predictions[column]
-    whole = pd.api.types.is_integer_dtype(grades)
-    odd = grades[~grades.isin(GRADES)] if whole else grades
-    if len(odd):
+    if len(odd := grades[~grades.isin(GRADES)] if pd.api.types.is_integer_dtype(grades) else grades):
         raise _another_label_set(f"{column} is {odd.iloc[0]!r}, not a whole number 0 to 4", where)
     return grades.to_numpy(int)
 
@@ -161,16 +143,14 @@ def margin(predictions: pd.DataFrame) -> np.ndarray:
 
 def margin_of(s: np.ndarray, pred: np.ndarray) -> np.ndarray:
     """As `margin`, from similarities ``(N, 5)`` and grades ``(N,)``."""
-    rows, others = np.arange(len(s)), s.copy()
-    others[rows, pred] = -np.inf
-    return s[rows, pred] - others.max(1) if len(s) else np.zeros(0)
+    own = np.arange(len(GRADES)) == pred[:, None]
+    return s[own] - np.where(own, -np.inf, s).max(1)
 
 
 def flip_averaged(predictions: pd.DataFrame) -> pd.DataFrame:
     """Predictions with each knee and its mirror image averaged: a baseline of every symmetry loss without training.
 
-    ``p`` and ``s`` are the means of both views, ``pred`` the grade with the largest mean probability; the ``_flip``
-    columns repeat them. ``p`` is no longer exactly the softmax of ``s``.
+    ``pred`` is the grade with the largest mean ``p``, which is no longer exactly the softmax of the mean ``s``.
     """
     _require(predictions, NUMBERS, "predictions")
     result = predictions.copy()

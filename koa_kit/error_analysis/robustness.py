@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from koa_kit.error_analysis.figures import share_bars
 from koa_kit.error_analysis.predictions import grade_column, margin
@@ -14,9 +14,6 @@ from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES, grade_label
 from koa_kit.style import ACCENT, FAINT, GRADE_COLOURS
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 MARGIN_BINS = 5
 
 
@@ -24,25 +21,14 @@ def prediction_robustness(predictions: pd.DataFrame, answers: np.ndarray) -> pd.
     """Table, one row per knee: ``knee_id``, ``patient``, ``kl``, ``margin``, ``given`` grades, ``keeps``, ``spread``.
 
     `answers` are probabilities ``(N, views, 5)`` of each knee's augmented views, row for row; see `augmented_answers`.
-
-    Returns
-    -------
-    DataFrame
-        ``given``: number of different grades among the knee as it is and its views. ``keeps``: there is one only.
-        ``spread``: standard deviation (n - 1) of the expected grade over the views, in grades.
-
-    Raises
-    ------
-    KoaError
-        If the answers do not fit the predictions.
+    ``given`` is the number of different grades among the knee as it is and its views, ``keeps`` that there is only one,
+    ``spread`` the standard deviation (n - 1) of the expected grade over the views, in grades.
     """
     answers = np.asarray(answers, float)
     if answers.ndim != 3 or answers.shape[::2] != (len(predictions), len(GRADES)) or answers.shape[1] < 2:
-        raise KoaError(
-            f"Answers of shape {answers.shape} do not fit {len(predictions)} knees.",
-            where="answers",
-            remedy="Give probabilities (N, views, 5) of two views or more, row for row with the predictions.",
-        )
+        what = f"Answers of shape {answers.shape} do not fit {len(predictions)} knees."
+        remedy = "Give probabilities (N, views, 5) of two views or more, row for row with the predictions."
+        raise KoaError(what, where="answers", remedy=remedy)
     grades = np.column_stack([grade_column(predictions, "pred"), answers.argmax(-1)])
     given = (np.diff(np.sort(grades, 1), axis=1) > 0).sum(1) + 1
     spread = (answers @ np.array(GRADES)).std(1, ddof=1)
@@ -51,11 +37,7 @@ def prediction_robustness(predictions: pd.DataFrame, answers: np.ndarray) -> pd.
 
 
 def robustness_figure(table: pd.DataFrame, *, seed: int = 0) -> Figure:
-    """Figure of the share of knees that keep one grade: by the reader's grade, and by the margin of the winning prompt.
-
-    The table is that of `prediction_robustness`.
-    """
-    import matplotlib.pyplot as plt
+    """Figure of `prediction_robustness`: the share of knees that keep one grade, by reader's grade and margin."""
 
     def share(knees: pd.DataFrame) -> tuple[float, float, float]:
         return share_with_interval(knees["keeps"], knees["patient"], seed=seed)

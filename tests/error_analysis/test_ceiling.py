@@ -1,6 +1,5 @@
 """The model beside the ceiling: a perfect rule reaches it, a lucky one may pass it, real knees have none."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -51,17 +50,12 @@ def test_a_model_that_always_says_two_lies_below_the_range(knees):
 
 
 def test_real_knees_have_no_known_ceiling_and_the_figure_says_so(knees):
-    real = Cohort(
-        "own",
-        knees.images,
-        knees.table[["knee_id", "patient", "side", "split", "kl", "file", "sha256", "inverted"]],
-        "1" * 16,
-    )
+    columns = ["knee_id", "patient", "side", "split", "kl", "file", "sha256", "inverted"]
+    real = Cohort("own", knees.images, knees.table[columns], "1" * 16)
     predictions = answers(knees.table, np.zeros(len(knees), int))
     assert ea.consensus_posterior(predictions, real) is None
     figure = ea.ceiling_figure(predictions, None)
     assert "not known" in figure.axes[0].texts[0].get_text()
-    plt.close(figure)
 
 
 def test_the_figure_puts_the_model_where_its_scores_are(knees):
@@ -72,7 +66,6 @@ def test_the_figure_puts_the_model_where_its_scores_are(knees):
     (dot,) = [line for line in right.lines if line.get_marker() == "o"]
     found = ea.compute_metrics(predictions)
     assert (dot.get_xdata()[0], dot.get_ydata()[0]) == (found["kl1_recall"], found["accuracy"])
-    plt.close(figure)
 
 
 def test_posteriors_and_predictions_must_fit(knees):

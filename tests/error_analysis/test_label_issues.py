@@ -60,24 +60,18 @@ def test_a_model_as_sure_of_every_knee_alike_suspects_none_of_them():
     assert share_wrong(confident_joint(p, kl)) == 0
 
 
-def test_every_knee_is_listed_once_and_the_suspects_are_those_of_the_definition(predictions):
+def test_every_knee_is_listed_once_with_its_own_probabilities_and_the_suspects_are_those_of_the_definition(predictions):
     table = find_label_issues(predictions)
     p, kl = probabilities(predictions), predictions["kl"].to_numpy()
     latent = by_definition(p, kl)[2]
-    expected = {
-        knee: grade
-        for knee, grade, given in zip(predictions["knee_id"], latent, kl, strict=True)
-        if grade not in (None, given)
-    }
+    knees = zip(predictions["knee_id"], latent, kl, strict=True)
+    expected = {knee: grade for knee, grade, given in knees if grade not in (None, given)}
     found = table[table["suspect"]]
     assert sorted(table["knee_id"]) == sorted(predictions["knee_id"])
     assert 0 < len(expected) < len(predictions)
     assert dict(zip(found["knee_id"], found["proposed"], strict=True)) == expected
-
-
-def test_lead_confidence_and_steps_are_read_from_the_knees_own_probabilities(predictions):
-    p = dict(zip(predictions["knee_id"], probabilities(predictions), strict=True))
-    for knee in find_label_issues(predictions).itertuples():
+    p = dict(zip(predictions["knee_id"], p, strict=True))
+    for knee in table.itertuples():
         assert knee.self_confidence == p[knee.knee_id][knee.kl]
         assert knee.lead == p[knee.knee_id][knee.proposed] - p[knee.knee_id][knee.kl]
         assert knee.steps == abs(knee.kl - knee.proposed) > 0
@@ -136,16 +130,11 @@ def test_numbers_that_are_no_probabilities_or_grades_are_refused(p, kl, what):
 def test_the_knee_its_mirror_image_changes_most_is_the_most_unstable(predictions):
     table = unstable(predictions)
     p, q = probabilities(predictions), probabilities(predictions, "_flip")
-    change = {
-        knee: sum(abs(a - b) for a, b in zip(one, other, strict=True)) / 2
-        for knee, one, other in zip(predictions["knee_id"], p, q, strict=True)
-    }
+    change = dict(zip(predictions["knee_id"], [sum(abs(knee)) / 2 for knee in p - q], strict=True))
     assert list(table["flip_change"]) == pytest.approx([change[knee] for knee in table["knee_id"]])
     assert list(table["knee_id"]) == sorted(change, key=lambda knee: -change[knee])
     assert table["instability"].iloc[0] == 1
-
-
-def test_a_model_that_sees_no_difference_in_mirror_images_keeps_the_order_of_the_knees(predictions):
+    # a model that sees no difference in mirror images keeps the order of the knees
     table = unstable(with_probabilities(predictions, probabilities(predictions)))
     assert list(table["knee_id"]) == list(predictions["knee_id"])
     assert (table[["flip_change", "instability"]] == 0).all(axis=None)
@@ -156,9 +145,8 @@ def test_a_knee_whose_augmented_views_differ_rises_in_the_ranking(predictions):
     last = unstable(predictions)["knee_id"].iloc[-1]
     row = int((predictions["knee_id"] == last).argmax())
     views[row, :2] = np.eye(5)[[0, 4]]
-    table = unstable(predictions, prediction_robustness(predictions, views).sample(frac=1, random_state=0)).set_index(
-        "knee_id"
-    )
+    steady = prediction_robustness(predictions, views).sample(frac=1, random_state=0)
+    table = unstable(predictions, steady).set_index("knee_id")
     assert table["spread"].idxmax() == last
     assert table["instability"][last] == 0.5
     assert list(table.index).index(last) < len(predictions) / 2
@@ -166,12 +154,10 @@ def test_a_knee_whose_augmented_views_differ_rises_in_the_ranking(predictions):
 
 def test_a_steadiness_table_of_other_knees_is_refused(predictions):
     steady = prediction_robustness(predictions, probabilities(predictions)[:, None].repeat(2, 1))
-    with pytest.raises(KoaError, match="2 of 120 knees"):
-        unstable(predictions, steady.iloc[2:])
-    with pytest.raises(KoaError, match="twice"):
-        unstable(predictions, pd.concat([steady, steady.iloc[:1]]))
-    with pytest.raises(KoaError, match="columns"):
-        unstable(predictions, steady.drop(columns="spread"))
+    twice, narrow = pd.concat([steady, steady.iloc[:1]]), steady.drop(columns="spread")
+    for other, what in ((steady.iloc[2:], "2 of 120 knees"), (twice, "twice"), (narrow, "columns")):
+        with pytest.raises(KoaError, match=what):
+            unstable(predictions, other)
 
 
 def answers_of(predictions, change=()):
@@ -182,15 +168,12 @@ def answers_of(predictions, change=()):
     return views
 
 
-def test_only_a_knee_whose_every_view_says_the_same_keeps_its_grade(predictions):
+def test_only_a_knee_whose_every_view_says_what_the_knee_itself_does_keeps_its_grade(predictions):
     table = prediction_robustness(predictions, answers_of(predictions, change=[4, 7]))
     assert list(np.flatnonzero(~table["keeps"])) == [4, 7]
     assert (table.loc[[4, 7], "given"] == 2).all()
-
-
-def test_views_that_agree_with_each_other_and_not_with_the_knee_itself_do_not_keep_it(predictions):
-    answers = np.roll(answers_of(predictions), 1, axis=-1)
-    assert not prediction_robustness(predictions, answers)["keeps"].any()
+    others = np.roll(answers_of(predictions), 1, axis=-1)
+    assert not prediction_robustness(predictions, others)["keeps"].any()
 
 
 def test_spread_is_the_standard_deviation_of_the_expected_grade(predictions):
@@ -216,9 +199,7 @@ def test_answers_that_do_not_fit_are_refused(predictions, shape):
 
 
 def test_the_figure_names_every_grade_and_shows_each_share(predictions):
-    figure = robustness_figure(
-        prediction_robustness(predictions, answers_of(predictions, change=range(0, len(predictions), 2)))
-    )
-    left = figure.axes[0]
+    answers = answers_of(predictions, change=range(0, len(predictions), 2))
+    left = robustness_figure(prediction_robustness(predictions, answers)).axes[0]
     assert [text.get_text().split("\n")[0] for text in left.get_xticklabels()] == ["KL0", "KL1", "KL2", "KL3", "KL4"]
     assert any(text.get_text().endswith("%") for text in left.texts)

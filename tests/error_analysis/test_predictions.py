@@ -9,12 +9,9 @@ from koa_kit.error_analysis.predictions import COLUMNS, margin, probabilities, s
 from koa_kit.errors import KoaError
 
 
-def test_predictions_come_back_from_parquet_as_they_were(predictions, tmp_path):
+def test_predictions_come_back_from_parquet_as_they_were_and_an_absent_or_damaged_file_is_named(predictions, tmp_path):
     predictions.to_parquet(tmp_path / "predictions.parquet", index=False)
     pd.testing.assert_frame_equal(ea.read_predictions(tmp_path / "predictions.parquet"), predictions)
-
-
-def test_an_absent_or_damaged_file_is_named(tmp_path):
     with pytest.raises(KoaError, match="no predictions"):
         ea.read_predictions(tmp_path / "none.parquet")
     (tmp_path / "torn.parquet").write_bytes(b"PAR1 and then nothing")
@@ -31,7 +28,7 @@ def test_every_column_of_the_record_is_required(predictions, column):
 @pytest.mark.parametrize(
     ("column", "value", "said"),
     [
-        ("s2", np.nan, "not finite"),
+        ("s2", np.nan, r"not finite.*\n.*knee 9000003R, column s2\n"),
         ("s2_flip", np.inf, "not finite"),
         ("p3", 0.9, "do not add up"),
         ("p3_flip", 0.9, "do not add up"),
@@ -47,36 +44,21 @@ def test_one_bad_knee_is_refused(predictions, column, value, said):
         ea.check_predictions(predictions)
 
 
-def test_the_knee_with_the_bad_number_is_named(predictions):
-    predictions.loc[7, "s2"] = np.nan
-    with pytest.raises(KoaError, match=f"knee {predictions['knee_id'][7]}, column s2"):
-        ea.check_predictions(predictions)
-
-
-def test_negative_probabilities_that_add_up_to_one_are_refused(predictions):
-    predictions[["p0", "p1", "p2", "p3", "p4"]] = [1.5, -0.5, 0.0, 0.0, 0.0]
-    with pytest.raises(KoaError, match="do not add up"):
-        ea.check_predictions(predictions)
-
-
-def test_grades_as_words_or_fractions_are_another_label_set(predictions):
-    for grades in (predictions["kl"].astype(str), predictions["kl"] + 0.5):
-        with pytest.raises(KoaError, match="another label set"):
-            ea.check_predictions(predictions.assign(kl=grades))
-
-
-def test_six_grades_are_another_label_set(predictions):
-    with pytest.raises(KoaError, match="more than five"):
-        ea.check_predictions(predictions.assign(s5=0.0, p5=0.0))
-
-
-def test_a_knee_twice_no_knee_and_no_table_are_refused(predictions):
-    with pytest.raises(KoaError, match="twice"):
-        ea.check_predictions(pd.concat([predictions, predictions.iloc[:1]]))
-    with pytest.raises(KoaError, match="no knee"):
-        ea.check_predictions(predictions.iloc[:0])
-    with pytest.raises(KoaError, match="not str"):
-        ea.check_predictions("runs/plain")
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda knees: knees.assign(p0=1.5, p1=-0.5, p2=0.0, p3=0.0, p4=0.0), "do not add up"),
+        (lambda knees: knees.assign(kl=knees["kl"].astype(str)), "another label set"),
+        (lambda knees: knees.assign(kl=knees["kl"] + 0.5), "another label set"),
+        (lambda knees: knees.assign(s5=0.0, p5=0.0), "more than five"),
+        (lambda knees: pd.concat([knees, knees.iloc[:1]]), "twice"),
+        (lambda knees: knees.iloc[:0], "no knee"),
+        (lambda knees: "runs/plain", "not str"),
+    ],
+)
+def test_other_tables_and_what_is_no_table_are_refused(predictions, change, said):
+    with pytest.raises(KoaError, match=said):
+        ea.check_predictions(change(predictions))
 
 
 def test_flip_averaging_is_the_mean_of_both_views_and_never_changes_when_flipped(predictions):
@@ -95,26 +77,16 @@ def test_the_margin_is_the_lead_over_the_runner_up(predictions):
     np.testing.assert_allclose(margin(predictions), ranked[:, -1] - ranked[:, -2])
 
 
-def test_reliability_counts_every_knee_once_and_keeps_empty_bins(predictions):
-    table = ea.reliability(predictions, bins=10)
-    assert len(table) == 10
-    assert table["knees"].sum() == len(predictions)
-    assert table.loc[0, "knees"] == 0
-    assert np.isnan(table.loc[0, "accuracy"])
-    top = probabilities(predictions).max(1)
-    in_last = (top > 0.9) & (top <= 1)
-    assert table.loc[9, "knees"] == in_last.sum()
-    assert table.loc[9, "confidence"] == pytest.approx(top[in_last].mean())
-
-
-def test_calibration_error_matches_a_loop_over_the_bins(predictions):
-    top = probabilities(predictions).max(1)
-    right = (predictions["pred"] == predictions["kl"]).to_numpy()
-    error = 0.0
-    for low in np.arange(15) / 15:
+def test_reliability_and_calibration_error_match_a_loop_over_the_bins_and_keep_empty_ones(predictions):
+    table, top = ea.reliability(predictions), probabilities(predictions).max(1)
+    right, error = (predictions["pred"] == predictions["kl"]).to_numpy(), 0.0
+    for row, low in zip(table.itertuples(), np.arange(15) / 15, strict=True):
         chosen = (top > low) & (top <= low + 1 / 15)
+        assert row.knees == chosen.sum()
         if chosen.any():
+            assert (row.confidence, row.accuracy) == pytest.approx((top[chosen].mean(), right[chosen].mean()))
             error += chosen.mean() * abs(top[chosen].mean() - right[chosen].mean())
+    assert np.isnan(table.loc[0, "accuracy"])
     assert ea.expected_calibration_error(predictions) == pytest.approx(error, abs=1e-9)
 
 

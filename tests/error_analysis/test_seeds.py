@@ -1,4 +1,4 @@
-"""Intervals over patients and seeds, and rows of a grid against a baseline."""
+"""Intervals over patients and seeds, rows of a grid against a baseline, and sentences that say no more than those."""
 
 import numpy as np
 import pytest
@@ -6,6 +6,7 @@ from simulated_predictions import trained
 from sklearn.metrics import cohen_kappa_score
 
 from koa_kit.error_analysis import compute_metrics, mcnemar, metric_intervals
+from koa_kit.error_analysis.statistics.conclusions import draw_conclusions, outcome
 from koa_kit.error_analysis.statistics.intervals import draw_patients
 from koa_kit.error_analysis.statistics.seeds import compare_arms, draw_seeds, holm, seed_intervals, seed_values
 from koa_kit.errors import KoaError
@@ -41,10 +42,8 @@ def test_intervals_are_those_of_knees_written_out_draw_by_draw(make_predictions)
 
 
 def test_with_one_seed_the_interval_is_that_over_patients(predictions):
-    found, expected = (
-        seed_intervals({5: predictions}, draws=200, seed=3),
-        metric_intervals(predictions, draws=200, seed=3),
-    )
+    found = seed_intervals({5: predictions}, draws=200, seed=3)
+    expected = metric_intervals(predictions, draws=200, seed=3)
     columns = ["metric", "value", "low", "high", "n_knees", "n_patients"]
     assert found[columns].equals(expected[columns])
     assert found["seed_sd"].isna().all()
@@ -64,11 +63,9 @@ def test_seeds_that_differ_more_than_patients_widen_the_interval(make_prediction
     knees = make_predictions(400)
     even = {seed: trained(knees, seed, 0.3) for seed in range(3)}
     uneven = {seed: trained(knees, seed, wrong) for seed, wrong in enumerate((0.1, 0.3, 0.5))}
-    widths = []
-    for tables in (even, uneven):
-        row = seed_intervals(tables, metrics="accuracy", draws=500).iloc[0]
-        widths.append(row["high"] - row["low"])
-    assert widths[1] > 3 * widths[0]
+    rows = [seed_intervals(tables, metrics="accuracy", draws=500).iloc[0] for tables in (even, uneven)]
+    narrow, wide = (row["high"] - row["low"] for row in rows)
+    assert wide > 3 * narrow
 
 
 def test_a_metric_one_seed_cannot_tell_is_nan(tables):
@@ -86,33 +83,15 @@ def test_seeds_are_drawn_alike_for_the_same_seeds_and_independently_for_others()
     assert (own == other).mean() == pytest.approx(1 / 3, abs=0.05)
 
 
-def test_a_row_does_not_differ_from_itself(tables):
+def test_a_row_does_not_differ_from_itself_shuffled_or_under_other_seeds(tables):
     shuffled = {seed: tables[seed].sample(frac=1, random_state=seed) for seed in (2, 0, 1)}
-    table = compare_arms({"plain": tables, "again": shuffled}, draws=100)
+    rows = {"plain": tables, "again": shuffled, "renamed": dict(zip((2, 0, 1), tables.values(), strict=True))}
+    table = compare_arms(rows, metrics=("accuracy", "qwk", "kl1_recall", "auc_kl2", "ece", "macro_f1"), draws=100)
     again = table[table["row"] == "again"]
     assert (again[DIFFERENCES] == 0).all(axis=None)
     assert (again[["p", "p_holm"]] == 1).all(axis=None)
     assert by_row(table, "accuracy").loc["again", "p_mcnemar"] == 1
-
-
-def test_the_same_trainings_under_other_seeds_make_a_difference_of_exactly_0(tables):
-    renamed = dict(zip((2, 0, 1), tables.values(), strict=True))
-    table = compare_arms({"plain": tables, "renamed": renamed}, metrics=("qwk", "auc_kl2", "ece", "macro_f1"), draws=50)
     assert (table.loc[table["row"] == "renamed", "difference"] == 0).all()
-
-
-def test_a_row_right_on_more_knees_stands_out_and_one_with_more_wrong_falls_below(make_predictions):
-    knees = make_predictions(200)
-    rows = {
-        name: {seed: trained(knees, 10 * place + seed, wrong) for seed in range(3)}
-        for place, (name, wrong) in enumerate({"worse": 0.5, "plain": 0.35, "better": 0.2}.items())
-    }
-    table = by_row(compare_arms(rows, baseline="plain", draws=400), "accuracy")
-    assert table.loc["better", "difference"] == pytest.approx(0.15, abs=0.05)
-    assert table.loc["better", "difference_low"] > 0
-    assert table.loc["worse", "difference_high"] < 0
-    assert (table.loc[["better", "worse"], "p"] == 2 / 401).all()
-    assert (table.loc[["better", "worse"], "p_mcnemar"] < 0.01).all()
 
 
 def test_p_is_twice_the_smoothed_share_of_draws_on_the_wrong_side(make_predictions):
@@ -220,3 +199,84 @@ def test_what_cannot_be_compared_is_refused(tables):
     ):
         with pytest.raises(KoaError, match=message):
             wrong()
+
+
+@pytest.fixture
+def rows(make_predictions):
+    knees = make_predictions(150, seed=2)
+    shares = {"random-flip": 0.4, "good": 0.1, "bad": 0.7, "alike": 0.4}
+    return {
+        row: {seed: trained(knees, 10 * seed + place, share) for seed in range(3)}
+        for place, (row, share) in enumerate(shares.items())
+    }
+
+
+def told(rows, metric="accuracy", **options):
+    table = compare_arms(rows, baseline="random-flip", metrics=(metric,), draws=400, **options)
+    sentences = draw_conclusions(table, metric)
+    return {sentence.split(":")[0]: sentence for sentence in sentences}
+
+
+def test_a_row_that_errs_less_is_better_one_that_errs_more_worse_and_one_alike_is_left_open(rows):
+    found = told(rows)
+    assert found["good"].startswith("good: better by +")
+    assert found["bad"].startswith("bad: worse by -")
+    assert found["alike"].startswith("alike: no difference could be told")
+    assert found["Counted"] == "Counted: 3 trainings a row, 300 knees of 150 patients."
+
+
+def test_a_sentence_holds_the_difference_and_its_interval(rows):
+    table = compare_arms(rows, baseline="random-flip", metrics=("accuracy",))
+    good = table[table["row"] == "good"].iloc[0]
+    assert good["p"] == 2 / 2001
+    assert good["p_mcnemar"] < 0.01
+    ends = [f"{100 * good[name]:+.1f}" for name in ("difference", "difference_low", "difference_high")]
+    assert "{} points ({} to {})".format(*ends) in draw_conclusions(table)[1]
+    assert outcome(good) == "better"
+
+
+def test_a_larger_error_in_grades_is_worse_and_the_first_line_says_what_is_compared(rows):
+    found = told(rows, "mae")
+    assert "better by -" in found["good"]
+    assert "worse by +" in found["bad"]
+    assert next(iter(found)) == "Mean absolute error (grades), each row beside random-flip"
+
+
+def test_an_interval_beyond_0_is_no_verdict_when_many_rows_were_tried(rows):
+    table = compare_arms(rows, baseline="random-flip", metrics=("accuracy",))
+    sentence = draw_conclusions(table.assign(p_holm=0.08))[1]
+    assert "no difference" in sentence
+    assert "leaves out 0" in sentence
+
+
+@pytest.mark.parametrize(("seeds", "warned"), [(1, "with one training"), (2, "2 trainings a row are few"), (3, None)])
+def test_fewer_than_three_trainings_are_warned_of(rows, seeds, warned):
+    few = {row: {seed: tables[seed] for seed in range(seeds)} for row, tables in rows.items()}
+    sentences = draw_conclusions(compare_arms(few, baseline="random-flip", draws=200))
+    few_or_one = [text for text in sentences if "with one training" in text or "are few" in text]
+    assert [warned in text for text in few_or_one] == ([True] if warned else [])
+
+
+def test_rows_whose_trainings_differ_more_than_patients_do_are_named(make_predictions):
+    knees = make_predictions(400, seed=4)
+    wild = {seed: trained(knees, seed, wrong) for seed, wrong in enumerate((0.1, 0.4, 0.7))}
+    steady = {seed: trained(knees, 9 + seed, 0.4) for seed in range(3)}
+    calm = {seed: trained(knees, 19 + seed, 0.3) for seed in range(3)}
+    rows = {"random-flip": steady, "wild": wild, "calm": calm}
+    noisy = [text for text in draw_conclusions(compare_arms(rows, draws=400)) if "trainings differ" in text]
+    assert len(noisy) == 1
+    assert "wild" in noisy[0]
+    assert "25% of cases" in noisy[0]
+
+
+def test_a_metric_no_knee_can_tell_is_said_to_be_so(rows):
+    normal = {row: {seed: table[table["kl"] == 0] for seed, table in tables.items()} for row, tables in rows.items()}
+    assert "cannot be compared" in told(normal, "kl1_recall")["good"]
+
+
+def test_a_metric_that_was_not_compared_or_a_row_alone_is_refused(rows):
+    table = compare_arms(rows, baseline="random-flip", metrics=("accuracy",), draws=50)
+    with pytest.raises(KoaError, match="qwk"):
+        draw_conclusions(table, "qwk")
+    with pytest.raises(KoaError, match="two rows"):
+        draw_conclusions(table[table["row"] == "random-flip"])

@@ -31,11 +31,7 @@ LAST = GRADES[-1]
 
 
 def mass_before(probabilities: np.ndarray) -> np.ndarray:
-    """Mass of a knee's growing set when each grade joins it, float64 ``(N, 5)``, 0 to 1: 0 for the most likely grade.
-
-    The set starts at the most likely grade and takes, of the grades next to either end, the more probable one; ties go
-    to the lower grade.
-    """
+    """Mass of a knee's growing set when each grade joins it, float64 ``(N, 5)``, 0 to 1; ties go to the lower grade."""
     p = np.clip(checked_probabilities(probabilities), 0, None)
     rows = np.arange(len(p))
     walled = np.pad(p, ((0, 0), (1, 1)), constant_values=-1.0)
@@ -57,13 +53,8 @@ def calibrate(probabilities: np.ndarray, kl: np.ndarray, coverage: float) -> flo
     the finite-sample quantile ceil((n + 1)(1 - alpha)) / n of split conformal prediction. Where k is above n the knees
     are too few to promise anything less than all five grades, and the mass is 1.
 
-    Parameters
-    ----------
-    probabilities, kl
-        ``(N, 5)`` and the readers' grades ``(N,)`` of knees on which no set will be judged; they must fit.
-    coverage
-        In (0, 1), 1 - alpha. No set is empty, so that coverage cannot fall below the share of most likely grades that
-        are right: a smaller promise is exceeded.
+    No set is empty, so a promise below the share of most likely grades that are right is exceeded. No set may be judged
+    on the knees given here.
     """
     check_coverage(coverage)
     before = mass_before(probabilities)
@@ -73,16 +64,13 @@ def calibrate(probabilities: np.ndarray, kl: np.ndarray, coverage: float) -> flo
 
 
 def check_coverage(coverage: float) -> None:
-    """Nothing; raises `KoaError` unless `coverage` lies between 0 and 1."""
+    """Nothing; `KoaError` unless `coverage` lies between 0 and 1."""
     if not 0 < coverage < 1:
         raise KoaError(f"A coverage of {coverage!r} is none.", where="coverage", remedy="Give for example 0.9.")
 
 
 def conformal_sets(probabilities: np.ndarray, quantile: float) -> tuple[np.ndarray, np.ndarray]:
-    """Lowest and highest grade of each knee's set, int64 ``(N,)`` each, both in the set.
-
-    A set grows until its mass exceeds `quantile`, 0 to 1, from `calibrate`: 0 gives the most likely grade, 1 all five.
-    """
+    """Lowest and highest grade of each knee's set, int64 ``(N,)`` each, both inside; `quantile` is `calibrate`'s."""
     if not 0 <= quantile <= 1:
         raise KoaError(f"A mass of {quantile!r} is none.", where="quantile", remedy="Take it from calibrate().")
     inside = mass_before(probabilities) <= quantile
@@ -111,11 +99,6 @@ def conformal_table(predictions: pd.DataFrame, coverage: float, *, draws: int = 
         Index ``grade``: "KL0" to "KL4" by the reader, then "all". Columns ``knees``; mean ``size`` of the sets in
         grades; ``single``, the share of sets of one grade; ``coverage``, the share that holds the reader's grade, and
         its 95 % interval ``low``, ``high``; ``promised``. nan for a grade no judged knee has. The promise is for "all".
-
-    Raises
-    ------
-    KoaError
-        If the coverage is none, or one half has no patient.
     """
     p, kl, patient = probabilities(predictions), grade_column(predictions), predictions["patient"].to_numpy(str)
     return conformal_table_of(p, kl, patient, calibration_half(patient), coverage, draws=draws, seed=seed)
@@ -138,13 +121,12 @@ def conformal_table_of(
         raise KoaError(what, where="patient", remedy="Take predictions of more patients.")
     quantile = calibrate(p[calibrating], kl[calibrating], coverage)
     low, high = conformal_sets(p[~calibrating], quantile)
-    kl, patient, size = kl[~calibrating], patient[~calibrating], high - low + 1
-    held, rows = (low <= kl) & (kl <= high), {}
-    groups = {f"KL{grade}": kl == grade for grade in GRADES} | {"all": np.ones(len(kl), bool)}
+    kl, size = kl[~calibrating], high - low + 1
+    held = (low <= kl) & (kl <= high)
+    judged = pd.DataFrame({"patient": patient[~calibrating], "held": held, "size": size, "single": size == 1})
+    groups, rows = {f"KL{grade}": judged[kl == grade] for grade in GRADES} | {"all": judged}, {}
     for name, knees in groups.items():
-        row = {"knees": int(knees.sum()), "size": np.nan, "single": np.nan}
-        if knees.any():
-            row |= {"size": size[knees].mean(), "single": (size[knees] == 1).mean()}
-        interval = share_with_interval(held[knees], patient[knees], draws=draws, seed=seed)
-        rows[name] = row | dict(zip(("coverage", "low", "high"), interval, strict=True)) | {"promised": coverage}
+        interval = share_with_interval(knees["held"], knees["patient"], draws=draws, seed=seed)
+        rows[name] = {"knees": len(knees)} | knees[["size", "single"]].mean().to_dict()
+        rows[name] |= dict(zip(("coverage", "low", "high"), interval, strict=True)) | {"promised": coverage}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("grade")

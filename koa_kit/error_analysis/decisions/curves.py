@@ -13,22 +13,16 @@ from koa_kit.error_analysis.metrics import K, count_grades, metrics_of_counts
 from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES
 
-ROWS = 200
-"""Points of a curve that are kept: more than a figure can show."""
-
-GAP = 1e-9
-"""Knees closer than this on a scale are moved together: rounding could swap them."""
+ROWS = 200  # points of a curve that are kept: more than a figure can show
+GAP = 1e-9  # knees closer than this on a scale are moved together: rounding could swap them
 
 
 def kl1_curve(logits: np.ndarray, kl: np.ndarray, decision: DecisionRule) -> pd.DataFrame:
     """What finding KL1 costs: one row per value of the KL1 bias, all else as in `decision`, at most `ROWS` rows.
 
     Exact for every rule: a knee changes grade at biases of its own, and each row stands halfway between two such
-    crossings. Where they are many, the rows kept lie evenly along the curve; its two ends, before the first crossing
-    and after the last, are among them.
-
-    Logits are ``(N, 5)``, the readers' grades ``(N,)``. The decision's own bias is left aside; where it stands says
-    `kl1_point`.
+    crossings. Where they are many, the rows kept lie evenly along the curve, its two ends among them. Logits are
+    ``(N, 5)``, the readers' grades ``(N,)``. The decision's own bias is left aside, see `kl1_point`.
 
     Returns
     -------
@@ -108,8 +102,7 @@ def _evenly(along: np.ndarray) -> np.ndarray:
 def reject_curve(probabilities: np.ndarray, kl: np.ndarray, grades: np.ndarray) -> pd.DataFrame:
     """How good the answers are if the least confident are left to a reader: at most `ROWS` rows, ``kept`` rising to 1.
 
-    Probabilities and grades are those of `decide`, `kl` the readers' grades ``(N,)``. A knee's confidence is the
-    probability of the grade it was given.
+    Probabilities and grades are those of `decide`; a knee's confidence is the probability of the grade it was given.
 
     Returns
     -------
@@ -132,14 +125,12 @@ def reject_curve(probabilities: np.ndarray, kl: np.ndarray, grades: np.ndarray) 
 def best_thresholds(expected: np.ndarray, kl: np.ndarray) -> tuple[float, ...]:
     """Four rising thresholds of the expected grade with the highest QWK that any thresholds reach on these knees.
 
-    They are fitted to these knees, so their QWK here is no measure of how good they are: fit them on some patients and
-    judge them on others.
+    Fit them on some patients and judge them on others. `expected` is the `expected_grade` of each knee, `kl` the
+    reader's grade, ``(N,)`` each, of two grades at least.
 
     With M the readers' mean grade, QWK is the ratio of the sums of 2 (p - M) (k - M) and (p - M)^2 + (k - M)^2 over
     knees given p and graded k. For a fixed ratio each cut can be placed for itself, by sums along the sorted knees, and
     the ratio the four reach is the next one to beat (Dinkelbach 1967, Management Science 13:492-498).
-
-    Parameters are the `expected_grade` and the readers' grades, ``(N,)`` each; they must fit and be of two grades.
     """
     expected = np.asarray(expected, float)
     if expected.ndim != 1 or not np.isfinite(expected).all():

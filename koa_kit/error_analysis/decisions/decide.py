@@ -6,27 +6,25 @@ shares) is judged on knees of other patients, or it looks better than it is.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import Field, ValidationError, model_validator
-from pydantic.dataclasses import dataclass
+from pydantic import Field
 from scipy.special import softmax
 
+from koa_kit.choices import choices
 from koa_kit.error_analysis.arrays import five_columns
 from koa_kit.error_analysis.predictions import VIEWS, similarities
 from koa_kit.errors import KoaError
-from koa_kit.grades import GRADES
+from koa_kit.grades import GRADES, RULES, grade_by_rule
 
-K = len(GRADES)
-Rule = Literal["most_likely", "median_grade", "expected_grade"]
-RULES = get_args(Rule)
-Number = Annotated[float, Field(allow_inf_nan=False)]
-Shares = Annotated[tuple[Annotated[Number, Field(gt=0)], ...], Field(min_length=K, max_length=K)]
+Share = Annotated[float, Field(gt=0)]
+# lists are taken too
+Shares = Annotated[tuple[Share, Share, Share, Share, Share], Field(strict=False)]
 
 
-@dataclass(frozen=True)
+@choices
 class DecisionRule:
     """How five logits become probabilities and a grade; the default is softmax and the most likely grade.
 
@@ -55,25 +53,12 @@ class DecisionRule:
         If one of these does not hold.
     """
 
-    temperature: Annotated[Number, Field(gt=0)] = 1.0
-    kl1_bias: Number = 0.0
+    temperature: Share = 1.0
+    kl1_bias: float = 0.0
     prior: Shares | None = None
     trained_on: Shares | None = None
-    rule: Rule = "most_likely"
-    thresholds: tuple[Number, Number, Number, Number] = (0.5, 1.5, 2.5, 3.5)
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _explain(cls, values, handler):
-        try:
-            return handler(values)
-        except ValidationError as error:
-            first = error.errors()[0]
-            name = first["loc"][0]
-            name = list(cls.__dataclass_fields__)[name] if isinstance(name, int) else name
-            where = f"{name}={first['input']!r}"
-            remedy = "help(DecisionRule) says what each may be."
-            raise KoaError(f"A decision cannot have this: {first['msg']}.", where=where, remedy=remedy) from error
+    rule: Literal[RULES] = RULES[0]
+    thresholds: Annotated[tuple[float, float, float, float], Field(strict=False)] = (0.5, 1.5, 2.5, 3.5)
 
     def __post_init__(self):
         for name in ("prior", "trained_on"):
@@ -107,20 +92,17 @@ def decide(logits: np.ndarray, decision: DecisionRule) -> tuple[np.ndarray, np.n
     """
     changed = changed_logits(logits, decision)
     p = softmax(changed, axis=1)
-    if decision.rule == "most_likely":
-        return p, changed.argmax(1)
-    if decision.rule == "median_grade":
-        return p, (p.cumsum(1)[:, :-1] < 0.5).sum(1)
-    return p, np.searchsorted(decision.thresholds, expected_grade(p), side="left")
+    if decision.rule == "expected_grade":
+        return p, np.searchsorted(decision.thresholds, expected_grade(p))
+    return p, grade_by_rule(changed if decision.rule == "most_likely" else p, decision.rule)
 
 
 def apply_rule(predictions: pd.DataFrame, decision: DecisionRule) -> pd.DataFrame:
     """Predictions as they would be under `decision`, knee and mirror image alike; the given table stays as it is.
 
     ``s`` are the changed logits, ``p`` their softmax, ``pred`` the grade by the rule. Under another rule than
-    "most_likely" ``p`` is still a distribution over the grades and ``pred`` its median or follows from the thresholds
-    of its mean, so that ``pred`` need not be the grade with the largest ``p``. The default decision changes no grade,
-    unless ``pred`` was not that of the largest ``s``: decide before `flip_averaged`, not after it.
+    "most_likely" ``pred`` need not be the grade with the largest ``p``. The default decision changes no grade, unless
+    ``pred`` was not that of the largest ``s``: decide before `flip_averaged`, not after it.
     """
     columns = {}
     for view in VIEWS:

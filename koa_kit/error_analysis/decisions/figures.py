@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from koa_kit.error_analysis.figures import SHARES, axes_of, share_bars
 from koa_kit.errors import KoaError
 from koa_kit.style import ACCENT, FAINT, GRADE_COLOURS, INK, PAPER
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-FEW = 0.05
-"""Share of knees beneath which a curve of the surest says more of chance than of the model."""
+FEW = 0.05  # share of knees beneath which a curve of the surest says more of chance than of the model
 
 
 def decision_figure(
@@ -25,15 +22,9 @@ def decision_figure(
 ) -> Axes:
     """Axes with KL1 recall against accuracy along the KL1 bias: the present point filled, the undisturbed one a ring.
 
-    From the bottom of the curve to its top the bias rises. The ring lies off the curve where the present decision
-    differs from the undisturbed one in more than its bias.
-
     The curve is that of `kl1_curve`, the points those of `kl1_point` for the present rule and for ``DecisionRule()``.
-
-    Raises
-    ------
-    KoaError
-        If no knee is KL1.
+    Upwards the bias rises. The ring lies off the curve where the two decisions differ in more than their bias.
+    `KoaError` if no knee is KL1.
     """
     if curve["kl1_recall"].isna().all():
         raise KoaError("No knee is KL1, so none can be found.", remedy="Take predictions that hold KL1 knees.")
@@ -58,8 +49,7 @@ def decision_figure(
 def reject_figure(curve: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """Axes with accuracy and QWK of the knees answered, against their share; beneath it their least confidence.
 
-    The curve is that of `reject_curve`. The figure begins where 5 % are answered; accuracy and QWK of fewer jump from
-    knee to knee. Dotted: of all knees.
+    The curve is that of `reject_curve`, from where 5 % are answered: those of fewer jump. Dotted: of all knees.
     """
     ax = axes_of(ax, 7.2, 4.2)
     shown, everything = curve[curve["kept"] >= FEW], curve.iloc[-1]
@@ -81,12 +71,7 @@ def reject_figure(curve: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
 
 
 def conformal_figure(table: pd.DataFrame) -> Figure:
-    """Figure of the share of sets that hold the reader's grade, with the promise as a line, and of their mean size.
-
-    The table is that of `conformal_table`. A grade that no judged knee has says so.
-    """
-    import matplotlib.pyplot as plt
-
+    """Figure of `conformal_table`: the share of sets that hold the reader's grade, and their mean size."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(10.6, 3.9), layout="constrained")
     promised, colours = table["promised"].iloc[0], (*GRADE_COLOURS, INK)
     share_bars(left, table[["coverage", "low", "high"]].to_numpy(), colours, promised=promised)

@@ -25,12 +25,7 @@ EQUAL_METRICS = ("kl1_recall", "accuracy", "qwk", "kl1_precision")
 
 
 def compare_rules(
-    predictions: pd.DataFrame,
-    decisions: Mapping[str, DecisionRule] = DECISIONS,
-    *,
-    metrics: Sequence[str] = RULE_METRICS,
-    draws: int = 2000,
-    seed: int = 0,
+    predictions: pd.DataFrame, decisions: Mapping[str, DecisionRule] = DECISIONS, **options
 ) -> pd.DataFrame:
     """One model's knees graded by each decision, compared with the first on the same draws of patients.
 
@@ -38,11 +33,11 @@ def compare_rules(
     wrong, the median of the distance from the reader's grade (MAE), the mean of its square, which QWK punishes. So the
     rules part where a knee is torn, and a knee torn between KL0 and KL2 becomes a KL1.
 
-    Predictions are those before `flip_averaged`, see `apply_rule`; what comes back is as from `compare_arms`, ``row``
-    being the name of the decision.
+    Predictions are those before `flip_averaged`, see `apply_rule`. Options and what comes back are those of
+    `compare_arms`, ``row`` being the name of the decision and the metrics by default `RULE_METRICS`.
     """
     rows = {name: {0: apply_rule(predictions, decision)} for name, decision in decisions.items()}
-    return compare_arms(rows, metrics=metrics, draws=draws, seed=seed)
+    return compare_arms(rows, **{"metrics": RULE_METRICS} | options)
 
 
 def rules_in_words(rules: pd.DataFrame) -> pd.DataFrame:
@@ -50,27 +45,20 @@ def rules_in_words(rules: pd.DataFrame) -> pd.DataFrame:
 
     The texts look like ``0.684 (0.657 to 0.714)``, one column per metric, named as in `METRIC_LABELS`.
     """
+
+    def texts(form: str, *columns: str) -> pd.DataFrame:
+        numbers = rules[list(columns)].itertuples(index=False)
+        said = ["cannot be told" if pd.isna(row[0]) else form.format(*row) for row in numbers]
+        return rules.assign(said=said).pivot(index="row", columns="metric", values="said").loc[names, metrics]
+
     names, metrics = rules["row"].unique(), rules["metric"].unique()
-    found = rules.set_index(["row", "metric"])
-
-    def texts(name: str, form: str, *columns: str) -> list[str]:
-        numbers = (found.loc[(name, metric), list(columns)] for metric in metrics)
-        return ["cannot be told" if pd.isna(row.iloc[0]) else form.format(*row) for row in numbers]
-
-    lines = {name: texts(name, VALUE, "value", "low", "high") for name in names}
-    changes = ("difference", "difference_low", "difference_high")
-    lines |= {f"{name}: difference": texts(name, CHANGE, *changes) for name in names[1:]}
-    return pd.DataFrame.from_dict(lines, orient="index", columns=[METRIC_LABELS[metric] for metric in metrics])
+    changes = texts(CHANGE, "difference", "difference_low", "difference_high").iloc[1:]
+    lines = pd.concat([texts(VALUE, "value", "low", "high"), changes.rename("{}: difference".format)])
+    return lines.rename(columns=METRIC_LABELS).rename_axis(index=None, columns=None)
 
 
 def bias_for_recall(predictions: pd.DataFrame, recall: float) -> float:
-    """KL1 bias at which the most likely grade finds the share `recall` of KL1 knees, as nearly as these knees allow.
-
-    Raises
-    ------
-    KoaError
-        If no knee is of KL1.
-    """
+    """KL1 bias at which the most likely grade finds the share `recall` of KL1 knees, as nearly as these knees allow."""
     curve = kl1_curve(similarities(predictions), grade_column(predictions), DecisionRule())
     if curve["kl1_recall"].isna().any():
         raise KoaError("Without KL1 knees there is no recall to reach.", remedy="Give predictions of all grades.")
@@ -84,8 +72,7 @@ def compare_at_recall(
     chosen_on: Mapping[str, SeedTables],
     judged_on: Mapping[str, SeedTables],
     metrics: Sequence[str] = EQUAL_METRICS,
-    draws: int = 2000,
-    seed: int = 0,
+    **options,
 ) -> pd.DataFrame:
     """A row compared with a rival whose KL1 logit got a bias, so that both find about as many KL1 knees.
 
@@ -100,17 +87,9 @@ def compare_at_recall(
         Row to `SeedTables` on which each training of the rival gets its bias: the one that brings it to the row's mean
         KL1 recall there.
     judged_on
-        The same of other patients, on which both are scored.
-
-    Returns
-    -------
-    DataFrame
-        As from `compare_arms`, the rival with its bias being the baseline.
-
-    Raises
-    ------
-    KoaError
-        If a row is missing, the two mappings do not hold the same seeds of the rival, or no knee is of KL1.
+        The same of other patients, on which both are scored; it holds the same seeds of the rival.
+    metrics, options
+        As in `compare_arms`, and so is what comes back: the rival with its bias is the baseline.
     """
     for rows in (chosen_on, judged_on):
         if missing := {row, rival} - set(rows):
@@ -122,4 +101,4 @@ def compare_at_recall(
         number: apply_rule(table, DecisionRule(kl1_bias=bias_for_recall(chosen_on[rival][number], recall)))
         for number, table in judged_on[rival].items()
     }
-    return compare_arms({rival + MOVED: moved, row: judged_on[row]}, metrics=metrics, draws=draws, seed=seed)
+    return compare_arms({rival + MOVED: moved, row: judged_on[row]}, metrics=metrics, **options)

@@ -17,12 +17,7 @@ _IN_POINTS = ("accuracy", "balanced_accuracy", "flip_disagreement", "recall", "p
 def draw_conclusions(comparison: pd.DataFrame, metric: str = "accuracy") -> list[str]:
     """What is compared, one sentence per row other than the baseline, then every reason to be careful with them.
 
-    A difference is told from 0 where ``p_holm`` is below 0.05, as in `arms_figure`.
-
-    Raises
-    ------
-    KoaError
-        If the comparison, from `compare_arms`, has no such metric or no second row.
+    The comparison is that of `compare_arms`; a row differs where its ``p_holm`` is below 0.05.
     """
     table = comparison[comparison["metric"] == metric]
     others = table[table["row"] != table["baseline"]]
@@ -71,24 +66,20 @@ def _cautions(table: pd.DataFrame, others: pd.DataFrame) -> list[str]:
         )
     noisy = [row.row for row in others.itertuples() if _seeds_rule(row, table)]
     if noisy and few > 1:
-        chance = f"{2 * 0.5**few:.0%}"
         where = "every row" if len(noisy) == len(others) > 1 else ", ".join(noisy)
         found.append(
             f"Careful: trainings differ more than patients do in {where}. A small p says little there: "
-            f"of two equal methods, one wins all {few} trainings in {chance} of cases."
+            f"of two equal methods, one wins all {few} trainings in {2 * 0.5**few:.0%} of cases."
         )
     knees, patients = int(table["n_knees"].iloc[0]), int(table["n_patients"].iloc[0])
     return [*found, f"Counted: {trainings} trainings a row, {knees} knees of {patients} patients."]
 
 
 def _seeds_rule(row, table: pd.DataFrame) -> bool:
-    """True if more than half of the variance of a row's difference comes from its seeds, as far as that can be seen.
-
-    Seeds are taken as independent between the two rows. The bootstrap shows (n - 1) / n of the variance of a mean over
-    n seeds; the rest of the interval is patients.
-    """
+    """True if more than half of the variance of a row's difference comes from its seeds, taken as independent."""
     other = table[table["row"] == row.baseline].iloc[0]
     pairs = ((row.seed_sd, row.n_seeds), (other["seed_sd"], other["n_seeds"]))
+    # the bootstrap shows (n - 1) / n of the variance of a mean over n seeds; the rest of the interval is patients
     seeds = sum(sd**2 * (n - 1) / n**2 for sd, n in pairs if n > 1)
     whole = ((row.difference_high - row.difference_low) / (2 * 1.96)) ** 2
     return bool(seeds > 0 and seeds > whole / 2)

@@ -1,7 +1,4 @@
-"""Percentile intervals by bootstrap over patients: both knees of a patient are drawn together or not at all.
-
-A draw is a row of patient weights, so all draws are scored at once: nothing is approximated.
-"""
+"""Percentile intervals by bootstrap over patients: both knees of a patient are drawn together or not at all."""
 
 from __future__ import annotations
 
@@ -30,16 +27,11 @@ def metric_intervals(
     Parameters
     ----------
     metrics
-        Names out of `METRICS`, or ``kl0_recall`` … ``kl4_f1``.
+        Names out of `METRICS`, or ``kl0_recall`` … ``kl4_f1``; another name raises `KoaError`.
     draws, seed
         Bootstrap draws over patients: the same for the same seed and patients.
     level
         Share of the draws inside the interval.
-
-    Raises
-    ------
-    KoaError
-        If a metric is unknown, or `draws` or `level` make no interval.
     """
     check_level(draws, level)
     size = {"n_knees": len(predictions), "n_patients": predictions["patient"].nunique()}
@@ -57,18 +49,10 @@ def bootstrap(
 
     Two tables of the same patients get the same draws for the same seed, whatever the order of their rows.
     """
-    weights, patient = patient_weights(predictions["patient"], draws, seed)
+    names, patient = np.unique(predictions["patient"].to_numpy().astype(str), return_inverse=True)
+    # a draw is a row of weights, so all draws are scored at once and nothing is approximated
+    weights = np.vstack([np.ones(len(names)), draw_patients(len(names), draws, seed)])
     return weighted_metrics(predictions, weights, patient, metrics)
-
-
-def patient_weights(patient: Sequence, draws: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """How often each patient counts, float64 ``(1 + draws, P)``, first once each, then as drawn with replacement.
-
-    Also the column of each knee's patient, int64 ``(N,)``. Patients stand in the order of their names, so that the
-    order of the knees changes no draw.
-    """
-    names, column = np.unique(np.asarray(patient).astype(str), return_inverse=True)
-    return np.vstack([np.ones(len(names)), draw_patients(len(names), draws, seed)]), column
 
 
 def draw_patients(patients: int, draws: int, seed: int) -> np.ndarray:
@@ -79,7 +63,7 @@ def draw_patients(patients: int, draws: int, seed: int) -> np.ndarray:
 
 
 def check_level(draws: int, level: float) -> None:
-    """Nothing; raises `KoaError` if `draws` or `level` make no interval."""
+    """Nothing; `KoaError` if `draws` or `level` make no interval."""
     if draws < 1:
         raise KoaError(f"{draws} draws give no interval.", where="draws", remedy="2000 is usual.")
     if not 0 < level < 1:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from koa_kit.error_analysis.figures import axes_of
 from koa_kit.error_analysis.metrics import METRIC_LABELS
@@ -14,13 +16,8 @@ from koa_kit.error_analysis.statistics.seeds import SeedTables, seed_values
 from koa_kit.errors import KoaError
 from koa_kit.style import ACCENT, FAINT, GRADE_COLOURS, INK, PAPER
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
 ARM_COLOURS = (*GRADE_COLOURS, INK)
-ARM_MARKERS = ("o", "s", "^", "D", "v")
-"""One shape fewer than colours, so that 30 rows differ in colour or shape and neighbours in both."""
+ARM_MARKERS = ("o", "s", "^", "D", "v")  # one fewer than colours: 30 rows differ in one, neighbours in both
 
 
 def comparison_figure(table: pd.DataFrame, *, metrics: Sequence[str] | None = None) -> Figure:
@@ -33,17 +30,10 @@ def comparison_figure(table: pd.DataFrame, *, metrics: Sequence[str] | None = No
 def arms_figure(
     comparison: pd.DataFrame, per_seed: pd.DataFrame | None = None, metrics: Sequence[str] | None = None
 ) -> Figure:
-    """Figure with one panel per metric: each row's mean as a dot with its interval, written out at its right.
+    """Figure with one panel per metric of `compare_arms`: each row's mean as a dot with its interval in figures.
 
-    The vertical line is the baseline's value. Orange is a row whose difference from the baseline has ``p_holm`` below
-    0.05.
-
-    Parameters
-    ----------
-    comparison
-        From `compare_arms`.
-    per_seed
-        From `seed_values`: each training as a faint dot under its row's interval. None draws none.
+    The vertical line is the baseline's value; orange is a row that differs from it with ``p_holm`` below 0.05.
+    `per_seed`, from `seed_values`, adds each training as a faint dot.
     """
     single = "" if per_seed is None else " · small dots: single trainings"
     note = f"mean over seeds, interval over patients and seeds{single}"
@@ -59,8 +49,6 @@ def arms_figure(
 
 
 def _panels(table: pd.DataFrame, differs: pd.Series, metrics: Sequence[str] | None, note: str) -> Figure:
-    import matplotlib.pyplot as plt
-
     names = list(dict.fromkeys(table["metric"]) if metrics is None else metrics)
     absent = [name for name in names if name not in set(table["metric"])]
     if absent or not names:
@@ -79,7 +67,6 @@ def _panels(table: pd.DataFrame, differs: pd.Series, metrics: Sequence[str] | No
             ax.text(1.03, height, text, transform=ax.get_yaxis_transform(), va="center", fontsize=8.5)
         ax.margins(x=0.08)
         ax.grid(axis="x", color=FAINT, linewidth=0.6)
-        ax.tick_params(axis="y", length=0)
         ax.tick_params(axis="x", labelsize=9.5)
         ax.locator_params(axis="x", nbins=5)
         ax.set_title(METRIC_LABELS[name], fontsize=11, loc="left")
@@ -92,17 +79,11 @@ def _panels(table: pd.DataFrame, differs: pd.Series, metrics: Sequence[str] | No
 def recall_against_accuracy_figure(rows: Mapping[str, SeedTables], *, ax: Axes | None = None) -> Axes:
     """Axes with KL1 recall against accuracy: small points the trainings, each tied to the large one, its row's mean.
 
-    A row has its own pair of colour and shape. Up and to the right is better; up and to the left buys recall of KL1
-    with knees of other grades.
-
-    Raises
-    ------
-    KoaError
-        If no knee is KL1, or `rows` are not as `seed_values` wants them.
+    Up and to the right is better; up and to the left buys recall of KL1 with knees of other grades. `KoaError` if no
+    knee is KL1.
     """
-    values = seed_values(rows, ("accuracy", "kl1_recall")).pivot(
-        index=["row", "seed"], columns="metric", values="value"
-    )
+    values = seed_values(rows, ("accuracy", "kl1_recall"))
+    values = values.pivot(index=["row", "seed"], columns="metric", values="value")
     if values["kl1_recall"].isna().any():
         raise KoaError("No knee is KL1, so none can be found.", remedy="Take predictions that hold KL1 knees.")
     ax = axes_of(ax, 5.4 + 0.082 * max(map(len, rows)), 4.6)

@@ -26,52 +26,24 @@ ARM_METRICS = ("accuracy", "qwk", "kl1_recall")
 DIFFERENCE = ("difference", "difference_low", "difference_high", "p")
 
 
-def seed_intervals(
-    tables: SeedTables,
-    *,
-    metrics: Sequence[str] = METRICS,
-    draws: int = 2000,
-    seed: int = 0,
-    level: float = 0.95,
-) -> pd.DataFrame:
+def seed_intervals(tables: SeedTables, *, metrics: Sequence[str] = METRICS, **options) -> pd.DataFrame:
     """One row per metric: its mean over seeds, with an interval over patients and seeds.
 
-    Parameters
-    ----------
-    tables
-        Seed of the training to predictions. With one seed the interval is that of `metric_intervals`: it holds the
-        chance in patients only, and says nothing about training again.
-    metrics
-        Names out of `METRICS`, or ``kl0_recall`` … ``kl4_f1``.
-    draws, seed
-        Bootstrap draws, each of patients and of seeds: the same for the same seed, patients and seeds of training.
-    level
-        Share of the draws inside the interval.
+    With one seed the interval is that of `metric_intervals`: it holds the chance in patients only, and says nothing
+    about training again. Options (`draws`, `seed`, `level`) and errors are those of `compare_arms`.
 
     Returns
     -------
     DataFrame
         ``metric``; ``value``, the mean over seeds; ``low``, ``high``; ``seed_sd``, the standard deviation over seeds
         (n - 1; nan for one); ``n_seeds``, ``n_knees``, ``n_patients``. A metric that is nan for one seed is nan.
-
-    Raises
-    ------
-    KoaError
-        If there is no seed, two tables are not of the same knees, a metric is unknown, or `draws` or `level` make no
-        interval.
     """
-    table = compare_arms({"the row": tables}, metrics=metrics, draws=draws, seed=seed, level=level)
+    table = compare_arms({"the row": tables}, metrics=metrics, **options)
     return table[["metric", "value", "low", "high", "seed_sd", "n_seeds", "n_knees", "n_patients"]]
 
 
 def seed_values(rows: Mapping[str, SeedTables], metrics: Sequence[str] = ARM_METRICS) -> pd.DataFrame:
-    """Each metric of each single training: columns ``row``, ``seed``, ``metric``, ``value``.
-
-    Raises
-    ------
-    KoaError
-        If there is no row or no seed, two tables are not of the same knees, or a metric is unknown.
-    """
+    """Each metric of each single training: columns ``row``, ``seed``, ``metric``, ``value``."""
     values = []
     for row, tables in _aligned_rows(rows).items():
         for seed, table in tables.items():
@@ -97,11 +69,15 @@ def compare_arms(
     Parameters
     ----------
     rows
-        Name of the row to its `SeedTables`. A row of one seed has chance in patients only in its interval.
+        Name of the row to its `SeedTables`.
     baseline
         Row the others are compared with; omitted, the first.
-    metrics, draws, seed, level
-        As in `seed_intervals`.
+    metrics
+        Names out of `METRICS`, or ``kl0_recall`` … ``kl4_f1``.
+    draws, seed
+        Bootstrap draws, each of patients and of seeds: the same for the same seed, patients and seeds of training.
+    level
+        Share of the draws inside the interval.
 
     Returns
     -------
@@ -115,18 +91,17 @@ def compare_arms(
     Raises
     ------
     KoaError
-        If there is no row or no seed, the baseline is none of the rows, two tables are not of the same knees, a metric
-        is unknown, or `draws` or `level` make no interval.
+        If there is no row or seed, or no such baseline or metric, two tables are not of the same knees, or `draws` or
+        `level` make no interval.
     """
     check_level(draws, level)
     aligned_rows = _aligned_rows(rows)
     baseline = next(iter(rows)) if baseline is None else baseline
     if baseline not in rows:
-        raise KoaError(
-            f"There is no {baseline!r} to compare with.", where="baseline", remedy=f"Choose from {', '.join(rows)}."
-        )
+        what = f"There is no {baseline!r} to compare with."
+        raise KoaError(what, where="baseline", remedy=f"Choose from {', '.join(rows)}.")
     drawn = {row: _over_seeds(tables, metrics, draws, seed) for row, tables in aligned_rows.items()}
-    lines = []
+    lines, reference = [], aligned_rows[baseline]
     for row, tables in aligned_rows.items():
         knees = next(iter(tables.values()))
         size = {"n_seeds": len(tables), "n_knees": len(knees), "n_patients": int(knees["patient"].nunique())}
@@ -136,56 +111,40 @@ def compare_arms(
             line |= dict.fromkeys((*DIFFERENCE, "p_holm", "p_mcnemar"), np.nan)
             if row != baseline:
                 line |= _difference(mean - drawn[baseline][name][0], level)
-            if row != baseline and name == "accuracy":
-                line["p_mcnemar"] = _paired_mcnemar(tables, aligned_rows[baseline])
+            if row != baseline and name == "accuracy" and set(tables) == set(reference):
+                tests = [mcnemar(tables[number], reference[number]) for number in tables]
+                line["p_mcnemar"] = float(np.median([test["p_mid"] for test in tests]))
             lines.append(line | size | {"baseline": baseline})
     table = pd.DataFrame(lines)
     table["p_holm"] = table.groupby("metric")["p"].transform(holm)
     return table
 
 
-def compare(
-    predictions: Mapping[str, pd.DataFrame],
-    *,
-    baseline: str | None = None,
-    metrics: Sequence[str] = ARM_METRICS,
-    draws: int = 2000,
-    seed: int = 0,
-    level: float = 0.95,
-) -> pd.DataFrame:
+def compare(predictions: Mapping[str, pd.DataFrame], **options) -> pd.DataFrame:
     """One row per method and metric: `compare_arms` of methods that were trained once each.
 
-    Parameters and errors are those of `compare_arms`, with one predictions table per method.
-
-    Returns
-    -------
-    DataFrame
-        ``method``, ``metric``, ``value``, ``low``, ``high``, ``difference`` (method minus baseline),
-        ``difference_low``, ``difference_high``, ``p_mcnemar`` (mid-p; it is about accuracy and stands in that row
-        only), ``n_knees``, ``n_patients``, ``baseline``. The baseline's own differences and p are nan.
+    Options (`baseline`, `metrics`, `draws`, `seed`, `level`) and errors are those of `compare_arms`; the columns too,
+    with ``method`` for ``row`` and without ``seed_sd``, ``p``, ``p_holm`` and ``n_seeds``.
     """
-    rows = {name: {0: table} for name, table in predictions.items()}
-    table = compare_arms(rows, baseline=baseline, metrics=metrics, draws=draws, seed=seed, level=level)
+    table = compare_arms({name: {0: table} for name, table in predictions.items()}, **options)
     return table.drop(columns=["seed_sd", "p", "p_holm", "n_seeds"]).rename(columns={"row": "method"})
 
 
-def paired_difference(
-    a: pd.DataFrame, b: pd.DataFrame, metric: str = "accuracy", *, draws: int = 2000, seed: int = 0, level: float = 0.95
-) -> dict:
+def paired_difference(a: pd.DataFrame, b: pd.DataFrame, metric: str = "accuracy", **options) -> dict:
     """`metric` of `a` minus that of `b` on the same knees, with a percentile interval over the same draws of patients.
 
-    The keys are ``metric``, ``a``, ``b``, ``difference``, ``low``, ``high``, ``n_knees`` and ``n_patients``.
+    The keys are ``metric``, ``a``, ``b``, ``difference``, ``low``, ``high``, ``n_knees`` and ``n_patients``; options
+    are `draws`, `seed` and `level` of `compare_arms`.
     """
-    table = compare({"a": a, "b": b}, baseline="b", metrics=[metric], draws=draws, seed=seed, level=level)
-    own, other = table.to_dict("records")
+    own, other = compare({"a": a, "b": b}, baseline="b", metrics=[metric], **options).to_dict("records")
     found = {"metric": metric, "a": own["value"], "b": other["value"], "difference": own["difference"]}
     found |= {"low": own["difference_low"], "high": own["difference_high"]}
     return found | {"n_knees": own["n_knees"], "n_patients": own["n_patients"]}
 
 
 def draw_seeds(seeds: Sequence[int], draws: int, seed: int) -> np.ndarray:
-    """Places in `seeds` drawn with replacement, int ``(draws, len(seeds))``; the same for the same `seeds`."""
-    # The seeds themselves start the generator, so rows with the same seeds are paired and others independent.
+    """Places in `seeds` drawn with replacement, int ``(draws, len(seeds))``."""
+    # the seeds themselves start the generator, so rows with the same seeds are paired and others independent
     return np.random.default_rng([seed, len(seeds), *seeds]).integers(len(seeds), size=(draws, len(seeds)))
 
 
@@ -212,10 +171,7 @@ def _aligned_rows(rows: Mapping[str, SeedTables]) -> dict[str, dict[int, pd.Data
 def _over_seeds(
     tables: SeedTables, metrics: Sequence[str], draws: int, seed: int
 ) -> dict[str, tuple[np.ndarray, float]]:
-    """Metric name to its mean over all seeds and then, in each draw of patients, over the seeds drawn with them.
-
-    The means are float64 ``(1 + draws,)``; with them stands the standard deviation over seeds, nan for one.
-    """
+    """Metric name to its means, float64 ``(1 + draws,)``: over all seeds, then over those of a draw; and their SD."""
     each = [bootstrap(table, metrics, draws=draws, seed=seed) for table in tables.values()]
     chosen, draw = draw_seeds(list(tables), draws, seed), 1 + np.arange(draws)[:, None]
     found = {}
@@ -234,9 +190,3 @@ def _difference(gap: np.ndarray, level: float) -> dict[str, float]:
     if not np.isnan(low):
         p = min(1.0, 2 * (min((gap[1:] <= 0).sum(), (gap[1:] >= 0).sum()) + 1) / (known + 1))
     return dict(zip(DIFFERENCE, (float(gap[0]), low, high, float(p)), strict=True))
-
-
-def _paired_mcnemar(tables: SeedTables, reference: SeedTables) -> float:
-    if set(tables) != set(reference):
-        return float("nan")
-    return float(np.median([mcnemar(tables[seed], reference[seed])["p_mid"] for seed in tables]))
