@@ -51,13 +51,13 @@ def workbench_of(
         See `Workbench`; what is given here stands above what the run brings.
     """
     brought: dict = {"prompts": run.model.spec.prompts}
-    if embeddings is not None and run.model.spec.head == "prompts":
-        brought["prompt_editor"] = PromptEditor(predictions, embeddings, PromptEncoder(run.model))
     if images is not None:
         find = image_finder(images, predictions)
-        # the mean grey level of each radiograph, 0 to 255
+        # the mean grey level of each radiograph, 0 to 255; before the editor, which carries the columns over
         predictions = predictions.assign(exposure=[float(find(knee).mean()) for knee in predictions["knee_id"]])
         brought |= {"explain": explainer(run), "masks": true_signs(images)}
+    if embeddings is not None and run.model.spec.head == "prompts":
+        brought["prompt_editor"] = PromptEditor(predictions, embeddings, PromptEncoder(run.model))
     if "followup" not in options:
         brought["followup"] = later_of(images)
     return workbench(predictions, images, embeddings=embeddings, **(brought | options))

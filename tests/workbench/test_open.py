@@ -73,14 +73,18 @@ def test_another_run_of_the_same_knees_stands_beside_it(run, tmp_path):
         open_run(DEFAULT, beside=worse, data_dir=tmp_path)
 
 
-def test_films_can_be_filtered_by_how_bright_they_are(run, cohort):
+def test_films_can_be_filtered_by_how_bright_they_are_whatever_the_words(run, cohort):
     bench = open_run(run.folder)
     grey = bench.tables.predictions["exposure"]
     knee = bench.tables.predictions["knee_id"].iat[3]
     own = cohort.images[int((cohort.table["knee_id"] == knee).to_numpy().argmax())]
     assert grey.iat[3] == pytest.approx(own.mean())
     bench.filters.exposure.value = (bench.filters.exposure.min, float(grey.median()))
-    assert bench.tables.mask(bench.state).sum() == (grey < grey.median()).sum()
+    for words in (None, "A knee one is not sure about."):
+        if words:
+            bench.prompt_editor.edit(1, words)
+            bench.tables.reword(bench.prompt_editor.table)
+        assert bench.tables.mask(bench.state).sum() == (grey < grey.median()).sum()
 
 
 def test_a_table_alone_opens_without_a_model(run):
