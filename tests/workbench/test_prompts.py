@@ -14,7 +14,7 @@ from koa_kit.pretrained import load_pretrained
 from koa_kit.prompts import from_texts, prompt_set
 from koa_kit.training import predict
 from koa_kit.workbench.prompts.editor import PromptEditor
-from koa_kit.workbench.prompts.encoder import ANSWERS, PromptEncoder, reworded
+from koa_kit.workbench.prompts.encoder import ANSWERS, PromptEncoder, rescore
 
 OTHER = from_texts(
     [
@@ -71,18 +71,18 @@ def test_words_mean_to_the_encoder_what_they_mean_to_a_model_made_with_them(choi
 
 
 @pytest.mark.parametrize("choices", KINDS.values(), ids=KINDS)
-def test_a_reworded_table_is_that_of_a_model_made_with_those_words(choices, val):
+def test_a_rescored_table_is_that_of_a_model_made_with_those_words(choices, val):
     before, embeddings = predict(model_of(**choices), val)
     expected, _ = predict(model_of(OTHER, **choices), val)
     encoder = PromptEncoder(model_of(**choices))
-    pd.testing.assert_frame_equal(reworded(before, embeddings, encoder, OTHER), expected, rtol=0, atol=1e-3)
-    pd.testing.assert_frame_equal(reworded(before, embeddings, encoder, "paper"), before, rtol=0, atol=1e-3)
+    pd.testing.assert_frame_equal(rescore(before, embeddings, encoder, OTHER), expected, rtol=0, atol=1e-3)
+    pd.testing.assert_frame_equal(rescore(before, embeddings, encoder, "paper"), before, rtol=0, atol=1e-3)
     assert abs(before["p1"] - expected["p1"]).max() > 0.01, "words that change nothing test nothing"
 
 
 def test_similarities_are_scaled_products_of_knees_and_grades(told):
     encoder = PromptEncoder(model_of())
-    table, grades = reworded(*told, encoder, OTHER), encoder.grades(OTHER)
+    table, grades = rescore(*told, encoder, OTHER), encoder.grades(OTHER)
     for row, pair in enumerate(told[1]):
         for view, embedding in zip(("", "_flip"), pair, strict=True):
             s = [encoder.model.scale.item() * float(np.dot(embedding, grade)) for grade in grades]
@@ -96,7 +96,7 @@ def test_the_model_that_comes_with_the_kit_repeats_its_own_tables_from_its_own_w
     encoder = PromptEncoder(run.model)
     for stem in ("", f"{HOLDOUT}-"):
         kept = pd.read_parquet(run.folder / f"{stem}predictions.parquet")
-        again = reworded(kept, np.load(run.folder / f"{stem}embeddings.npy"), encoder, run.model.spec.prompts)
+        again = rescore(kept, np.load(run.folder / f"{stem}embeddings.npy"), encoder, run.model.spec.prompts)
         pd.testing.assert_frame_equal(again, kept, rtol=0, atol=1e-3)
     long = "The joint space is narrow. " * 40
     assert encoder.unread(run.model.spec.prompts) == []
@@ -126,7 +126,7 @@ def test_words_are_read_in_evaluation_mode_and_the_model_is_left_as_it_was():
 
 def test_columns_of_the_knee_stay_and_those_of_the_answer_go(told):
     before = told[0].assign(exposure=np.arange(len(told[0]))).set_index(np.arange(len(told[0]))[::-1])
-    after = reworded(before, told[1], PromptEncoder(model_of()), OTHER)
+    after = rescore(before, told[1], PromptEncoder(model_of()), OTHER)
     kept = [name for name in before if name not in ANSWERS]
     pd.testing.assert_frame_equal(after[kept], before[kept])
     assert list(after) == list(before)
@@ -151,7 +151,7 @@ def test_a_model_that_reads_no_words_is_refused():
 )
 def test_embeddings_that_do_not_fit_are_refused(told, spoil):
     with pytest.raises(KoaError, match=r"do not fit|not finite"):
-        reworded(told[0], spoil(told[1]), PromptEncoder(model_of()), OTHER)
+        rescore(told[0], spoil(told[1]), PromptEncoder(model_of()), OTHER)
 
 
 def test_embeddings_of_other_knees_and_answers_of_another_model_are_found_out(run):
@@ -248,7 +248,7 @@ def test_a_sentence_the_tower_fails_on_leaves_everything_as_it_was(prompt_editor
     def fail(sentences):
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(prompt_editor.encoder, "_read", fail)
+    monkeypatch.setattr(prompt_editor.encoder.model, "sentence_vectors", fail)
     with pytest.raises(RuntimeError):
         prompt_editor.edit(1, "Unsure.")
     assert prompt_editor.present == prompt_editor.original
