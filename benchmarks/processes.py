@@ -18,7 +18,7 @@ from koa_kit.cohort import Cohort
 from koa_kit.data import load_cohort
 from koa_kit.engine.processes import choose_device
 from koa_kit.training.config import TrainConfig, untrained
-from koa_kit.training.loop import fit
+from koa_kit.training.fitting import fit
 
 VAL_KNEES = 256
 

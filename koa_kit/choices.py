@@ -1,13 +1,19 @@
-"""Records of choices: frozen dataclasses that pydantic checks, whose errors a user can understand."""
+"""Records of choices: frozen dataclasses that pydantic checks, changed by name, kept as YAML."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+from dataclasses import asdict, fields, replace
+from pathlib import Path
 from typing import Any, dataclass_transform
 
+import yaml
 from pydantic import ConfigDict, ValidationError
 from pydantic.dataclasses import dataclass
 
 from koa_kit.errors import KoaError
+from koa_kit.paths import replacing
 
 LIMITS = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
 
@@ -24,9 +30,7 @@ def choices(record: type) -> type:
     KoaError
         When the record is made with a value that is none of its options, out of range or of another type.
     """
-    made = dataclass(frozen=True, config=ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True))(
-        record
-    )
+    made = dataclass(frozen=True, config=ConfigDict(strict=True, extra="forbid", allow_inf_nan=False))(record)
     checked = made.__init__
 
     def __init__(self, *values: Any, **named: Any) -> None:
@@ -50,3 +54,43 @@ def _in_words(error: ValidationError) -> KoaError:
     said = [f"{LIMITS[key]} {limit:g}" for key, limit in limits.items() if key in LIMITS]
     what = f"must be {said[0]}" if said else first["msg"][0].lower() + first["msg"][1:]
     return KoaError(f"{name}: {what}.", where=f"{name}={value!r}")
+
+
+def changed(record: Any, changes: dict[str, Any]) -> Any:
+    """The same record with other choices; a misspelt name is refused."""
+    known = [entry.name for entry in fields(record)]
+    if unknown := set(changes) - set(known):
+        raise KoaError(f"A run has no choice {min(unknown)!r}.", remedy=f"Choose from {', '.join(known)}.")
+    return replace(record, **changes)
+
+
+def parsed(texts: Iterable[str]) -> dict[str, Any]:
+    """Choices by name from texts ``NAME=VALUE``, each value read as YAML."""
+    values = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise KoaError("A choice must be written NAME=VALUE.", where=text, remedy="For example epochs=12.")
+        # YAML reads 1e-3 as text
+        number = re.fullmatch(r"\s*[-+]?\d+(\.\d*)?e[-+]?\d+\s*", value, re.IGNORECASE)
+        values[name.strip()] = float(value) if number else _frozen(yaml.safe_load(value))
+    return values
+
+
+def write_yaml(record: Any, path: Path) -> None:
+    """Keep the choices of a record as YAML."""
+    with replacing(path) as temporary:
+        temporary.write_text(yaml.safe_dump(asdict(record), sort_keys=False), encoding="utf-8")
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Choices by name, as `write_yaml` kept them."""
+    if not Path(path).is_file():
+        raise KoaError("There is no run here.", where=path, remedy="Train first: koa train --help.")
+    raw = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    return {name: _frozen(value) for name, value in raw.items()}
+
+
+def _frozen(value: object) -> object:
+    """Lists as YAML gives them, at any depth, as the tuples a frozen record holds."""
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value

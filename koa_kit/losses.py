@@ -1,7 +1,7 @@
 """What is a good answer? Pure functions of logits: no model, no state.
 
 Logits are scaled cosine similarities between a knee and the five grade prompts, ``S`` for the image as it is and
-``S_H`` for its mirror image. CLIP-KOA (arXiv 2504.19443) trains with::
+``S_H`` for its mirror image, ``(N, 5)`` each. CLIP-KOA (arXiv 2504.19443) trains with::
 
     total = CE(S, y) + w_sym · CE(S_H, y) + w_cons · D(S, S_H)
 
@@ -42,19 +42,15 @@ class LossParts(NamedTuple):
 def prompt_cross_entropy(
     logits: Tensor, kl: Tensor, *, grade_weights: Tensor | None = None, label_smoothing: float = 0.0
 ) -> Tensor:
-    """Mean cross-entropy of the true grade over the five prompts.
+    """Mean cross-entropy of the true grades ``(N,)`` over the five prompts.
 
     Not CLIP's batch contrastive loss: there a batch of 64 knees repeats each of five captions a dozen times, and every
     repeat would count as a negative.
 
     Parameters
     ----------
-    logits
-        ``(N, K)`` scaled cosine similarities.
-    kl
-        ``(N,)`` true grades, integers 0 to K - 1.
     grade_weights
-        ``(K,)`` non-negative weight of each true grade; the mean is weighted. Omitted: all equal.
+        ``(5,)`` non-negative weight of each true grade; the mean is weighted. Omitted: all equal.
     label_smoothing
         Share of the target spread evenly over all grades, 0 to 1.
     """
@@ -66,14 +62,8 @@ def distance_weighted_cross_entropy(
 ) -> Tensor:
     """Mean of -sum_k abs(k - y)**power · log(1 - p_k): CDW-CE (Polat et al. 2022, arXiv 2202.05167, equation 2).
 
-    The true grade itself has weight 0; it becomes likely because all others become unlikely.
-
-    Parameters
-    ----------
-    logits, kl, grade_weights
-        As in `prompt_cross_entropy`.
-    power
-        Above 0: how fast a mistake grows with its distance.
+    The true grade itself has weight 0; it becomes likely because all others become unlikely. `power`, above 0, says
+    how fast a mistake grows with its distance.
     """
     # log(1 - p_k) from the other logits: finite where p_k rounds to 1
     count = logits.shape[-1]
@@ -89,13 +79,8 @@ def soft_label_cross_entropy(
 ) -> Tensor:
     """Mean cross-entropy to a target that falls off around the true grade (SORD, Diaz and Marathe 2019, equation 2).
 
-    Parameters
-    ----------
-    logits, kl, grade_weights
-        As in `prompt_cross_entropy`.
-    width
-        Standard deviation in grades of the bell the target is cut from: at 0.6 a middle grade keeps 0.66 of the
-        target and its neighbours get 0.17 each; towards 0 it is plain cross-entropy.
+    `width` is the standard deviation in grades of the bell the target is cut from: at 0.6 a middle grade keeps 0.66 of
+    the target and its neighbours get 0.17 each; towards 0 it is plain cross-entropy.
     """
     grades = torch.arange(logits.shape[-1], device=logits.device)
     target = (-((grades - kl[:, None]).to(logits.dtype) ** 2) / (2 * width**2)).softmax(-1)
@@ -119,21 +104,9 @@ def grade_loss(
     distance_power: float = 2.0,
     soft_width: float = 0.6,
 ) -> Tensor:
-    """What one view must answer for, one of `LOSSES`, a scalar.
+    """What one view must answer for, one of `LOSSES`, a scalar; the options are those of the losses above.
 
     "corn" is cross-entropy of `continuation_logits`, which a model with output "corn" gives.
-
-    Parameters
-    ----------
-    logits, kl, grade_weights, label_smoothing
-        See `prompt_cross_entropy`; smoothing is for "cross_entropy" and "corn".
-    distance_power, soft_width
-        See `distance_weighted_cross_entropy` and `soft_label_cross_entropy`.
-
-    Raises
-    ------
-    KoaError
-        If the loss is unknown.
     """
     if loss in ("cross_entropy", "corn"):
         return prompt_cross_entropy(logits, kl, grade_weights=grade_weights, label_smoothing=label_smoothing)
@@ -145,10 +118,7 @@ def grade_loss(
 
 
 def symmetry_loss(logits: Tensor, logits_flip: Tensor, kl: Tensor, **options) -> Tensor:
-    """CE(S, y) + CE(S_H, y): the knee and its mirror image must both be graded right (CLIP-KOA, Symmetry Loss).
-
-    `options` go to `grade_loss`, which may put another loss in the place of the cross-entropy.
-    """
+    """CE(S, y) + CE(S_H, y): the knee and its mirror image must both be graded right; `options` as of `grade_loss`."""
     return grade_loss(logits, kl, **options) + grade_loss(logits_flip, kl, **options)
 
 
@@ -157,17 +127,10 @@ def consistency_loss(logits: Tensor, logits_flip: Tensor, form: str = "mse_logit
 
     Parameters
     ----------
-    logits, logits_flip
-        ``(N, K)`` logits of the knee and of its mirror image.
     form
         ``mse_logits``: mean squared difference of logits. ``mse_probabilities``: the same of probabilities. ``l1``:
         mean absolute difference of probabilities. ``symmetric_kl``: (KL(p‖q) + KL(q‖p)) / 2, mean over knees.
         ``jensen_shannon``: mean of KL to the midpoint, in nats, at most log 2. The paper does not state its form.
-
-    Raises
-    ------
-    KoaError
-        If `form` is unknown.
     """
     if form == "mse_logits":
         return (logits - logits_flip).square().mean()
@@ -198,23 +161,8 @@ def clip_koa_loss(
 ) -> LossParts:
     """Loss of CLIP-KOA and its parts: CE(S, y) + `symmetry` · CE(S_H, y) + `consistency` · D(S, S_H).
 
-    Parameters
-    ----------
-    logits, logits_flip
-        ``(N, K)``; `logits_flip` may be omitted (None) where both weights are 0.
-    kl
-        ``(N,)`` true grades.
-    symmetry, consistency
-        Weights, 0 or more. With both at 0 this is plain prompt cross-entropy.
-    form
-        See `consistency_loss`.
-    **options
-        See `grade_loss`: another loss in the place of CE, weights of grades, smoothing.
-
-    Raises
-    ------
-    KoaError
-        If a weight is negative, the form unknown, or `logits_flip` missing though a weight needs it.
+    Weights are 0 or more; with both at 0 this is plain cross-entropy, and `logits_flip` may be None. `options` are
+    those of `grade_loss`: another loss in the place of CE, weights of grades, smoothing.
     """
     if symmetry < 0 or consistency < 0:
         raise KoaError("A loss weight is negative.", where=f"symmetry={symmetry}, consistency={consistency}")
@@ -230,16 +178,11 @@ def clip_koa_loss(
 
 
 def continuation_logits(similarities: Tensor) -> Tensor:
-    """Log-probabilities ``(N, K)`` of grades climbed step by step, so that their softmax is the probabilities.
+    """Log-probabilities ``(N, 5)`` of grades climbed step by step from similarities, grades in ascending order.
 
     ``P(y > k | y >= k) = sigmoid(s[k + 1] - s[k])``: a knee at grade k goes on to the next if that one's description
     is nearer. Cross-entropy of these is the sum over a knee's steps that CORN minimises (Shi, Cao and Raschka 2023,
     arXiv 2111.08851, equation 4), up to a factor per batch; P(y > k) can only fall with k, which a softmax leaves open.
-
-    Parameters
-    ----------
-    similarities
-        ``(N, K)`` scaled similarities, grades in ascending order.
     """
     steps = similarities[:, 1:] - similarities[:, :-1]
     climbed = functional.pad(functional.logsigmoid(steps).cumsum(1), (1, 0))
@@ -248,15 +191,8 @@ def continuation_logits(similarities: Tensor) -> Tensor:
 
 
 def check_finite(logits: Tensor, where: str) -> None:
-    """Refuse logits that are not numbers; reads the result back from the device, so not for every step on a GPU.
-
-    Raises
-    ------
-    KoaError
-        With how many knees are affected.
-    """
-    bad = (~torch.isfinite(logits)).any(-1).sum().item()
-    if bad:
+    """Raise `KoaError` if logits of some knees are no numbers; reads the result back from the device."""
+    if bad := (~torch.isfinite(logits)).any(-1).sum().item():
         raise KoaError(
             f"The logits of {bad} of {len(logits)} knees are not finite.",
             where=where,

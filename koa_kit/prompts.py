@@ -19,20 +19,7 @@ LONGEST = 2_000
 
 @dataclass(frozen=True)
 class PromptSet:
-    """Five grade descriptions, each one sentence or an ensemble of several.
-
-    Attributes
-    ----------
-    name
-        Short name, shown in tables.
-    prompts
-        Five tuples of sentences, KL0 first.
-    source
-        Where the wording comes from.
-    note
-        What a reader should know about it.
-    label_names
-        Names of the five grades the sentences describe.
+    """Five grade descriptions, KL0 first, each a tuple of one sentence or several (an ensemble), and their source.
 
     Raises
     ------
@@ -55,17 +42,14 @@ class PromptSet:
             )
         for grade, sentences in enumerate(self.prompts):
             if not sentences or not all(isinstance(text, str) and text.strip() for text in sentences):
-                raise KoaError(
-                    f"The description of KL{grade} is empty or not text.",
-                    where=f"prompt set {self.name!r}",
-                    remedy="Write at least one sentence for every grade.",
-                )
-            if max(map(len, sentences)) > LONGEST:
-                raise KoaError(
-                    f"A description of KL{grade} is longer than {LONGEST:,} characters.",
-                    where=f"prompt set {self.name!r}",
-                    remedy="Text towers read some 70 tokens: shorten it, or split it into an ensemble.",
-                )
+                what, remedy = "is empty or not text", "Write at least one sentence for every grade."
+            elif max(map(len, sentences)) > LONGEST:
+                what = f"is longer than {LONGEST:,} characters"
+                remedy = "Text towers read some 70 tokens: shorten it, or split it into an ensemble."
+            else:
+                continue
+            where = f"prompt set {self.name!r}"
+            raise KoaError(f"The description of KL{grade} {what}.", where=where, remedy=remedy)
 
     @property
     def sentences(self) -> list[str]:
@@ -109,13 +93,7 @@ def prompt_sets() -> dict[str, PromptSet]:
 
 
 def prompt_set(name: str | PromptSet | Sequence = "paper") -> PromptSet:
-    """Prompt set of that name; a `PromptSet` is passed through, a list of five texts becomes one called "custom".
-
-    Raises
-    ------
-    KoaError
-        If the name is unknown or the texts are not five.
-    """
+    """Prompt set of that name; a `PromptSet` is passed through, a list of five texts becomes one called "custom"."""
     if isinstance(name, PromptSet):
         return name
     if not isinstance(name, str):

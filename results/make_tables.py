@@ -1,4 +1,4 @@
-"""The results page and the findings in README: tables written from what was published, in a text written by hand."""
+"""The results page and the findings in docs: tables written from what was published, in a text written by hand."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from koa_kit.pretrained.load import DEFAULT
 from koa_kit.pretrained.model_card import rules_table
 from koa_kit.training.run import split_stem
 
-PAGES = ("results/README.md", "README.md")
+PAGES = ("results/README.md", "docs/findings.md")
 """Texts of a clone that hold such tables."""
 
 PUBLISHED = (

@@ -38,9 +38,9 @@ def train(
     if processes > 1 and "WORLD_SIZE" not in os.environ:
         raise typer.Exit(_launch(processes, device))
     from koa_kit.data import load_cohort, load_manifest
+    from koa_kit.engine.resume import read_identity
     from koa_kit.error_analysis.statistics.intervals import metric_intervals
     from koa_kit.training import TrainConfig, fit
-    from koa_kit.training.run import read_identity
 
     folder = runs / name
     begun = resume and (folder / "config.yaml").is_file()

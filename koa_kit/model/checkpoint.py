@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
+from koa_kit.engine.weights import load_weights
 from koa_kit.errors import KoaError
 from koa_kit.model.clip_koa import ClipKoa, build_model
 from koa_kit.model.spec import ModelSpec
@@ -27,17 +27,8 @@ def save_checkpoint(model: ClipKoa, folder: str | Path, *, half: bool = False, *
     A tower that is locked and pretrained is not written: its weights are the published ones, whose sha256 is kept and
     compared on loading.
 
-    Parameters
-    ----------
-    model
-        Model to keep.
-    folder
-        Run folder, created where missing.
-    half
-        Write matrices and kernels as float16, half the size: the model that is loaded has them rounded, see
-        `round_to_half`. Gains, biases and statistics of batch norms stay float32.
-    **facts
-        More to remember in ``model.json``, for example ``seed`` and ``cohort_fingerprint``.
+    With `half`, matrices and kernels are written as float16, see `round_to_half`; gains, biases and statistics of
+    batch norms stay float32. `facts` are remembered in ``model.json``, such as ``seed`` and ``cohort_fingerprint``.
     """
     folder = Path(folder)
     state = {
@@ -80,13 +71,7 @@ def _stored(model: ClipKoa) -> dict[str, Tensor]:
 
 
 def read_record(folder: str | Path) -> dict:
-    """Contents of ``model.json`` of a run folder, with ``spec`` as a `ModelSpec`.
-
-    Raises
-    ------
-    KoaError
-        If there is none, or it cannot be read.
-    """
+    """Contents of ``model.json`` of a run folder, with ``spec`` as a `ModelSpec`."""
     path = Path(folder) / "model.json"
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
@@ -137,26 +122,8 @@ def load_checkpoint(
     for name, prefix in TOWER_PREFIX.items():
         if prefix in record["not_stored"]:
             _expect(f"pretrained {name} weights", record["weights"][name], model.towers.weights.get(name), folder)
-    _load_state(model, folder / "model.safetensors", tuple(record["not_stored"]))
+    load_weights(model, folder / "model.safetensors", tuple(record["not_stored"]))
     return model.eval().to(device)
-
-
-def _load_state(model: ClipKoa, path: Path, not_stored: tuple[str, ...]) -> None:
-    try:
-        state = load_file(path)
-    except (FileNotFoundError, SafetensorError) as error:
-        raise KoaError(
-            f"The checkpoint's weights cannot be read: {error}", where=path, remedy="Train again."
-        ) from error
-    own = {name: value for name, value in model.state_dict().items() if not name.startswith(not_stored)}
-    differing = sorted(set(own) ^ set(state)) or [name for name in own if own[name].shape != state[name].shape]
-    if differing:
-        raise KoaError(
-            f"The checkpoint's weights are for another model: {differing[0]} and {len(differing) - 1} more differ.",
-            where=path,
-            remedy="Train again with this version of the kit.",
-        )
-    model.load_state_dict(state, strict=False)
 
 
 def _expect(what: str, has: object, expected: object, folder: Path) -> None:

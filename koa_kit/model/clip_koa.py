@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -14,7 +14,8 @@ from scipy.special import softmax
 from torch import Tensor, nn
 from torch.nn import functional
 
-from koa_kit.engine.memory import release_pages
+from koa_kit.engine.modes import evaluating
+from koa_kit.engine.pixels import resample
 from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES, grade_by_rule
 from koa_kit.losses import check_finite, continuation_logits
@@ -27,13 +28,10 @@ TEMPERATURE, COLDEST = 0.07, 0.01
 
 
 class Answers(NamedTuple):
-    """What a model says of N knees; `[:, 0]` of each as it is shown, `[:, 1]` of its mirror image.
+    """What a model says of N knees: ``[:, 0]`` of each as it is shown, ``[:, 1]`` of its mirror image."""
 
-    ``logits`` float32 ``(N, 2, 5)``; ``embeddings`` float32 ``(N, 2, D)``, unit vectors in the space of the prompts.
-    """
-
-    logits: np.ndarray
-    embeddings: np.ndarray
+    logits: np.ndarray  # float32 (N, 2, 5)
+    embeddings: np.ndarray  # float32 (N, 2, D), unit vectors in the space of the prompts
 
 
 class ClipKoa(nn.Module):
@@ -43,12 +41,7 @@ class ClipKoa(nn.Module):
     and a learned scale. For towers trained together the projections start as the identity; for towers that have never
     met (lite0 and MiniLM) they start at random, and the model can do nothing before training.
 
-    Parameters
-    ----------
-    towers
-        From `make_towers`.
-    spec
-        What the model is; `build_model` makes both.
+    `build_model` makes both of its parts.
     """
 
     def __init__(self, towers: Towers, spec: ModelSpec):
@@ -107,7 +100,7 @@ class ClipKoa(nn.Module):
         return dict({"image": self.image_tower, "text": self.text_tower}[name].named_parameters())
 
     def lock(self, components: Iterable[str]) -> ClipKoa:
-        """Stop training these components and train all others; returns the model."""
+        """The model, with these components no longer trained and all others trained."""
         self.spec, self._read = replace(self.spec, locked=frozenset(components)), None
         # of a linear head nothing flows through the words: what is not used is not trained
         unused = {"text"} if self.grade_layer is not None else set()
@@ -134,26 +127,16 @@ class ClipKoa(nn.Module):
 
     # From an image to its embedding
 
-    def resampled(self, images: np.ndarray, *, batch: int = 256) -> Tensor:
+    def resampled(self, images: np.ndarray) -> Tensor:
         """uint8 ``(N, height, width)``: whole radiographs uint8 ``(N, H, W)`` as the image tower sees them.
 
         Cropped, resampled bilinearly with antialiasing and rounded; images of the tower's own shape stay as they are.
         """
-        shape = self.spec.image_shape
         if images.ndim != 3:
             raise KoaError("Expected grey images (N, H, W).", where=f"shape {tuple(images.shape)}")
-        if tuple(images.shape[1:]) != shape:
-            images = images[:, crop_rows(images.shape[1], self.spec.crop)]
-        if tuple(images.shape[1:]) == shape:
-            # a copy: torch warns of arrays that cannot be written, as those of a mapped file
-            return torch.from_numpy(np.array(images))
-        small = torch.empty((len(images), *shape), dtype=torch.uint8)
-        for start in range(0, len(images), batch):
-            pixels = torch.from_numpy(np.array(images[start : start + batch])).float()[:, None]
-            resized = functional.interpolate(pixels, shape, mode="bilinear", antialias=True, align_corners=False)
-            small[start : start + batch] = resized[:, 0].round().clamp(0, 255).byte()
-        release_pages(images)
-        return small
+        whole = tuple(images.shape[1:]) != self.spec.image_shape
+        rows = crop_rows(images.shape[1], self.spec.crop) if whole else slice(None)
+        return resample(images[:, rows], self.spec.image_shape)
 
     def image_features(self, images: Tensor, *, through_locked: bool = False) -> Tensor:
         """Features ``(N, image_width)`` of images ``(N, height, width)`` as the tower sees them, of 0 to 255.
@@ -194,12 +177,9 @@ class ClipKoa(nn.Module):
         return features.sqrt() if self.towers.compressed and "image" in self.locked else features
 
     def centre_features(self, features: Tensor) -> None:
-        """Take the mean of these training features as origin, and their root mean square spread as unit.
-
-        One unit for all features: scaling each by its own spread would raise those that hardly vary to the level of
-        those that do, and the projection then learns their noise.
-        """
+        """Take the mean of these training features as origin, and their root mean square spread as unit."""
         features = self._compressed(features)
+        # one unit for all: scaled each by its own spread, features that hardly vary would bring in their noise
         self.feature_mean.copy_(features.mean(0))
         self.feature_std.fill_(features.var(0).mean().sqrt().clamp(min=1e-6))
 
@@ -275,7 +255,19 @@ class ClipKoa(nn.Module):
 
     @torch.inference_mode()
     def answer(self, images: np.ndarray, sides: Sequence[str], *, batch: int = 64) -> Answers:
-        """What the model says of radiographs and of their mirror images, in evaluation mode.
+        """What the model says of radiographs and of their mirror images, in evaluation mode; see `predict`."""
+        with evaluating(self):
+            seen = self.shown(self.resampled(images), sides)
+            parts = [
+                self.answer_features(*self.image_features(torch.cat([views, views.flip(-1)])).chunk(2))
+                for views in seen.to(self.device).split(batch)
+            ]
+        answers = Answers(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+        check_finite(torch.from_numpy(answers.logits).flatten(1), "radiographs")
+        return answers
+
+    def predict(self, images: np.ndarray, sides: Sequence[str], *, batch: int = 64) -> tuple[np.ndarray, np.ndarray]:
+        """Grades int64 ``(N,)`` by the model's own rule, and probabilities float32 ``(N, 5)``.
 
         Parameters
         ----------
@@ -291,18 +283,6 @@ class ClipKoa(nn.Module):
         KoaError
             If the images are not grey ones, or a logit is not finite.
         """
-        with evaluating(self):
-            seen = self.shown(self.resampled(images), sides)
-            parts = [
-                self.answer_features(*self.image_features(torch.cat([views, views.flip(-1)])).chunk(2))
-                for views in seen.to(self.device).split(batch)
-            ]
-        answers = Answers(*(np.concatenate(part) for part in zip(*parts, strict=True)))
-        check_finite(torch.from_numpy(answers.logits).flatten(1), "radiographs")
-        return answers
-
-    def predict(self, images: np.ndarray, sides: Sequence[str], *, batch: int = 64) -> tuple[np.ndarray, np.ndarray]:
-        """Grades int64 ``(N,)`` by the model's own rule, and probabilities float32 ``(N, 5)``; see `answer`."""
         logits = self.answer(images, sides, batch=batch).logits[:, 0]
         probabilities = softmax(logits, axis=1)
         return grade_by_rule(probabilities, self.spec.rule), probabilities
@@ -323,25 +303,8 @@ def grade_vectors(sentences: Tensor, prompts: PromptSet) -> Tensor:
     return functional.normalize((of_grade / of_grade.sum(1, keepdim=True)) @ sentences, dim=-1)
 
 
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """The model in evaluation mode inside the block, and as it was after it."""
-    training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(training)
-
-
 def build_model(spec: ModelSpec | None = None, *, device: str = "cpu", **choices) -> ClipKoa:
-    """Untrained model of a `ModelSpec`, or of its fields given by name.
-
-    Raises
-    ------
-    KoaError
-        If a name is unknown, or a transformer is to see a crop: it sees square images only.
-    """
+    """Untrained model of a `ModelSpec`, or of its fields given by name."""
     if "locked" in choices:
         choices["locked"] = frozenset(choices["locked"])
     spec = ModelSpec(**choices) if spec is None else replace(spec, **choices)

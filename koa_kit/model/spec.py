@@ -27,10 +27,8 @@ class ModelSpec:
 
     Attributes
     ----------
-    towers
-        Name for `make_towers`.
-    prompts
-        What each grade says; a name or five texts become a `PromptSet`.
+    towers, prompts
+        Name for `make_towers`; what each grade says, where a name or five texts become a `PromptSet`.
     image_size
         Width in pixels of what the image tower sees; 0 is what the tower was made for.
     crop
@@ -41,8 +39,7 @@ class ModelSpec:
         "prompts": similarity of image and grade descriptions (CLIP); "linear": a linear layer on the image features,
         which reads no words.
     output
-        How five similarities are read. "softmax": as logits; "corn": each step to the next grade is a yes or no, given
-        that the last step was a yes, see `continuation_logits`.
+        How five similarities are read: "softmax", as logits; "corn", as steps, see `continuation_logits`.
     canonical_side
         Every left knee is mirrored first, so that all look like right knees.
     flip_pooling
@@ -50,8 +47,8 @@ class ModelSpec:
     rule
         Which grade the probabilities stand for, of `koa_kit.grades.RULES`.
     embed_dim
-        Length of the embedding that images and prompts share; 0 is the text width for towers trained together, else
-        256 or the smaller width.
+        Length of the embedding that images and prompts share; 0: the text width for towers trained together, else at
+        most 256.
     locked
         Components that are not trained. A locked text tower reads its prompts once in all.
     feature_dropout
@@ -99,14 +96,12 @@ class ModelSpec:
     @classmethod
     def read_format_1(cls, record: dict) -> ModelSpec:
         """Choices of a checkpoint from before they stood in one record; what it does not name was not yet a choice."""
-        names = ("towers", "image_size", "embed_dim", "flip_pooling", "head", "seed", "crop")
+        names = ("towers", "image_size", "embed_dim", "flip_pooling", "head", "seed", "crop", "prompts", "locked")
         return cls.read(
             {name: record[name] for name in names if name in record}
             | {
-                "prompts": record["prompts"],
-                "locked": record["locked"],
-                "normalize": {"own": "per_image"}.get(record.get("exposure"), "pretrained"),
-                "output": {"continuation": "corn"}.get(record.get("link"), "softmax"),
+                "normalize": "per_image" if record.get("exposure") == "own" else "pretrained",
+                "output": "corn" if record.get("link") == "continuation" else "softmax",
                 "canonical_side": record.get("method") == "canonical_side",
             }
         )

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -13,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from koa_kit.engine.lean_relu6 import keep_less
-from koa_kit.engine.weights import LITE, MINILM, lite_weights, minilm_folder, state_sha256
+from koa_kit.engine.weights import LITE, MINILM, lite_weights, minilm_folder, quiet_loading, state_sha256
 from koa_kit.errors import KoaError
 
 FROM_SCRATCH = "random"
@@ -21,64 +19,30 @@ FROM_SCRATCH = "random"
 
 @dataclass
 class Towers:
-    """An image tower and a text tower as they come, before the kit joins them.
-
-    Attributes
-    ----------
-    name
-        Name they were made by.
-    image
-        Module from float ``(N, 3, size, size)`` to features ``(N, image_width)``.
-    text
-        Module from tokens ``(P, L)`` to features ``(P, text_width)``.
-    tokenize
-        Function from a list of P sentences to tokens ``(P, L)``.
-    image_size
-        Width in pixels of what the image tower sees.
-    mean, std
-        Three numbers each: how its pixels (0 to 1) were normalised.
-    per_image
-        Each image is normalised by its own mean and spread instead: a tower from scratch that has to learn from a few
-        hundred knees need not learn exposure too.
-    image_width, text_width
-        Lengths of the features.
-    aligned
-        Both towers were trained together, so that their features can be compared before any training of ours.
-    channels_last
-        The image tower is convolutional and runs faster in that memory format on a CPU.
-    compressed
-        The image tower's features are non-negative with a long tail; locked, they are used by their square root
-        (power normalisation, Perronnin et al. 2010), which a linear layer reads better.
-    weights
-        Component ("image", "text") to the sha256 of its pretrained weights; empty for weights from scratch.
-    quick_gelu
-        The activation OpenAI's weights were trained with; loaded under the wrong one, logits are silently wrong.
-    """
+    """An image tower and a text tower as they come, before the kit joins them."""
 
     name: str
-    image: nn.Module
-    text: nn.Module
-    tokenize: Callable[[list[str]], Tensor]
-    image_size: int
-    mean: tuple[float, float, float]
+    image: nn.Module  # float (N, 3, height, width) to features (N, image_width)
+    text: nn.Module  # tokens (P, L) to features (P, text_width)
+    tokenize: Callable[[list[str]], Tensor]  # P sentences to tokens (P, L)
+    image_size: int  # width in pixels of what the image tower sees
+    mean: tuple[float, float, float]  # how its pixels, 0 to 1, were normalised
     std: tuple[float, float, float]
     image_width: int
     text_width: int
+    # each image is normalised by its own mean and spread instead: what learns from a few hundred knees need not learn
+    # exposure too
     per_image: bool = False
-    aligned: bool = False
-    channels_last: bool = False
+    aligned: bool = False  # trained together: their features can be compared before any training of ours
+    channels_last: bool = False  # convolutional, and faster in that memory format on a CPU
+    # its features are non-negative with a long tail; locked, they are used by their square root (power normalisation,
+    # Perronnin et al. 2010), which a linear layer reads better
     compressed: bool = False
-    weights: dict[str, str] = field(default_factory=dict)
-    quick_gelu: bool = False
+    weights: dict[str, str] = field(default_factory=dict)  # "image", "text" to the sha256 of pretrained weights
+    quick_gelu: bool = False  # OpenAI's activation; under the wrong one, logits are silently wrong
 
 
-def make_towers(
-    name: str,
-    *,
-    image_size: int = 0,
-    seed: int = 0,
-    device: str = "cpu",
-) -> Towers:
+def make_towers(name: str, *, image_size: int = 0, seed: int = 0, device: str = "cpu") -> Towers:
     """Towers of that name, with their weights.
 
     Parameters
@@ -92,8 +56,6 @@ def make_towers(
         Width in pixels; 0 is what the tower was made for.
     seed
         Of weights that start at random; the global random state is left as it was.
-    device
-        Where the modules are put.
 
     Raises
     ------
@@ -107,7 +69,7 @@ def make_towers(
             f"There are no towers called {name!r}.",
             remedy=f"Choose from {', '.join(makers)}, or an open_clip 'model:tag' such as 'ViT-B-16:openai'.",
         )
-    with _quiet(), torch.random.fork_rng(devices=[]):
+    with quiet_loading(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         towers = maker(image_size=image_size)
     towers.image.to(device)
@@ -120,7 +82,7 @@ def make_towers(
 def _koa_tiny(image_size: int) -> Towers:
     import open_clip
 
-    import koa_kit.model.koa_conv  # noqa: F401 - makes koa_conv known to timm
+    import koa_kit.engine.koa_conv  # noqa: F401 - makes koa_conv known to timm
 
     open_clip.add_model_config(Path(__file__).parent / "configs" / "koa-tiny.json")
     clip = open_clip.create_model("koa-tiny", pretrained=None, force_custom_text=True)
@@ -207,23 +169,3 @@ def _open_clip(image_size: int, name: str) -> Towers:
         weights=weights,
         quick_gelu=any(type(module).__name__ == "QuickGELU" for module in clip.modules()),
     )
-
-
-@contextmanager
-def _quiet():
-    """Silence what loading says on stderr (progress bars, unused keys, "no pretrained weights"): the registry knows."""
-    from transformers.utils import logging as transformers_logging
-
-    bars = transformers_logging.is_progress_bar_enabled()
-    level = transformers_logging.get_verbosity()
-    disabled = logging.root.manager.disable
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(disabled)
-        transformers_logging.set_verbosity(level)
-        if bars:
-            transformers_logging.enable_progress_bar()

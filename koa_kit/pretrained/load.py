@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 
 from koa_kit import paths
+from koa_kit.choices import write_yaml
 from koa_kit.cohort import Cohort
 from koa_kit.data.splits import HOLDOUT, set_aside
 from koa_kit.error_analysis.calibration import temperature
@@ -100,7 +101,7 @@ def package_run(folder: str | Path, target: str | Path, cohort: Cohort) -> Run:
         model.logit_scale.copy_(torch.log(model.scale) - math.log(t))
     facts = {name: record[name] for name in ("seed", "method", "cohort", "cohort_fingerprint", "epoch")}
     save_checkpoint(model, target, half=True, **facts, temperature_fitted_on_val=t)
-    config.write(target / "config.yaml")
+    write_yaml(config, target / "config.yaml")
     with paths.replacing(target / "history.csv") as path:
         run.history.to_csv(path, index=False)
     for split, stem in ((HOLDOUT, f"{HOLDOUT}-"), ("val", "")):

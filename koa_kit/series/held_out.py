@@ -17,7 +17,7 @@ from koa_kit.errors import KoaError
 from koa_kit.model import read_record
 from koa_kit.pretrained.load import load_pretrained
 from koa_kit.training.config import TrainConfig
-from koa_kit.training.loop import fit_or_load
+from koa_kit.training.fitting import fit_or_load
 from koa_kit.training.run import Run
 from koa_kit.training.stability import augmented_answers
 

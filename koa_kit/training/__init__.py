@@ -7,7 +7,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
     submod_attrs={
         "augmentation": ["augment"],
         "config": ["METHODS", "REGIMES", "SCALES", "TrainConfig", "untrained"],
-        "loop": ["fit", "fit_or_load"],
+        "fitting": ["fit", "fit_or_load"],
         "methods": ["cost_table", "method_predictions", "train_methods"],
         "prediction": ["predict"],
         "run": ["Run", "load_run", "write_predictions"],

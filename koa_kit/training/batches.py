@@ -12,27 +12,13 @@ from koa_kit.training.config import TrainConfig
 
 
 class Batch(NamedTuple):
-    """The knees of one step.
+    """The knees of one step."""
 
-    Attributes
-    ----------
-    rows
-        int64 ``(n,)``: their rows in the train split.
-    mirrored
-        Boolean ``(n,)``: which are shown as mirror images; None where the method mirrors none at random.
-    changes
-        float32 ``(6, n)`` from `draw_changes`; None where nothing is augmented.
-    over
-        The batch that is laid over this one, knee on knee, itself without another; None where nothing is mixed.
-    share
-        Share of the other in each picture, 0 to 0.5.
-    """
-
-    rows: Tensor
-    mirrored: Tensor | None
-    changes: Tensor | None
-    over: Batch | None = None
-    share: float = 0.0
+    rows: Tensor  # int64 (n,): their rows in the train split
+    mirrored: Tensor | None  # bool (n,): which are shown as mirror images; None where the method mirrors none at random
+    changes: Tensor | None  # float32 (6, n) from `draw_changes`; None where nothing is augmented
+    over: Batch | None = None  # laid over this batch, knee on knee; None where nothing is mixed
+    share: float = 0.0  # of the other in each picture, 0 to 0.5
 
     def to(self, device: str | torch.device) -> Batch:
         """The same batch on another device."""
@@ -64,15 +50,7 @@ class EpochSampler:
     Where the batch size does not divide the number of knees, the rest of one shuffle opens the next epoch, so that no
     knee is left out and no batch is smaller: one shape all through is faster and needs less memory.
 
-    Parameters
-    ----------
-    knees
-        Number of train knees.
-    config
-        Its batch size, method and augmentation.
-    generator
-        Source of randomness, on the CPU. Its state and `pending` at the beginning of an epoch are all that is needed
-        to draw that epoch again.
+    The `generator`, on the CPU, is the only source of randomness.
 
     Examples
     --------
@@ -92,7 +70,21 @@ class EpochSampler:
 
     def epoch(self) -> list[Batch]:
         """Batches of the next epoch, on the CPU: as many as hold every knee once."""
+        self.remember()
         return [self._batch() for _ in range(self.batches)]
+
+    def remember(self) -> None:
+        """Let a resumed run draw again from here."""
+        self._from = {"generator": self.generator.get_state(), "pending": self.pending}
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What the epoch under way was drawn from."""
+        return self._from
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Draw the epoch of `state_dict` again."""
+        self.generator.set_state(state["generator"])
+        self.pending = state["pending"]
 
     def _batch(self) -> Batch:
         if len(self.pending) < self.size:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import asdict, fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import Field
 
-from koa_kit.choices import choices
-from koa_kit.engine.blocks import block_depths, block_names
+from koa_kit.choices import changed, choices, parsed, read_yaml
+from koa_kit.engine.blocks import freeze_below
 from koa_kit.errors import KoaError
 from koa_kit.grades import RULES
 from koa_kit.losses import CONSISTENCY_FORMS, LOSSES
 from koa_kit.model.clip_koa import ClipKoa, build_model
 from koa_kit.model.spec import Crop, Head, ModelSpec, Normalize
-from koa_kit.paths import replacing
 
 METHODS = {
     "plain": "cross-entropy over the five prompts, the knee as it lies on the film",
@@ -50,10 +47,8 @@ class TrainConfig:
 
     Attributes
     ----------
-    towers, prompts
-        Names for `make_towers` and `prompt_set`; five texts (or tuples of texts) are prompts of one's own.
-    image_size, crop, normalize, head, rule, feature_dropout
-        See `ModelSpec`.
+    towers, prompts, image_size, crop, normalize, head, rule, feature_dropout, seed
+        See `ModelSpec`; five texts (or tuples of texts) are prompts of one's own.
     method
         One of `METHODS`.
     regime
@@ -97,8 +92,6 @@ class TrainConfig:
     holdout
         Share of the train patients held out, see `set_aside`: never trained on, scored once when the run is
         finished.
-    seed
-        Of initial weights, order and augmentation.
     """
 
     towers: str = "koa-tiny"
@@ -160,20 +153,13 @@ class TrainConfig:
     @property
     def spec(self) -> ModelSpec:
         """What the model of this run is."""
+        shared = {entry.name for entry in fields(ModelSpec)} & {entry.name for entry in fields(self)}
         return ModelSpec(
-            towers=self.towers,
-            prompts=self.prompts,
-            image_size=self.image_size,
-            crop=self.crop,
-            normalize=self.normalize,
-            head=self.head,
+            **{name: getattr(self, name) for name in shared},
             output="corn" if self.loss == "corn" else "softmax",
             canonical_side=self.method == "canonical_side",
             flip_pooling=self.method == "flip_pooling",
-            rule=self.rule,
             locked=self.locked,
-            feature_dropout=self.feature_dropout,
-            seed=self.seed,
         )
 
     @property
@@ -193,10 +179,7 @@ class TrainConfig:
         changes = {RENAMED.get(name, name): value for name, value in changes.items()}
         if "normalize" in changes:
             changes["normalize"] = RENAMED_OPTIONS.get(changes["normalize"], changes["normalize"])
-        known = [entry.name for entry in fields(self)]
-        if unknown := set(changes) - set(known):
-            raise KoaError(f"A run has no choice {min(unknown)!r}.", remedy=f"Choose from {', '.join(known)}.")
-        return replace(self, **changes)
+        return changed(self, changes)
 
     def with_text(self, changes: list[str]) -> TrainConfig:
         """The same run with choices given as ``NAME=VALUE`` texts, the value read as YAML.
@@ -206,13 +189,7 @@ class TrainConfig:
         >>> TrainConfig().with_text(["epochs=3", "method=symmetry"]).epochs
         3
         """
-        parsed = {}
-        for text in changes:
-            name, equals, value = text.partition("=")
-            if not equals:
-                raise KoaError("A choice must be written NAME=VALUE.", where=text, remedy="For example epochs=12.")
-            parsed[name.strip()] = _as_written(value)
-        return self.with_changes(**parsed)
+        return self.with_changes(**parsed(changes))
 
     @classmethod
     def for_scale(cls, scale: str, **changes) -> TrainConfig:
@@ -221,63 +198,27 @@ class TrainConfig:
             raise KoaError(f"There is no scale {scale!r}.", remedy=f"Choose from {', '.join(SCALES)}.")
         return SCALES[scale].with_changes(**changes)
 
-    def write(self, path: Path) -> None:
-        """Keep the choices as YAML."""
-        with replacing(path) as temporary:
-            temporary.write_text(yaml.safe_dump(asdict(self), sort_keys=False), encoding="utf-8")
-
     @classmethod
     def read(cls, path: Path) -> TrainConfig:
-        """Choices kept by `write`."""
-        if not Path(path).is_file():
-            raise KoaError("There is no run here.", where=path, remedy="Train first: koa train --help.")
-        raw = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        return cls().with_changes(**{name: _frozen(value) for name, value in raw.items()})
-
-
-def _as_written(text: str) -> object:
-    """Value of a text in YAML, which alone reads 1e-3 as text."""
-    number = re.fullmatch(r"\s*[-+]?\d+(\.\d*)?e[-+]?\d+\s*", text, re.IGNORECASE)
-    return float(text) if number else _frozen(yaml.safe_load(text))
-
-
-def _frozen(value: object) -> object:
-    """Lists as YAML gives them, at any depth, as the tuples a frozen record holds."""
-    return tuple(map(_frozen, value)) if isinstance(value, list) else value
+        """Choices kept in a run folder's ``config.yaml``."""
+        return cls().with_changes(**read_yaml(path))
 
 
 def untrained(config: TrainConfig, *, device: str = "cpu", **other) -> ClipKoa:
     """Model with the weights a run of these choices begins with, its frozen blocks frozen; the same every time.
 
     `other` are fields of `ModelSpec` in the place of what the choices stand for.
-
-    Raises
-    ------
-    KoaError
-        If the image tower is locked or has fewer blocks than `trained_blocks`.
     """
     model = build_model(config.spec, device=device, **other)
     if config.trained_blocks:
-        _freeze_all_but(model, config.trained_blocks)
+        if "image" in model.locked:
+            raise KoaError(
+                "The image tower is locked: none of its blocks is trained.",
+                where=f"trained_blocks={config.trained_blocks}",
+                remedy="Choose regime=finetune, or trained_blocks=0.",
+            )
+        freeze_below(model.component("image"), config.trained_blocks)
     return model
-
-
-def _freeze_all_but(model: ClipKoa, blocks: int) -> None:
-    """Leave trainable, of the image tower, only the last blocks and what comes after them."""
-    named = model.component("image")
-    count = len(block_names(named))
-    if "image" in model.locked or blocks > count:
-        locked = "image" in model.locked
-        raise KoaError(
-            "The image tower is locked: none of its blocks is trained."
-            if locked
-            else f"The image tower of {model.spec.towers} has {count} blocks.",
-            where=f"trained_blocks={blocks}",
-            remedy="Choose regime=finetune, or trained_blocks=0." if locked else f"Choose 0 to {count}.",
-        )
-    depths = block_depths(named)
-    for name, parameter in named.items():
-        parameter.requires_grad_(depths[name] > count - blocks)
 
 
 SCALES = {

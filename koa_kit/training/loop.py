@@ -1,4 +1,4 @@
-"""How does it learn? One loop for both regimes and all methods; `fit` puts a run folder around it."""
+"""How does it learn? One loop for both regimes and all methods; `koa_kit.training.fitting` puts a folder around it."""
 
 from __future__ import annotations
 
@@ -10,157 +10,29 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.metrics import cohen_kappa_score, recall_score
 from torch import Tensor
 
 from koa_kit.cohort import Cohort
-from koa_kit.data.splits import set_aside
 from koa_kit.engine.averaging import mix_in
-from koa_kit.engine.hooks import Average, FiniteLosses, Hook, KeepState, Progress, naming_a_smaller_batch
-from koa_kit.engine.processes import Processes, find_processes
-from koa_kit.engine.resume import load_state, random_states, save_state, set_random_state
-from koa_kit.errors import KoaError
-from koa_kit.grades import GRADES
+from koa_kit.engine.hooks import Average, FiniteLosses, Hook, KeepState, Progress
+from koa_kit.engine.processes import Processes
+from koa_kit.engine.resume import PartialWeights, RandomState
+from koa_kit.error_analysis.metrics import count_grades, metrics_of_counts
 from koa_kit.losses import check_finite
-from koa_kit.model.checkpoint import read_record, save_checkpoint
+from koa_kit.model.checkpoint import save_checkpoint
 from koa_kit.model.clip_koa import ClipKoa
+from koa_kit.training import run as folders
 from koa_kit.training.batches import EpochSampler
-from koa_kit.training.config import TrainConfig, untrained
-from koa_kit.training.run import (
-    Run,
-    alone_in,
-    check_same_run,
-    finish_folder,
-    holds,
-    load_run,
-    prepare_folder,
-    write_history,
-)
+from koa_kit.training.config import TrainConfig
 from koa_kit.training.step import PARTS, TrainingStep
 from koa_kit.training.views import views_of
-from koa_kit.versions import versions
-
-
-def fit(
-    cohort: Cohort,
-    config: TrainConfig,
-    folder: str | Path,
-    *,
-    device: str | None = None,
-    resume: bool = False,
-    save_minutes: float = 5.0,
-    on_epoch: Callable[[dict], None] | None = None,
-    on_embedding: Callable[[int, int], None] | None = None,
-) -> Run:
-    """Train on the cohort's train split, keep the epoch with the best QWK on its val split, and write a run folder.
-
-    With ``config.holdout`` a share of the train patients is left out, and scored once at the end.
-
-    Started by ``accelerate launch`` as several processes, they share the batches of one run.
-
-    Parameters
-    ----------
-    cohort
-        With splits "train" and "val".
-    config
-        Choices of the run.
-    folder
-        Run folder; without `resume`, results of an earlier run in it are removed first.
-    device
-        Such as "cpu" or "cuda"; omitted, a GPU if there is one.
-    resume
-        Go on where a killed run left its state: on a CPU the result is that of the uninterrupted run, bit for bit. A
-        run that is finished is read, one that never began is begun.
-    save_minutes
-        The state is kept after every epoch, and so often within one.
-    on_epoch
-        Called after each epoch with its row of the history.
-    on_embedding
-        Called with (done, total) while features are computed.
-
-    Raises
-    ------
-    KoaError
-        If a split is missing or a name unknown: an earlier run in the folder is left as it was. If the loss or a
-        logit stops being finite: the folder then holds no predictions and no metrics, and `load_run` refuses it. If
-        memory or disk do not suffice, another process trains into the folder, or a run to resume was begun with
-        other choices or knees.
-    """
-    folder, processes = Path(folder), find_processes(device)
-    with alone_in(folder, processes, wait=False):
-        return _fit(cohort, config, folder, processes, resume, save_minutes, on_epoch, on_embedding)
-
-
-def fit_or_load(
-    cohort: Cohort, config: TrainConfig, folder: str | Path, *, device: str | None = None, **options
-) -> Run:
-    """Run of these choices on this cohort: read from `folder` if it holds exactly that, else trained by `fit`.
-
-    What a notebook calls, so that a cell may be run twice and a later notebook finds what an earlier one trained.
-    Where the same run was interrupted, it goes on; where another process is training it, it is waited for. `options`
-    are those of `fit`.
-    """
-    folder, processes = Path(folder), find_processes(device)
-    with alone_in(folder, processes, wait=True):
-        resume = holds(folder, config, set_aside(cohort, config.holdout), processes)
-        if resume and (folder / "metrics.json").is_file() and read_record(folder)["versions"] != versions():
-            resume = False
-        given = {"save_minutes": 5.0, "on_epoch": None, "on_embedding": None} | options
-        return _fit(cohort, config, folder, processes, resume, **given)
-
-
-def _fit(cohort, config, folder, processes, resume, save_minutes, on_epoch, on_embedding) -> Run:
-    cohort = set_aside(cohort, config.holdout)
-    train, val = cohort.split("train"), cohort.split("val")
-    if config.batch_size % processes.count:
-        raise KoaError(
-            f"{processes.count} processes cannot share batches of {config.batch_size} knees equally.",
-            remedy=f"Choose a multiple: --set batch_size={-(-config.batch_size // processes.count) * processes.count}.",
-        )
-    device = str(processes.device)
-    resume = resume and (folder / "config.yaml").is_file()
-    if resume:
-        check_same_run(folder, config, cohort, processes)
-        if (folder / "metrics.json").is_file():
-            return load_run(folder, device=device)
-    processes.wait()
-    on_gpu = [processes.device] if processes.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=on_gpu), naming_a_smaller_batch(config.batch_size, config.image_size):
-        torch.manual_seed(config.seed)
-        model = untrained(config, device=device)
-        # only now: a misspelt tower or prompt set must not cost the run that was here
-        if processes.main:
-            prepare_folder(folder, config, cohort, processes, resume)
-        training = Training(model, train, val, config, folder, processes, save_minutes * 60, on_embedding)
-        if resume and (state := load_state(folder)):
-            training.restore(state)
-        history = training.run(on_epoch)
-        del training, model
-    if processes.main:
-        finish_folder(folder, config, cohort, history, device)
-    processes.wait()
-    return load_run(folder, device=device)
 
 
 class Training:
     """Epochs of one run: the best of them on val is kept in the run folder, and the state of all with it.
 
-    Parameters
-    ----------
-    model
-        Untrained model of these choices, on the device of `processes`.
-    train, val
-        Knees to learn from, and to score each epoch on.
-    config
-        Choices of the run.
-    folder
-        Run folder.
-    processes
-        From `find_processes`.
-    save_seconds
-        Keep the state so often within an epoch; it is kept after every epoch in any case.
-    on_embedding
-        Called with (done, total) while features are computed.
+    `train` are the knees to learn from, `val` those to score each epoch on; within an epoch the state is kept every
+    `save_seconds`.
     """
 
     def __init__(
@@ -187,23 +59,23 @@ class Training:
         steps = self.sampler.batches * config.epochs
         self.step = TrainingStep(model, views, kl, config, steps=steps, processes=processes)
         self.average = Average(model, config.ema) if config.ema else None
-        self.finite = FiniteLosses(folder, processes.device)
-        hooks = [self.average, self.finite, self.step.speed, KeepState(self._save, save_seconds, processes)]
+        locked = tuple(f"{name}_tower." for name in model.locked)
+        self.progress = Progress(device=str(processes.device))
+        parts = {"progress": self.progress, "sampler": self.sampler, "random": RandomState(processes)}
+        parts |= {"model": PartialWeights(model, locked)}
+        parts |= {"optimiser": self.step.optimiser, "schedule": self.step.schedule}
+        if self.average:
+            parts |= {"average": PartialWeights(self.average.average, tuple(f"module.{name}" for name in locked))}
+        finite = FiniteLosses(folder, processes.device)
+        self.state = KeepState(folder, parts, save_seconds, processes, finite)
+        hooks = [self.average, finite, self.step.speed, self.state]
         self.hooks: list[Hook] = [hook for hook in hooks if hook]
-        self.progress, self.drawn_from = Progress(), None
 
     def run(self, on_epoch: Callable[[dict], None] | None = None) -> pd.DataFrame:
-        """History of all epochs, after training those that are left.
-
-        Raises
-        ------
-        KoaError
-            If a loss or a logit is not finite, naming the step and the last good checkpoint.
-        """
+        """History of all epochs, after training those that are left."""
         progress, patience = self.progress, self.config.patience
         while progress.epoch <= self.config.epochs and not (patience and progress.since >= patience):
             started, before = time.perf_counter(), progress.seconds
-            self._remember_draw()
             batches = [batch.to(self.step.views.device) for batch in self.sampler.epoch()]
             self.model.train()
             for hook in self.hooks:
@@ -219,18 +91,14 @@ class Training:
             self._keep_if_best(scored, row)
             progress.history.append(row | {"seconds": before + time.perf_counter() - started} | speed)
             if self.processes.main:
-                write_history(self.folder, progress.history)
+                folders.write_history(self.folder, progress.history)
             progress.next_epoch()
-            self._remember_draw()
+            self.sampler.remember()
             for hook in self.hooks:
                 hook.epoch_ends(progress)
             if on_epoch and self.processes.main:
                 on_epoch(progress.history[-1])
         return pd.DataFrame(progress.history)
-
-    def _remember_draw(self) -> None:
-        """Before an epoch is drawn: from here a resumed run draws it again."""
-        self.drawn_from = {"generator": self.sampler.generator.get_state(), "pending": self.sampler.pending}
 
     def _mean_losses(self) -> dict[str, float]:
         means = torch.stack(self.processes.all(torch.stack(self.progress.losses).mean(0))).mean(0)
@@ -256,12 +124,9 @@ class Training:
                 answers.append(torch.stack(pair).mean(0) if both else pair[0])
         logits = torch.cat(self.processes.all(torch.cat(answers).float()))
         check_finite(logits, "the val knees")
-        kl, pred = self.val_kl, logits.argmax(1).numpy()
-        return {
-            "val_accuracy": float((pred == kl).mean()),
-            "val_qwk": float(cohen_kappa_score(kl, pred, labels=list(GRADES), weights="quadratic")),
-            "val_kl1_recall": float(recall_score(kl, pred, labels=[1], average="macro", zero_division=0)),
-        }
+        counts = count_grades(self.val_kl, logits.argmax(1).numpy())
+        scores = metrics_of_counts(counts[None], ("accuracy", "qwk", "kl1_recall"))
+        return {f"val_{name}": float(value[0]) for name, value in scores.items()}
 
     def _keep_if_best(self, model: ClipKoa, row: dict) -> None:
         # QWK is undefined where readers and model use one grade only; such an epoch is kept if there is none better
@@ -272,41 +137,6 @@ class Training:
         self.progress.best, self.progress.since = quality, 0
         if self.processes.main:
             save_checkpoint(model, self.folder, **self.facts, epoch=row["epoch"])
-
-    def _save(self, progress: Progress) -> None:
-        """Keep the state of this moment; all processes call it, the main one writes."""
-        self.finite.look(progress)
-        state = {"random": random_states(self.processes), "progress": progress.state_dict(), **self.drawn_from}
-        state |= {"optimiser": self.step.optimiser.state_dict(), "schedule": self.step.schedule.state_dict()}
-        state |= {"model": _changing(self.model)}
-        if self.average:
-            state |= {"average": _changing(self.average.model), "updates": self.average.average.n_averaged}
-        if self.processes.main:
-            save_state(self.folder, state)
-
-    @torch.no_grad()
-    def restore(self, state: dict) -> None:
-        """Take up the run where `_save` put it down."""
-        self.progress.load_state_dict(state["progress"], self.processes.device)
-        self.sampler.generator.set_state(state["generator"])
-        self.sampler.pending = state["pending"]
-        self.step.optimiser.load_state_dict(state["optimiser"])
-        self.step.schedule.load_state_dict(state["schedule"])
-        kept = [(self.model, state["model"])]
-        if self.average:
-            self.average.average.n_averaged.copy_(state["updates"])
-            kept.append((self.average.model, state["average"]))
-        for model, weights in kept:
-            own = _changing(model)
-            for name, value in weights.items():
-                own[name].copy_(value)
-        set_random_state(state["random"], self.processes)
-
-
-def _changing(model: ClipKoa) -> dict[str, Tensor]:
-    """The model's own tensors that a run may change: all but those of locked towers."""
-    locked = tuple(f"{name}_tower." for name in model.locked)
-    return {name: value for name, value in model.state_dict().items() if not name.startswith(locked)}
 
 
 def _start(model: ClipKoa) -> dict[str, Tensor]:

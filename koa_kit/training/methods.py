@@ -10,7 +10,7 @@ import pandas as pd
 from koa_kit.cohort import Cohort
 from koa_kit.error_analysis.predictions import flip_averaged
 from koa_kit.training.config import METHODS, TrainConfig
-from koa_kit.training.loop import fit_or_load
+from koa_kit.training.fitting import fit_or_load
 from koa_kit.training.run import Run
 
 FLIP_AVERAGING = "flip averaging"

@@ -8,9 +8,10 @@ import torch
 
 from koa_kit.cohort import Cohort
 from koa_kit.engine.memory import tune_memory
+from koa_kit.engine.modes import evaluating
 from koa_kit.error_analysis.predictions import predictions_table
 from koa_kit.losses import check_finite
-from koa_kit.model.clip_koa import ClipKoa, evaluating
+from koa_kit.model.clip_koa import ClipKoa
 from koa_kit.training.views import ImageViews, Progress, views_of
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 
 from koa_kit.cohort import Cohort
-from koa_kit.model.clip_koa import ClipKoa, evaluating
+from koa_kit.engine.modes import evaluating
+from koa_kit.model.clip_koa import ClipKoa
 from koa_kit.training.augmentation import augment, draw_changes
 from koa_kit.training.views import ImageViews
 

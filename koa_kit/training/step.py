@@ -37,20 +37,7 @@ class TrainingStep:
     The knee and its mirror image go through the image tower in one batch. Nothing is read back from the device. Of
     several processes each takes its part of the batch, and gradients are averaged.
 
-    Parameters
-    ----------
-    model
-        Model to train, on its device.
-    views
-        Its train knees.
-    kl
-        int64 ``(N,)`` their grades.
-    config
-        Choices of the run.
-    steps
-        Length of the schedule.
-    processes
-        From `find_processes`; omitted, this process is alone.
+    `views` are the train knees and `kl` their grades, int64 ``(N,)``; `steps` is the length of the schedule.
     """
 
     def __init__(

@@ -13,8 +13,9 @@ from torch import Tensor
 from koa_kit.cohort import Cohort
 from koa_kit.engine.array_cache import cached_array
 from koa_kit.engine.memory import tune_memory
+from koa_kit.engine.modes import evaluating
 from koa_kit.engine.weights import state_sha256
-from koa_kit.model.clip_koa import ClipKoa, evaluating
+from koa_kit.model.clip_koa import ClipKoa
 from koa_kit.training.augmentation import augment
 
 Progress = Callable[[int, int], None]
@@ -33,18 +34,9 @@ def embed_cohort(
 
     Computed once for a tower, its weights, these knees and their preprocessing, and then read; see `cached_array`.
 
-    Parameters
-    ----------
-    model
-        Its image tower is used in evaluation mode.
-    cohort
-        Knees in any number, as they lie on the film whatever side the model is shown.
-    batch
-        Knees per forward pass, each with its mirror image.
-    cache
-        Folder for caches; omitted: ``KOA_CACHE_DIR`` or the user's. ``False`` keeps nothing.
-    progress
-        Called with (done, total) knees.
+    The image tower is used in evaluation mode, on knees as they lie on the film whatever side the model is shown, with
+    `batch` of them per forward pass. `cache` is a folder; omitted: ``KOA_CACHE_DIR`` or the user's; ``False`` keeps
+    nothing. `progress` is called with (done, total) knees.
     """
 
     def compute() -> np.ndarray:

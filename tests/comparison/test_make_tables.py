@@ -11,7 +11,7 @@ from koa_kit.pretrained import load_pretrained
 from results.make_tables import PAGES, filled, findings
 
 
-@pytest.mark.parametrize(("page", "tables"), [("results/README.md", 11), ("README.md", 1)])
+@pytest.mark.parametrize(("page", "tables"), [("results/README.md", 11), ("docs/findings.md", 1)])
 def test_a_page_is_what_its_tables_say(page, tables):
     assert page in PAGES
     text = (resource("results").parent / page).read_text(encoding="utf-8")

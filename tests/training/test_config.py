@@ -2,6 +2,7 @@
 
 import pytest
 
+from koa_kit.choices import write_yaml
 from koa_kit.errors import KoaError
 from koa_kit.training import METHODS, SCALES, TrainConfig
 
@@ -11,7 +12,7 @@ def test_choices_survive_the_run_folder(tmp_path):
     config = TrainConfig(
         method="symmetry", prompts=words, grade_weights=(1.0, 2.0, 1.0, 1.0, 1.0), learning_rate=3e-4, seed=7
     )
-    config.write(tmp_path / "config.yaml")
+    write_yaml(config, tmp_path / "config.yaml")
     assert TrainConfig.read(tmp_path / "config.yaml") == config
 
 

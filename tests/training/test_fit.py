@@ -207,7 +207,7 @@ def test_an_unknown_compiler_is_refused_with_the_known_ones(knees, tmp_path):
 
 
 def test_patients_set_aside_are_scored_and_never_trained_on(knees, tmp_path, monkeypatch):
-    from koa_kit.training import loop
+    from koa_kit.training import fitting as loop
 
     seen, training = [], loop.Training
     monkeypatch.setattr(

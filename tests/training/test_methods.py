@@ -36,7 +36,7 @@ def test_other_knees_can_be_graded_by_every_method(runs, knees):
 
 
 def test_a_run_is_read_when_nothing_changed_and_trained_when_something_did(runs, knees, monkeypatch):
-    import koa_kit.training.loop as loop
+    import koa_kit.training.fitting as loop
 
     folder, trained, training = runs["plain"].folder, [], loop.Training
     monkeypatch.setattr(loop, "Training", lambda *args: trained.append(1) or training(*args))

@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 import torch
 
+from koa_kit.engine.modes import evaluating
 from koa_kit.error_analysis.predictions import NUMBERS, VIEWS, check_predictions, predictions_table
 from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES
-from koa_kit.model.clip_koa import ClipKoa, evaluating, grade_vectors
+from koa_kit.model.clip_koa import ClipKoa, grade_vectors
 from koa_kit.prompts import PromptSet, prompt_set
 
 ANSWERS = (*NUMBERS, *(f"pred{view}" for view in VIEWS))
