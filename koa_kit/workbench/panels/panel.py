@@ -4,24 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import ipywidgets as widgets
 
 from koa_kit.workbench.page.clickable import ClickableHTML
 from koa_kit.workbench.page.html import part
 
-if TYPE_CHECKING:
-    from koa_kit.workbench.bench import Workbench
-
 
 class Panel:
-    """A part of the workbench: a subclass sets `widget`, and draws in `render` what ``bench.state`` says."""
+    """A part of the workbench `bench`: a subclass sets `widget`, and draws in `render` what ``bench.state`` says.
+
+    It asks for a change by ``bench.show``, and takes tables, knees and the readers' log from the workbench.
+    """
 
     title = ""
     widget: widgets.Widget
 
-    def __init__(self, bench: Workbench):
+    def __init__(self, bench):
         self.bench = bench
         self._syncing = False
 
