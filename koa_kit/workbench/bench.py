@@ -16,9 +16,8 @@ from koa_kit.error_analysis.predictions import check_predictions
 from koa_kit.errors import KoaError
 from koa_kit.prompts import prompt_set
 from koa_kit.workbench.page import figures
-from koa_kit.workbench.page.html import part
+from koa_kit.workbench.page.html import STYLE, part
 from koa_kit.workbench.page.knees import KneeViews
-from koa_kit.workbench.page.style import STYLE
 from koa_kit.workbench.panels.attribution import AttributionPanel
 from koa_kit.workbench.panels.decisions import DecisionsPanel
 from koa_kit.workbench.panels.filters import FilterBar
@@ -36,9 +35,6 @@ if TYPE_CHECKING:
     from koa_kit.workbench.prompts.editor import PromptEditor
 
 PANELS = (KneesPanel, PromptsPanel, DecisionsPanel, AttributionPanel, LabelIssuesPanel, ReviewsPanel)
-WIDTH = 1000
-"""CSS pixels of the whole workbench."""
-
 STILL = (
     "A still picture of the workbench. Run the notebook to filter, to pick cells and knees, to try other words, "
     "to move thresholds and to write reviews."
@@ -68,7 +64,7 @@ class Workbench:
     masks
         Function from ``knee_id`` to the true signs of a phantom, name to bool ``(H, W)``.
     followup
-        Later grades; see `later_grades`.
+        Later grades; see `koa_kit.workbench.tables.later_grades`.
     baseline
         Predictions of another run of the same knees, for the matrix "change from the original".
     robustness
@@ -80,10 +76,8 @@ class Workbench:
 
     Attributes
     ----------
-    state
-        What is chosen.
-    tables
-        What follows from it.
+    state, tables
+        What is chosen, and what follows from it.
     failure
         The error of the last control used, or ``None``.
     panels
@@ -117,17 +111,17 @@ class Workbench:
         self.embeddings = fitting_embeddings(embeddings, len(predictions))
         self.patients = predictions["patient"].to_numpy()
         self.prompt_editor, self.explain, self.masks, self.robustness = prompt_editor, explain, masks, robustness
-        self.prompts = prompt_texts(prompt_editor.original if prompts is None and prompt_editor else prompts)
+        if prompts is None and prompt_editor:
+            prompts = prompt_editor.original
+        # the sentences of an ensemble stand one after the other
+        texts = () if prompts is None else prompt_set(prompts).prompts
+        self.prompts = tuple(" / ".join(sentences) for sentences in texts)
         self.later = later_grades(predictions, followup)
         self.log = ReviewLog(log) if log else None
         self.views = KneeViews(predictions, self.find, self.prompts, self.later)
         self.state = state or WorkbenchState()
         self.failure: Exception | None = None
         self._quiet = False
-        self._build()
-        self.draw()
-
-    def _build(self) -> None:
         self.filters = FilterBar(self)
         self.panels = {kind.title: kind(self) for kind in PANELS}
         self.titles = list(self.panels)
@@ -136,14 +130,12 @@ class Workbench:
         self.tabs.observe(lambda _: self.guard(self.draw), "selected_index")
         self.message = html("koa-message")
         style = widgets.HTML(STYLE, layout=widgets.Layout(height="0", margin="0"))
-        whole = {"width": "100%", "max_width": f"{WIDTH}px"}
+        whole = {"width": "100%", "max_width": "1000px"}
         self.widget = column(style, self.filters.widget, self.message, self.tabs, **whole).add_class("koa-workbench")
+        self.draw()
 
     def show(self, **changes) -> Workbench:
-        """The workbench itself with attributes of its state changed, for example ``show(true=1, pred=2)``.
-
-        After an error it is as it was.
-        """
+        """The workbench with its state changed, as in ``show(true=1, pred=2)``; as it was after an error."""
         before, self.state = self.state, self.state.change(**changes)
         try:
             self.draw()
@@ -208,17 +200,18 @@ class Workbench:
         """Scores, matrix, one knee large and a page of the gallery, as the state stands, as HTML without a kernel."""
         state, tables = self.state, self.tables
         counts, page, row = tables.counts(state), tables.page(state), tables.row(state)
-        parts = [
-            STYLE,
-            figures.scores_html(tables.shown(state), state.filters.describe(), len(tables.predictions)),
-            part.wrapped(part.say(figures.headline(counts, state))),
-            part.soft(STILL),
-            figures.matrix_html(counts, tables.change(state), state),
-            "" if row is None else self.large(row),
-            self.views.gallery(tables.numbers(state), page) if len(page) else figures.empty_html(counts, state),
-            part.legend(self.find is not None, bool(self.prompts)),
-        ]
-        return "".join(parts)
+        return "".join(
+            [
+                STYLE,
+                figures.scores_html(tables.shown(state), state.filters.describe(), len(tables.predictions)),
+                part.wrapped(part.say(figures.headline(counts, state))),
+                part.soft(STILL),
+                figures.matrix_html(counts, tables.change(state), state),
+                "" if row is None else self.large(row),
+                self.views.gallery(tables.numbers(state), page) if len(page) else figures.empty_html(counts, state),
+                part.legend(self.find is not None, bool(self.prompts)),
+            ]
+        )
 
     def __repr__(self) -> str:
         return f"Workbench({figures.headline(self.tables.counts(self.state), self.state)})"
@@ -239,8 +232,3 @@ def fitting_embeddings(embeddings: np.ndarray | None, knees: int) -> np.ndarray 
             remedy="Give those written beside the predictions, embeddings.npy.",
         )
     return embeddings
-
-
-def prompt_texts(prompts) -> tuple[str, ...]:
-    """Five texts of a prompt set or its name, an ensemble's sentences joined by " / "; none for ``None``."""
-    return () if prompts is None else tuple(" / ".join(sentences) for sentences in prompt_set(prompts).prompts)

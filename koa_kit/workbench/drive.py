@@ -20,12 +20,8 @@ PICKS = 30
 def drive(bench: Workbench | Message) -> int:
     """Number of uses of controls; afterwards the workbench shows what it showed before.
 
-    Nothing is written: a review is tried without a name, which must be refused, and nothing is exported.
-
-    Raises
-    ------
-    Exception
-        The first error of a control.
+    Nothing is written: a review is tried without a name, which must be refused, and nothing is exported. The first
+    error of a control is raised.
     """
     if isinstance(bench, Message):
         raise bench.error

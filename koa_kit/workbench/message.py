@@ -12,7 +12,7 @@ from koa_kit.error_analysis.predictions import read_predictions
 from koa_kit.errors import KoaError
 from koa_kit.workbench.bench import Workbench
 from koa_kit.workbench.page.figures import error_html
-from koa_kit.workbench.page.style import STYLE
+from koa_kit.workbench.page.html import STYLE
 
 
 class Message:
@@ -31,14 +31,7 @@ class Message:
 def workbench(predictions: pd.DataFrame | str | os.PathLike, images=None, **options) -> Workbench | Message:
     """A `Workbench` of a table or a ``predictions.parquet``; where that cannot be, a message in the page that says why.
 
-    Under ``KOA_STRICT=1`` the error is raised instead.
-
-    Parameters
-    ----------
-    predictions
-        Predictions table, or the path of one.
-    images, **options
-        See `Workbench`.
+    Under ``KOA_STRICT=1`` the error is raised instead. `images` and `options` are those of `Workbench`.
     """
 
     def make() -> Workbench:

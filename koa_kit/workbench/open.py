@@ -12,7 +12,6 @@ import pandas as pd
 
 from koa_kit import paths
 from koa_kit.attribution.explain import explain
-from koa_kit.attribution.scores import Attribution
 from koa_kit.cohort import Cohort
 from koa_kit.data import find_dataset, load_cohort, load_followup, load_manifest
 from koa_kit.error_analysis.gallery import image_finder
@@ -51,21 +50,16 @@ def workbench_of(
         See `Workbench`; what is given here stands above what the run brings.
     """
     brought: dict = {"prompts": run.model.spec.prompts}
-    if embeddings is not None and run.model.spec.head == "prompts":
-        brought["prompt_editor"] = PromptEditor(predictions, embeddings, PromptEncoder(run.model))
     if images is not None:
         find = image_finder(images, predictions)
-        # the mean grey level of each radiograph, 0 to 255
+        # the mean grey level of each radiograph, 0 to 255; before the editor, which carries the columns over
         predictions = predictions.assign(exposure=[float(find(knee).mean()) for knee in predictions["knee_id"]])
-        brought |= {"explain": explainer(run), "masks": true_signs(images)}
+        brought |= {"explain": partial(explain, run.model), "masks": true_signs(images)}
+    if embeddings is not None and run.model.spec.head == "prompts":
+        brought["prompt_editor"] = PromptEditor(predictions, embeddings, PromptEncoder(run.model))
     if "followup" not in options:
         brought["followup"] = later_of(images)
     return workbench(predictions, images, embeddings=embeddings, **(brought | options))
-
-
-def explainer(run: Run) -> Callable[..., Attribution]:
-    """Function that explains the run's model; see `explain`."""
-    return partial(explain, run.model)
 
 
 def true_signs(images: Cohort) -> Callable[[str], dict[str, np.ndarray]] | None:

@@ -59,21 +59,9 @@ def serve(
     port: int = 8866,
     browser: bool = True,
 ) -> int:
-    """Exit status of Voilà after it served the workbench of `run` until it was interrupted.
+    """Exit status of Voilà after it served the workbench of `run`, to this machine alone, until it was interrupted.
 
-    Parameters
-    ----------
-    run, split, data_dir, log, beside
-        See `koa_kit.workbench.open.open_run`; without a run, the model that comes with the kit.
-    port
-        On this machine; pages are served to it alone.
-    browser
-        Open one.
-
-    Raises
-    ------
-    KoaError
-        If Voilà is not installed.
+    Options are those of `koa_kit.workbench.open.open_run`; without a run, the model that comes with the kit is shown.
     """
     if find_spec("voila") is None:
         raise KoaError("Voilà is not installed, which serves the page.", remedy="pip install 'koa_kit[notebooks]'")

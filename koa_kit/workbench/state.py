@@ -17,7 +17,6 @@ MATRICES = {
     "change": "change from the original",
 }
 """What a cell of the confusion matrix may show."""
-
 PAGE = 8
 """Knees on a page of the gallery: two rows of four."""
 
@@ -27,28 +26,12 @@ BESIDE = {"mirror": "its mirror image", "other": "the patient's other knee"}
 
 @dataclass(frozen=True)
 class Viewing:
-    """How radiographs are shown.
+    """How radiographs are shown; a narrow window shows small differences."""
 
-    Attributes
-    ----------
-    level, window
-        Grey level in the middle, 0 to 255, and number of grey levels from black to white, 1 to 256: a narrow window
-        shows small differences.
-    inverted
-        Show bone dark.
-    beside
-        What stands beside the knee: one of `BESIDE`.
-
-    Raises
-    ------
-    KoaError
-        If a number is out of range.
-    """
-
-    level: float = 127.5
-    window: float = FULL_WINDOW
-    inverted: bool = False
-    beside: str = "mirror"
+    level: float = 127.5  # grey level in the middle, 0 to 255
+    window: float = FULL_WINDOW  # grey levels from black to white, 1 to 256
+    inverted: bool = False  # bone is dark
+    beside: str = "mirror"  # one of `BESIDE`
 
     def __post_init__(self):
         if not 0 <= self.level <= 255 or not 1 <= self.window <= FULL_WINDOW:
@@ -68,20 +51,14 @@ class WorkbenchState:
 
     Attributes
     ----------
-    filters
-        Which knees count.
-    decision
-        How logits become grades.
-    matrix
-        One of `MATRICES`.
+    filters, decision
+        Which knees count, and how logits become grades.
+    matrix, sort
+        One of `MATRICES`, and one of `koa_kit.error_analysis.gallery.SORTS`.
     true, pred
         The cell of the matrix whose knees are shown; ``pred`` ``None`` for a whole row, both ``None`` for all knees.
-    sort
-        One of `koa_kit.error_analysis.gallery.SORTS`.
-    page
-        Of the gallery, from 0.
-    knee
-        ``knee_id`` of the knee shown large; "" for the first of the gallery.
+    page, knee
+        Of the gallery, from 0; ``knee_id`` of the knee shown large, "" for the first of the gallery.
     viewing
         Window, level and inversion of radiographs shown large.
 

@@ -20,12 +20,7 @@ from koa_kit.workbench.state import PAGE, WorkbenchState
 class Numbers(NamedTuple):
     """The numbers of a predictions table as arrays, which are ten times quicker to take rows from.
 
-    Attributes
-    ----------
-    kl, pred, pred_flip
-        Grades, int64 ``(N,)``.
-    s, p
-        Similarities and probabilities, float64 ``(2, N, 5)``: of each knee and of its mirror image.
+    Grades are int64 ``(N,)``; similarities `s` and probabilities `p` float64 ``(2, N, 5)``, the mirror image second.
     """
 
     kl: np.ndarray
@@ -50,33 +45,20 @@ class Numbers(NamedTuple):
 class Tables:
     """Tables that follow from a state, each computed once and kept until its cause changes.
 
-    Parameters
-    ----------
-    predictions
-        Predictions table as the model made it.
-    baseline
-        What "change from the original" compares with; omitted, `predictions` themselves.
-
-    Raises
-    ------
-    KoaError
-        If the baseline is not of the same knees.
+    `baseline`, of the same knees, is what "change from the original" compares with; omitted, `predictions` themselves.
     """
 
     def __init__(self, predictions: pd.DataFrame, baseline: pd.DataFrame | None = None):
         self.predictions = self.worded = predictions
-        self.baseline = (
-            predictions if baseline is None else align_predictions(predictions, baseline, names=("run", "baseline"))
-        )
-        self._before = Numbers.of(self.baseline)
+        if baseline is not None:
+            baseline = align_predictions(predictions, baseline, names=("run", "baseline"))
+        self._before = Numbers.of(predictions if baseline is None else baseline)
         self.row_of = {str(knee): row for row, knee in enumerate(predictions["knee_id"])}
         self.names = predictions["knee_id"].astype(str).to_numpy()
-        self._wordings = 0
         self._kept: dict[str, tuple[Hashable, object]] = {}
 
     def _once(self, name: str, cause: Hashable, make: Callable[[], object]):
         """What was made last for this cause, or else made now."""
-        cause = (self._wordings, cause)
         if name not in self._kept or self._kept[name][0] != cause:
             self._kept[name] = (cause, make())
         return self._kept[name][1]
@@ -84,13 +66,14 @@ class Tables:
     def reword(self, worded: pd.DataFrame) -> None:
         """From now on the model's answers are these: the same knees under other words, row for row."""
         if worded is not self.worded:
-            self.worded, self._wordings = worded, self._wordings + 1
+            self.worded = worded
+            self._kept.clear()
 
     def graded(self, state: WorkbenchState) -> pd.DataFrame:
         """All knees as they are graded under the state's words and decision."""
-        decision = state.decision
-        plain = decision == DecisionRule()
-        return self._once("graded", decision, lambda: self.worded if plain else apply_rule(self.worded, decision))
+        if state.decision == DecisionRule():
+            return self.worded
+        return self._once("graded", state.decision, lambda: apply_rule(self.worded, state.decision))
 
     def numbers(self, state: WorkbenchState) -> Numbers:
         """Grades, similarities and probabilities of all knees, as `graded`."""
@@ -119,17 +102,18 @@ class Tables:
 
     def chosen(self, state: WorkbenchState) -> np.ndarray:
         """Rows of the knees of the chosen cell that pass, in the state's order; perhaps none."""
-        cause = (state.decision, state.filters, state.true, state.pred, state.sort)
-        return self._once("chosen", cause, lambda: self._sorted(state))
 
-    def _sorted(self, state: WorkbenchState) -> np.ndarray:
-        numbers, chosen = self.numbers(state), self.mask(state).copy()
-        for grades, grade in ((numbers.kl, state.true), (numbers.pred, state.pred)):
-            if grade is not None:
-                chosen &= grades == grade
-        rows = np.flatnonzero(chosen)
-        (s, _), (p, p_flip) = numbers.s[:, rows], numbers.p[:, rows]
-        return rows[gallery_order(s, p, p_flip, numbers.pred[rows], state.sort)]
+        def in_order() -> np.ndarray:
+            numbers, chosen = self.numbers(state), self.mask(state).copy()
+            for grades, grade in ((numbers.kl, state.true), (numbers.pred, state.pred)):
+                if grade is not None:
+                    chosen &= grades == grade
+            rows = np.flatnonzero(chosen)
+            (s, _), (p, p_flip) = numbers.s[:, rows], numbers.p[:, rows]
+            return rows[gallery_order(s, p, p_flip, numbers.pred[rows], state.sort)]
+
+        cause = (state.decision, state.filters, state.true, state.pred, state.sort)
+        return self._once("chosen", cause, in_order)
 
     def page(self, state: WorkbenchState) -> np.ndarray:
         """Those on the gallery's page; one past the end is the last."""
@@ -152,18 +136,8 @@ def page_count(knees: int) -> int:
 def later_grades(predictions: pd.DataFrame, followup: pd.DataFrame | None = None) -> dict[str, list[tuple[int, int]]]:
     """``knee_id`` to (months, KL grade) of later visits, in order; a knee without any is not in it.
 
-    Parameters
-    ----------
-    predictions
-        Predictions table.
-    followup
-        Table of visits, from `koa_kit.data.load_followup` (real knees), or a cohort's table with ``knee_id`` and
-        ``kl_12``, ``kl_24`` and so on (phantoms); omitted, nothing is known.
-
-    Raises
-    ------
-    KoaError
-        If the table is neither.
+    `followup` is a table of visits from `koa_kit.data.load_followup` (real knees), or a cohort's table with ``knee_id``
+    and ``kl_12``, ``kl_24`` and so on (phantoms); omitted, nothing is known.
     """
     if followup is None:
         return {}
@@ -182,7 +156,7 @@ def later_grades(predictions: pd.DataFrame, followup: pd.DataFrame | None = None
             remedy="Pass load_followup(), or the table of a cohort of phantoms.",
         )
     visits = visits[visits["knee_id"].isin(predictions["knee_id"])].sort_values("months", kind="stable")
-    told: dict[str, list[tuple[int, int]]] = {}
-    for knee, month, kl in zip(visits["knee_id"], visits["months"], visits["kl"], strict=True):
-        told.setdefault(str(knee), []).append((int(month), int(kl)))
-    return told
+    later: dict[str, list[tuple[int, int]]] = {}
+    for knee, month, kl in visits[["knee_id", "months", "kl"]].itertuples(index=False):
+        later.setdefault(str(knee), []).append((int(month), int(kl)))
+    return later

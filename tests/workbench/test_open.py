@@ -10,7 +10,7 @@ from koa_kit.errors import KoaError
 from koa_kit.pretrained.load import DEFAULT
 from koa_kit.training import TrainConfig, fit
 from koa_kit.workbench import Message, drive
-from koa_kit.workbench.open import explainer, open_run, true_signs
+from koa_kit.workbench.open import open_run, true_signs
 from koa_kit.workbench.serve import asked_for, command, write_page
 
 
@@ -44,10 +44,10 @@ def test_a_run_on_phantoms_brings_words_maps_true_signs_and_later_grades(run):
 
 def test_a_left_knee_of_a_canonical_model_is_mirrored_before_it_is_explained(run, cohort):
     image, grades = cohort.images[0], {"towards": 2, "rather_than": 1}
-    left = explainer(run)(image, side="L", **grades)
-    assert np.array_equal(left.heat, explain(run.model, image, mirror=True, **grades).heat)
-    right = explainer(run)(image, side="R", **grades)
-    assert np.array_equal(right.heat, explain(run.model, image, **grades).heat)
+    explained = open_run(run.folder).explain
+    for side, mirror in (("L", True), ("R", False)):
+        heat = explained(image, side=side, **grades).heat
+        assert np.array_equal(heat, explain(run.model, image, mirror=mirror, **grades).heat)
 
 
 def test_the_signs_of_a_phantom_are_found_by_its_name(cohort):
@@ -73,14 +73,18 @@ def test_another_run_of_the_same_knees_stands_beside_it(run, tmp_path):
         open_run(DEFAULT, beside=worse, data_dir=tmp_path)
 
 
-def test_films_can_be_filtered_by_how_bright_they_are(run, cohort):
+def test_films_can_be_filtered_by_how_bright_they_are_whatever_the_words(run, cohort):
     bench = open_run(run.folder)
     grey = bench.tables.predictions["exposure"]
     knee = bench.tables.predictions["knee_id"].iat[3]
     own = cohort.images[int((cohort.table["knee_id"] == knee).to_numpy().argmax())]
     assert grey.iat[3] == pytest.approx(own.mean())
     bench.filters.exposure.value = (bench.filters.exposure.min, float(grey.median()))
-    assert bench.tables.mask(bench.state).sum() == (grey < grey.median()).sum()
+    for words in (None, "A knee one is not sure about."):
+        if words:
+            bench.prompt_editor.edit(1, words)
+            bench.tables.reword(bench.prompt_editor.table)
+        assert bench.tables.mask(bench.state).sum() == (grey < grey.median()).sum()
 
 
 def test_a_table_alone_opens_without_a_model(run):

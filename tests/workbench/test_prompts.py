@@ -14,7 +14,7 @@ from koa_kit.pretrained import load_pretrained
 from koa_kit.prompts import from_texts, prompt_set
 from koa_kit.training import predict
 from koa_kit.workbench.prompts.editor import PromptEditor
-from koa_kit.workbench.prompts.encoder import ANSWERS, PromptEncoder, reworded
+from koa_kit.workbench.prompts.encoder import ANSWERS, PromptEncoder, rescore
 
 OTHER = from_texts(
     [
@@ -71,18 +71,18 @@ def test_words_mean_to_the_encoder_what_they_mean_to_a_model_made_with_them(choi
 
 
 @pytest.mark.parametrize("choices", KINDS.values(), ids=KINDS)
-def test_a_reworded_table_is_that_of_a_model_made_with_those_words(choices, val):
+def test_a_rescored_table_is_that_of_a_model_made_with_those_words(choices, val):
     before, embeddings = predict(model_of(**choices), val)
     expected, _ = predict(model_of(OTHER, **choices), val)
     encoder = PromptEncoder(model_of(**choices))
-    pd.testing.assert_frame_equal(reworded(before, embeddings, encoder, OTHER), expected, rtol=0, atol=1e-3)
-    pd.testing.assert_frame_equal(reworded(before, embeddings, encoder, "paper"), before, rtol=0, atol=1e-3)
+    pd.testing.assert_frame_equal(rescore(before, embeddings, encoder, OTHER), expected, rtol=0, atol=1e-3)
+    pd.testing.assert_frame_equal(rescore(before, embeddings, encoder, "paper"), before, rtol=0, atol=1e-3)
     assert abs(before["p1"] - expected["p1"]).max() > 0.01, "words that change nothing test nothing"
 
 
 def test_similarities_are_scaled_products_of_knees_and_grades(told):
     encoder = PromptEncoder(model_of())
-    table, grades = reworded(*told, encoder, OTHER), encoder.grades(OTHER)
+    table, grades = rescore(*told, encoder, OTHER), encoder.grades(OTHER)
     for row, pair in enumerate(told[1]):
         for view, embedding in zip(("", "_flip"), pair, strict=True):
             s = [encoder.model.scale.item() * float(np.dot(embedding, grade)) for grade in grades]
@@ -96,28 +96,21 @@ def test_the_model_that_comes_with_the_kit_repeats_its_own_tables_from_its_own_w
     encoder = PromptEncoder(run.model)
     for stem in ("", f"{HOLDOUT}-"):
         kept = pd.read_parquet(run.folder / f"{stem}predictions.parquet")
-        again = reworded(kept, np.load(run.folder / f"{stem}embeddings.npy"), encoder, run.model.spec.prompts)
+        again = rescore(kept, np.load(run.folder / f"{stem}embeddings.npy"), encoder, run.model.spec.prompts)
         pd.testing.assert_frame_equal(again, kept, rtol=0, atol=1e-3)
     long = "The joint space is narrow. " * 40
     assert encoder.unread(run.model.spec.prompts) == []
     assert encoder.unread(run.model.spec.prompts.with_grade(3, "Short.", long)) == [long]
 
 
-def test_only_a_sentence_never_seen_passes_through_the_text_tower():
-    model, read = model_of(), []
-    model.text_tower.register_forward_hook(lambda module, tokens, _: read.append(len(tokens[0])))
+def test_only_new_sentences_are_read_in_evaluation_mode_and_the_model_is_left_as_it_was():
+    model, read = model_of(locked=()).train(), []
+    model.text_tower.register_forward_hook(lambda tower, tokens, _: read.append((len(tokens[0]), tower.training)))
     encoder = PromptEncoder(model)
     encoder.grades("paper")
     encoder.grades("paper")
     encoder.grades(prompt_set("paper").with_grade(1, "A new one.", "A newer one.", "A new one."))
-    assert read == [5, 2]
-
-
-def test_words_are_read_in_evaluation_mode_and_the_model_is_left_as_it_was():
-    model, trains = model_of(locked=()).train(), []
-    model.text_tower.register_forward_hook(lambda module, *_: trains.append(module.training))
-    PromptEncoder(model).grades(OTHER)
-    assert trains == [False]
+    assert read == [(5, False), (2, False)]
     assert model.training
     assert model.text_tower.training
     assert model.spec.prompts == prompt_set("paper")
@@ -126,7 +119,7 @@ def test_words_are_read_in_evaluation_mode_and_the_model_is_left_as_it_was():
 
 def test_columns_of_the_knee_stay_and_those_of_the_answer_go(told):
     before = told[0].assign(exposure=np.arange(len(told[0]))).set_index(np.arange(len(told[0]))[::-1])
-    after = reworded(before, told[1], PromptEncoder(model_of()), OTHER)
+    after = rescore(before, told[1], PromptEncoder(model_of()), OTHER)
     kept = [name for name in before if name not in ANSWERS]
     pd.testing.assert_frame_equal(after[kept], before[kept])
     assert list(after) == list(before)
@@ -138,20 +131,19 @@ def test_a_model_that_reads_no_words_is_refused():
         PromptEncoder(model_of(head="linear"))
 
 
-@pytest.mark.parametrize(
-    "spoil",
-    [
-        lambda e: e[:-1],
-        lambda e: e[:, 0],
-        lambda e: e[..., :-1],
-        lambda e: e.astype(int),
-        lambda e: np.where(np.arange(len(e))[:, None, None] == 3, np.nan, e),
-    ],
-    ids=["a knee less", "one view", "another space", "whole numbers", "not finite"],
-)
+SPOILED = {
+    "a knee less": lambda e: e[:-1],
+    "one view": lambda e: e[:, 0],
+    "another space": lambda e: e[..., :-1],
+    "whole numbers": lambda e: e.astype(int),
+    "not finite": lambda e: np.where(np.arange(len(e))[:, None, None] == 3, np.nan, e),
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILED.values(), ids=SPOILED)
 def test_embeddings_that_do_not_fit_are_refused(told, spoil):
     with pytest.raises(KoaError, match=r"do not fit|not finite"):
-        reworded(told[0], spoil(told[1]), PromptEncoder(model_of()), OTHER)
+        rescore(told[0], spoil(told[1]), PromptEncoder(model_of()), OTHER)
 
 
 def test_embeddings_of_other_knees_and_answers_of_another_model_are_found_out(run):
@@ -165,8 +157,10 @@ def test_embeddings_of_other_knees_and_answers_of_another_model_are_found_out(ru
         PromptEditor(told, embeddings, encoder)
 
 
-def test_editing_one_grade_changes_its_similarity_and_no_other(prompt_editor):
-    prompt_editor.edit(1, "A knee one is not sure about.")
+def test_editing_one_grade_changes_its_similarity_and_no_other_and_the_same_words_again_are_no_step(prompt_editor):
+    for words in ("A knee one is not sure about.", ("A knee one is not sure about.",)):
+        prompt_editor.edit(1, words)
+    assert len(prompt_editor.history) == 2
     before, after = prompt_editor.before, prompt_editor.table
     assert abs(after["s1"] - before["s1"]).max() > 0.01
     for grade in (0, 2, 3, 4):
@@ -188,16 +182,12 @@ def test_every_step_can_be_taken_back_and_made_again(prompt_editor):
     pd.testing.assert_frame_equal(prompt_editor.table, tables)
 
 
-def test_a_new_edit_after_a_step_back_takes_the_place_of_what_was_undone(prompt_editor):
+def test_a_new_edit_takes_the_place_of_what_was_undone_and_a_reset_can_be_undone(prompt_editor):
     prompt_editor.edit(1, "Unsure.")
     prompt_editor.undo()
-    other = prompt_editor.edit(2, ["Sure.", "Certain."])
+    edited = prompt_editor.edit(2, ["Sure.", "Certain."])
     assert not prompt_editor.can_redo
-    assert prompt_editor.history == [prompt_editor.original, other]
-
-
-def test_a_reset_brings_the_first_words_back_and_can_be_undone(prompt_editor):
-    edited = prompt_editor.edit(4, "Bone on bone.")
+    assert prompt_editor.history == [prompt_editor.original, edited]
     assert prompt_editor.reset() == prompt_editor.original
     pd.testing.assert_frame_equal(prompt_editor.table, prompt_editor.before)
     assert prompt_editor.undo() == edited
@@ -210,12 +200,6 @@ def test_an_edited_set_says_which_grades_were_reworded(prompt_editor):
     assert edited.source.endswith("KL1 and KL3 reworded")
     prompt_editor.undo()
     assert prompt_editor.edit(1, prompt_editor.original.prompts[1]) == prompt_editor.original
-
-
-def test_the_same_words_again_are_no_step(prompt_editor):
-    prompt_editor.edit(1, "Unsure.")
-    prompt_editor.edit(1, ("Unsure.",))
-    assert len(prompt_editor.history) == 2
 
 
 @pytest.mark.parametrize(
@@ -248,14 +232,14 @@ def test_a_sentence_the_tower_fails_on_leaves_everything_as_it_was(prompt_editor
     def fail(sentences):
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(prompt_editor.encoder, "_read", fail)
+    monkeypatch.setattr(prompt_editor.encoder.model, "sentence_vectors", fail)
     with pytest.raises(RuntimeError):
         prompt_editor.edit(1, "Unsure.")
     assert prompt_editor.present == prompt_editor.original
     assert not prompt_editor.can_undo
 
 
-def test_a_playground_may_start_from_other_words_than_the_models_own(told):
+def test_an_editor_may_start_from_other_words_than_the_models_own(told):
     prompt_editor = PromptEditor(*told, PromptEncoder(model_of()), OTHER)
     assert prompt_editor.original == OTHER
     assert abs(prompt_editor.before["p1"] - told[0]["p1"]).max() > 0.01

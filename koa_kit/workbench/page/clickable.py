@@ -12,28 +12,15 @@ import traitlets
 class ClickableHTML(anywidget.AnyWidget):
     """HTML whose elements with ``data-pick="…"`` can be clicked, walked through by arrow keys, and chosen by Enter.
 
-    The HTML is set as it is: every text of a user in it must have been escaped.
-
-    Parameters
-    ----------
-    html
-        What is shown.
-    chosen
-        The ``data-pick`` of the element that is marked with the class ``koa-chosen``.
-
-    Attributes
-    ----------
-    picked
-        ``{"value": data-pick, "count": n}`` of the last click or Enter.
-    turned
-        ``{"by": 1 or -1, "count": n}`` of the last PageDown or PageUp.
+    `html` is set as it is: every text of a user in it must have been escaped. The element whose ``data-pick`` is
+    `chosen` is marked with the class ``koa-chosen``.
     """
 
     _esm = Path(__file__).with_name("clickable.js").read_text(encoding="utf-8")
     html = traitlets.Unicode("").tag(sync=True)
     chosen = traitlets.Unicode("").tag(sync=True)
-    picked = traitlets.Dict({}).tag(sync=True)
-    turned = traitlets.Dict({}).tag(sync=True)
+    picked = traitlets.Dict({}).tag(sync=True)  # "value", the data-pick of the last click or Enter, and "count"
+    turned = traitlets.Dict({}).tag(sync=True)  # "by", 1 or -1 of the last PageDown or PageUp, and "count"
 
     def on_pick(self, action: Callable[[str], None]) -> ClickableHTML:
         """Call `action` with the ``data-pick`` of every element picked; returns the widget."""

@@ -10,8 +10,7 @@ from koa_kit.error_analysis.metrics import METRIC_LABELS
 from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES, grade_label
 from koa_kit.style import GRADE_COLOURS, INK, PAPER
-from koa_kit.workbench.page.html import part
-from koa_kit.workbench.page.style import FULL_SHADE
+from koa_kit.workbench.page.html import FULL_SHADE, part
 from koa_kit.workbench.selection.scores import scores_of
 from koa_kit.workbench.state import MATRICES, PAGE, WorkbenchState
 from koa_kit.workbench.tables import page_count
@@ -21,17 +20,7 @@ DRAWS = 300
 
 
 def scores_html(shown: pd.DataFrame, filters: str, total: int) -> str:
-    """The scores of the knees that pass, each with its interval over patients and what it is counted on.
-
-    Parameters
-    ----------
-    shown
-        Predictions of the knees that pass, perhaps of none.
-    filters
-        The filters in words.
-    total
-        Knees without filters.
-    """
+    """Scores of the knees that pass, perhaps none, of `total` knees, with intervals over patients; filters in words."""
     found = scores_of(shown, SCORES, draws=DRAWS)
     cells = []
     for row in found.itertuples():
@@ -58,10 +47,7 @@ def shade(share: float) -> tuple[str, str]:
 def matrix_html(counts: np.ndarray, change: np.ndarray, state: WorkbenchState) -> str:
     """The confusion matrix as a table whose cells and rows can be picked (``data-pick`` "1,2" or "1,").
 
-    Parameters
-    ----------
-    counts, change
-        Int ``(5, 5)``, reader by model: knees, and knees more than in the baseline.
+    `counts` are knees, `change` knees more than in the baseline, int ``(5, 5)``, reader by model.
     """
     rows = []
     for true in GRADES:

@@ -22,16 +22,8 @@ SIDE_NAMES = {"L": "left", "R": "right", "?": "side unknown"}
 class KneeViews:
     """The knees of a predictions table as HTML, on one scale of bars; each small picture is made once.
 
-    Parameters
-    ----------
-    knees
-        Predictions table.
-    find
-        Function from ``knee_id`` to its radiograph, uint8 ``(H, W)``; ``None`` shows numbers only, and says why.
-    prompts
-        Five texts, shown on pointing at a bar, or none.
-    later
-        ``knee_id`` to (months, grade) of later visits.
+    `find` goes from ``knee_id`` to a radiograph, uint8 ``(H, W)``; without it numbers only are shown. `prompts` are
+    five texts or none, `later` goes from ``knee_id`` to (months, grade) of later visits.
     """
 
     def __init__(
@@ -50,9 +42,8 @@ class KneeViews:
 
     def gallery(self, numbers: Numbers, rows: Sequence[int]) -> str:
         """Cards of some knees that can be picked by ``knee_id``: X-ray, both grades, bars of similarity."""
-        return part.gallery(
-            [self._card(numbers, row) | {"bars": self._bars(numbers, row, mirror=True)} for row in rows]
-        )
+        bars = (self._bars(numbers, row, mirror=True) for row in rows)
+        return part.gallery([self._card(numbers, row) | {"bars": five} for row, five in zip(rows, bars, strict=True)])
 
     def small(self, numbers: Numbers, rows: Sequence[int], words: Sequence[str]) -> str:
         """A row of small knees that can be picked, each with its grades and a word beneath, for example a cosine."""

@@ -8,7 +8,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from koa_kit.workbench.page.style import THUMB
+from koa_kit.workbench.page.html import THUMB
 from koa_kit.workbench.state import Viewing
 
 GREY_LEVELS = 32

@@ -35,23 +35,11 @@ def plot(
     size: tuple[int, int] = (440, 300),
     xlim: tuple[float, float] = (0, 1),
     ylim: tuple[float, float] = (0, 1),
-    percent: bool = True,
     xticks: Sequence[tuple[float, str]] | None = None,
 ) -> str:
-    """SVG of some lines; what cannot be drawn (nan) is left out.
+    """SVG of some lines, `size` CSS pixels large; what cannot be drawn (nan) is left out, texts are escaped.
 
-    Parameters
-    ----------
-    title, x, y
-        Title, and names of the axes; escaped.
-    size
-        Width and height in CSS pixels.
-    xlim, ylim
-        Ends of the axes.
-    percent
-        Write ticks as per cent.
-    xticks
-        Places and names of the ticks across; omitted, round numbers.
+    Ticks are round numbers in per cent, or across the places and names in `xticks`.
     """
     width, height = size
 
@@ -61,10 +49,10 @@ def plot(
     def py(values) -> np.ndarray:
         return height - BOTTOM - (np.asarray(values, float) - ylim[0]) / (ylim[1] - ylim[0]) * (height - TOP - BOTTOM)
 
-    across = xticks or [(tick, _tick(tick, percent)) for tick in _ticks(*xlim)]
+    across = xticks or [(tick, _percent(tick)) for tick in _ticks(*xlim)]
     edges = (width, height, LEFT, width - RIGHT, TOP, height - BOTTOM)
     names = [(_short(px(tick)), name) for tick, name in across]
-    heights = [(float(py(tick)), _tick(tick, percent)) for tick in _ticks(*ylim)]
+    heights = [(float(py(tick)), _percent(tick)) for tick in _ticks(*ylim)]
     drawn = [_drawn(line, px(line.x), py(line.y), width) for line in lines]
     return part.plot((title, x, y), edges, (INK, FAINT), names, heights, drawn)
 
@@ -93,6 +81,5 @@ def _ticks(low: float, high: float) -> np.ndarray:
     return np.arange(np.ceil(low / step - 1e-9), np.floor(high / step + 1e-9) + 1) * step
 
 
-def _tick(value: float, percent: bool) -> str:
-    value = 0.0 if abs(value) < 1e-9 else value  # else a minus may stand before 0
-    return f"{100 * value:.0f} %" if percent else f"{value:g}"
+def _percent(value: float) -> str:
+    return f"{100 * (0.0 if abs(value) < 1e-9 else value):.0f} %"  # else a minus may stand before 0

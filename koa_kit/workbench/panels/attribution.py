@@ -21,17 +21,7 @@ NOT_HERE = (
 
 
 class AttributionPanel(Panel):
-    """Two prompts, a method, and the map on the knee that is shown large.
-
-    Attributes
-    ----------
-    towards, rather_than, method, mirror
-        Controls; the two grades follow the knee until they are set.
-    explain
-        Button that computes the map; not to be pressed where there is no model or no radiograph.
-    picture, summary
-        The map on the radiograph; what it says, and on phantoms how much of it lies on the true signs.
-    """
+    """Two prompts, a method, and the map on the knee that is shown large; the prompts follow the knee until set."""
 
     title = "Why"
 
@@ -81,8 +71,7 @@ def map_png(image: np.ndarray, found: Attribution, signs: np.ndarray | None) -> 
     """The map over the radiograph as a PNG; on phantoms with the outline of all signs."""
     import matplotlib.pyplot as plt
 
-    figure = attribution_figure(image, found, signs)
-    buffer = io.BytesIO()
+    figure, buffer = attribution_figure(image, found, signs), io.BytesIO()
     figure.savefig(buffer, format="png", dpi=80)
     plt.close(figure)
     return buffer.getvalue()

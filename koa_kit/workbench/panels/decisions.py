@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import ipywidgets as widgets
 import numpy as np
+import pandas as pd
 
 from koa_kit.error_analysis.decisions.conformal import calibration_half, conformal_table_of
 from koa_kit.error_analysis.decisions.curves import kl1_curve, kl1_point, reject_curve
@@ -24,23 +25,12 @@ WORDS = {
     "expected_grade": "thresholds of the expected grade",
 }
 DRAWS = 300
-PICTURES = ("curve", "sets", "rejected")
 
 
 class DecisionsPanel(Panel):
-    """KL1 bias, temperature, prior correction, rule and thresholds; conformal coverage; reject option.
+    """Controls of the `DecisionRule`, coverage of conformal sets, share of knees the model answers; three pictures.
 
-    Attributes
-    ----------
-    bias, temperature, prior, rule, thresholds
-        Controls of the `DecisionRule`; `prior` is the expected share of KL1, the others in proportion. The shares of
-        training are taken to be those of the table.
-    coverage, kept
-        What conformal sets promise, and the share of knees the model answers itself.
-    reset
-        Back to the model's own decision.
-    curve, sets, rejected
-        The pictures.
+    The prior is the expected share of KL1, the others in proportion; those of training are taken to be the table's.
     """
 
     title = "Decisions"
@@ -50,10 +40,6 @@ class DecisionsPanel(Panel):
         self._patients = bench.patients.astype(str)
         self._half = calibration_half(self._patients)
         self.shares = np.bincount(bench.tables.predictions["kl"], minlength=5) / len(bench.tables.predictions)
-
-        def redraw(_):
-            bench.draw()
-
         self.bias = self._slider("KL1 bias", (-3, 3, 0.05), 0, lambda value: self._decide(kl1_bias=value), "bias")
         self.temperature = widgets.FloatLogSlider(
             base=2, min=-2, max=2, step=0.05, value=1, description="Temperature", readout_format=".2f", **wide(330, 110)
@@ -66,12 +52,12 @@ class DecisionsPanel(Panel):
             self._slider(f"KL{k} | KL{k + 1}", (0, 4, 0.05), value, self._move, f"threshold-{k}")
             for k, value in enumerate(DecisionRule().thresholds)
         ]
-        self.coverage = self._slider("Coverage", (0.5, 0.99, 0.01), 0.9, redraw, "coverage", ".0%")
-        self.kept = self._slider("Answered", (0.1, 1, 0.01), 0.8, redraw, "kept", ".0%")
-        self.reset = self.button(
-            "the model’s own decision", lambda: bench.show(decision=DecisionRule()), "koa-own-decision"
-        )
-        self.curve, self.sets, self.rejected = (html(f"koa-{name}", min_height="300px") for name in PICTURES)
+        self.coverage = self._slider("Coverage", (0.5, 0.99, 0.01), 0.9, lambda _: bench.draw(), "coverage", ".0%")
+        self.kept = self._slider("Answered", (0.1, 1, 0.01), 0.8, lambda _: bench.draw(), "kept", ".0%")
+        own = "the model’s own decision"
+        self.reset = self.button(own, lambda: bench.show(decision=DecisionRule()), "koa-own-decision")
+        names = ("curve", "sets", "rejected")
+        self.curve, self.sets, self.rejected = (html(f"koa-{name}", min_height="300px") for name in names)
         controls = [self.bias, self.temperature, self.prior, self.rule, *self.thresholds, self.reset]
         top = side_by_side(column(heading("From similarities to a grade"), *controls), self.curve)
         half = {"flex": "0 0 460px", "width": "460px"}
@@ -132,7 +118,7 @@ class DecisionsPanel(Panel):
         try:
             half = self._half[mask]
             table = conformal_table_of(p, kl, self._patients[mask], half, self.coverage.value, draws=DRAWS)
-            self.sets.value = part.wrapped(sets_svg(table) + sets_html(table))
+            self.sets.value = sets_html(table)
         except KoaError as error:
             self.sets.value = part.empty(str(error))
 
@@ -173,8 +159,8 @@ def reject_svg(p: np.ndarray, kl: np.ndarray, pred: np.ndarray, kept: float) -> 
     return plot(lines, title=title, x="share of knees answered, the surest first", y="", ylim=(bottom, 1.0))
 
 
-def sets_svg(table) -> str:
-    """Coverage of the sets by grade with intervals, and the promise as a line."""
+def sets_html(table: pd.DataFrame) -> str:
+    """Coverage of the sets by grade with intervals, the promise as a line; their sizes, and what is not promised."""
     lines = [Line([-0.5, 5.5], [table["promised"].iloc[0]] * 2, FAINT, dashed=True)]
     for place, (name, row) in enumerate(table.iterrows()):
         colour = INK if name == "all" else GRADE_COLOURS[place]
@@ -183,19 +169,13 @@ def sets_svg(table) -> str:
     bottom = float(np.floor(10 * max(0.0, np.nanmin([table["low"].min(), 0.8]) - 0.02)) / 10)
     everyone = table.loc["all"]
     title = f"{everyone['coverage']:.1%} of {everyone['knees']:.0f} knees held, {everyone['size']:.2f} grades a set"
-    return plot(
+    picture = plot(
         lines, title=title, x="grade by the reader", y="share held", xlim=(-0.5, 5.5), ylim=(bottom, 1.0),
         xticks=list(enumerate(table.index)),
     )  # fmt: skip
-
-
-def sets_html(table) -> str:
-    """Mean size of the sets of each grade, and what is not promised."""
     sizes = ", ".join(f"KL{k} {table.loc[f'KL{k}', 'size']:.2f}" for k in GRADES).replace("nan", "–")
-    return part.quiet(
-        [
-            f"Grades a set: {sizes}.",
-            "Calibrated on one half of the patients, judged on the other. The promise is for all knees together, not "
-            "for each grade, and holds only where neither model nor decision was chosen on these knees.",
-        ]
+    caution = (
+        "Calibrated on one half of the patients, judged on the other. The promise is for all knees together, not "
+        "for each grade, and holds only where neither model nor decision was chosen on these knees."
     )
+    return part.wrapped(picture + part.quiet([f"Grades a set: {sizes}.", caution]))

@@ -18,19 +18,7 @@ YES_NO = {ANY: None, "yes": True, "no": False}
 
 
 class FilterBar(Panel):
-    """Side, split, inverted, right or wrong, margin, exposure, conditions on any column; beneath them the scores.
-
-    Attributes
-    ----------
-    side, split, inverted, right, margin, exposure
-        Controls; `exposure` is hidden where no column tells it.
-    column, operator, value, add
-        A condition on any column, and the button that adds it.
-    chips
-        The conditions in force; picking one takes it away.
-    scores
-        Scores of the knees that pass.
-    """
+    """A control per filter, conditions on any column, chips that take them away, and scores of the knees that pass."""
 
     def __init__(self, bench):
         super().__init__(bench)

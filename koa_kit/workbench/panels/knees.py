@@ -12,34 +12,15 @@ from koa_kit.error_analysis.neighbours import nearest
 from koa_kit.workbench.page import figures
 from koa_kit.workbench.page.html import part
 from koa_kit.workbench.panels.panel import Panel, column, html, menu, side_by_side, wide
-from koa_kit.workbench.panels.review_form import ReviewForm
+from koa_kit.workbench.panels.reviews import ReviewForm
 from koa_kit.workbench.state import BESIDE, MATRICES, Viewing
 from koa_kit.workbench.tables import page_count
 
 NEIGHBOURS = 5
-"""Nearest knees shown."""
 
 
 class KneesPanel(Panel):
-    """Linked matrix, gallery and large view.
-
-    Attributes
-    ----------
-    matrix
-        Confusion matrix; picks are such as "1,2" (a cell) or "1," (a row).
-    mode, sort
-        What the matrix shows, and the order of the gallery.
-    gallery
-        A page of knees; picks are ``knee_id``.
-    previous, next
-        Turn its pages; so do PageUp and PageDown within it.
-    level, window, inverted, beside, reset
-        How the radiograph is shown.
-    knee, neighbours
-        The knee shown large; its patient's other knee and its nearest neighbours, which can be picked.
-    review
-        The form for a reader's review.
-    """
+    """Linked matrix, gallery and large view, with neighbours to pick and the form for a reader's review."""
 
     title = "Knees"
 

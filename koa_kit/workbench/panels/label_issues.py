@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
-from markupsafe import Markup
 
 from koa_kit.error_analysis.label_issues import find_label_issues, unstable
 from koa_kit.error_analysis.neighbours import near_duplicates
@@ -21,15 +21,7 @@ MANY = 4000
 
 
 class LabelIssuesPanel(Panel):
-    """A ranked list; picking a line opens the knee.
-
-    Attributes
-    ----------
-    kind
-        One of `KINDS`.
-    list
-        Its first `MOST` lines.
-    """
+    """The first `MOST` knees of a ranked list of one of `KINDS`; picking a line opens the knee."""
 
     title = "Label issues"
 
@@ -41,13 +33,13 @@ class LabelIssuesPanel(Panel):
         self._pairs: pd.DataFrame | None = None
 
     def render(self) -> None:
-        tables, state, bench = self.bench.tables, self.bench.state, self.bench
-        shown = tables.shown(state)
+        bench, kind = self.bench, self.kind.value
+        shown = bench.tables.shown(bench.state)
         if not len(shown):
             self.list.html = part.empty("No knee passes the filters.")
-        elif self.kind.value == "labels":
+        elif kind == "labels":
             self.list.html = labels_html(shown)
-        elif self.kind.value == "unstable":
+        elif kind == "unstable":
             self.list.html = unstable_html(shown, bench.robustness)
         elif bench.embeddings is None:
             self.list.html = part.empty("There are no embeddings beside these predictions.")
@@ -57,7 +49,8 @@ class LabelIssuesPanel(Panel):
                 large = bench.embeddings.ndim == 3 and len(bench.embeddings) > MANY
                 vectors = bench.embeddings[:, 0] if large else bench.embeddings
                 self._pairs = near_duplicates(vectors, bench.patients, above=0.98)
-            self.list.html = duplicates_html(tables.graded(state), self._pairs, tables.mask(state))
+            table, mask = bench.tables.graded(bench.state), bench.tables.mask(bench.state)
+            self.list.html = duplicates_html(table, self._pairs, mask)
 
 
 def labels_html(shown: pd.DataFrame) -> str:
@@ -67,13 +60,11 @@ def labels_html(shown: pd.DataFrame) -> str:
         f"{int(table['suspect'].sum()):,} of {len(table):,} knees are suspects of confident learning, which assumes "
         "that the model never met them. It proves nothing: it says where a second look pays most."
     )
-    return _list(
-        lead,
-        [
-            (row.knee_id, f"reader KL{row.kl}, the model would say KL{row.proposed}", f"lead {row.lead:+.2f}")
-            for row in table.head(MOST).itertuples()
-        ],
+    lines = (
+        (row.knee_id, f"reader KL{row.kl}, the model would say KL{row.proposed}", f"lead {row.lead:+.2f}")
+        for row in table.head(MOST).itertuples()
     )
+    return part.soft(lead) + part.listed(lines)
 
 
 def unstable_html(shown: pd.DataFrame, robustness: pd.DataFrame | None) -> str:
@@ -81,20 +72,14 @@ def unstable_html(shown: pd.DataFrame, robustness: pd.DataFrame | None) -> str:
     known = None if robustness is None else robustness[robustness["knee_id"].isin(shown["knee_id"])]
     known = known if known is not None and len(known) == len(shown) else None
     more = "" if known is None else ", or moved and re-exposed a little"
-    return _list(
-        f"The answer changes most when the knee is mirrored{more}.",
-        [
-            (
-                row.knee_id,
-                f"reader KL{row.kl}: KL{row.pred}, mirrored KL{row.pred_flip}",
-                f"change {row.flip_change:.2f}",
-            )
-            for row in unstable(shown, known).head(MOST).itertuples()
-        ],
+    lines = (
+        (row.knee_id, f"reader KL{row.kl}: KL{row.pred}, mirrored KL{row.pred_flip}", f"change {row.flip_change:.2f}")
+        for row in unstable(shown, known).head(MOST).itertuples()
     )
+    return part.soft(f"The answer changes most when the knee is mirrored{more}.") + part.listed(lines)
 
 
-def duplicates_html(table: pd.DataFrame, pairs: pd.DataFrame, mask) -> str:
+def duplicates_html(table: pd.DataFrame, pairs: pd.DataFrame, mask: np.ndarray) -> str:
     """Pairs of knees with the most similar embeddings, both of which pass the filters."""
     shown = pairs[mask[pairs["first"]] & mask[pairs["second"]]]
     lead = (
@@ -106,8 +91,4 @@ def duplicates_html(table: pd.DataFrame, pairs: pd.DataFrame, mask) -> str:
         patient = "the same patient" if pair.same_patient else "another patient"
         text = f"KL{kl[pair.first]} and {names[pair.second]}, KL{kl[pair.second]}, {patient}"
         lines.append((names[pair.first], text, f"cosine {pair.cosine:.4f}"))
-    return _list(lead, lines)
-
-
-def _list(lead: str, lines: list[tuple[object, str, str]]) -> str:
-    return part.soft(lead) + part.wrapped(Markup("").join(part.line(*line) for line in lines))
+    return part.soft(lead) + part.listed(lines)

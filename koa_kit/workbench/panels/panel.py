@@ -4,68 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
 
 import ipywidgets as widgets
 
 from koa_kit.workbench.page.clickable import ClickableHTML
 from koa_kit.workbench.page.html import part
 
-if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
-
-    from koa_kit.workbench.page.knees import KneeViews
-    from koa_kit.workbench.prompts.editor import PromptEditor
-    from koa_kit.workbench.reviews.log import ReviewLog
-    from koa_kit.workbench.state import WorkbenchState
-    from koa_kit.workbench.tables import Tables
-
-
-class Bench(Protocol):
-    """What panels need of the workbench they belong to; see `koa_kit.workbench.bench.Workbench`."""
-
-    state: WorkbenchState
-    tables: Tables
-    prompt_editor: PromptEditor | None
-    log: ReviewLog | None
-    find: Callable[[object], np.ndarray] | None
-    views: KneeViews
-    explain: Callable | None
-    masks: Callable | None
-    embeddings: np.ndarray | None
-    patients: np.ndarray
-    robustness: pd.DataFrame | None
-    prompts: tuple[str, ...]
-    failure: Exception | None
-
-    def show(self, **changes) -> object: ...
-    def draw(self) -> None: ...
-    def guard(self, action: Callable[[], object]) -> None: ...
-    def mended(self) -> None: ...
-    def large(self, row: int) -> str: ...
-    def knee(self) -> pd.Series | None: ...
-    def open_knee(self, knee: str) -> None: ...
-
 
 class Panel:
-    """A part of the workbench; a subclass sets `widget` and draws what `bench.state` says.
+    """A part of the workbench `bench`: a subclass sets `widget`, and draws in `render` what ``bench.state`` says.
 
-    Parameters
-    ----------
-    bench
-        The workbench it belongs to.
-
-    Attributes
-    ----------
-    widget
-        What is shown.
+    It asks for a change by ``bench.show``, and takes tables, knees and the readers' log from the workbench.
     """
 
     title = ""
     widget: widgets.Widget
 
-    def __init__(self, bench: Bench):
+    def __init__(self, bench):
         self.bench = bench
         self._syncing = False
 
@@ -81,19 +36,19 @@ class Panel:
         finally:
             self._syncing = False
 
-    def on_value(self, control: widgets.Widget, action: Callable[[object], None], css: str = "") -> widgets.Widget:
-        """Have `action` called with the new value of a control; its error is shown by the workbench."""
+    def on_value(self, control: widgets.Widget, action: Callable[[object], None], css: str) -> widgets.Widget:
+        """The control; `action` is called with its new value, and an error of it shown by the workbench."""
 
         def changed(change: dict) -> None:
             if not self._syncing:
                 self.bench.guard(lambda: action(change["new"]))
 
         control.observe(changed, "value")
-        return control.add_class(css) if css else control
+        return control.add_class(css)
 
-    def button(self, text: str, action: Callable[[], None], css: str, **layout) -> widgets.Button:
+    def button(self, text: str, action: Callable[[], None], css: str, width: str = "auto") -> widgets.Button:
         """Button that calls `action`; its error is shown by the workbench."""
-        made = widgets.Button(description=text, layout=widgets.Layout(**({"width": "auto"} | layout)))
+        made = widgets.Button(description=text, layout=widgets.Layout(width=width))
         made.on_click(lambda _: self.bench.guard(action))
         return made.add_class(css)
 

@@ -6,7 +6,6 @@ import itertools
 
 import ipywidgets as widgets
 import pandas as pd
-from markupsafe import Markup
 
 from koa_kit.grades import GRADES, grade_label
 from koa_kit.prompts import PromptSet
@@ -15,12 +14,9 @@ from koa_kit.workbench.page.html import part
 from koa_kit.workbench.panels.panel import Panel, column, heading, html, side_by_side
 from koa_kit.workbench.selection.scores import SCORES, change_summary, changed_knees, confusion_difference
 
-MOST = 12
-"""Changed knees that are listed."""
-
 DRAWS = 300
-STEPS = 6
-"""Steps of the history that are listed."""
+MOST, STEPS = 12, 6
+"""Changed knees, and steps of the history, that are listed."""
 
 LABELS = {"accuracy": "accuracy", "qwk": "QWK", "kl1_recall": "KL1 recall"}
 NO_MODEL = (
@@ -30,17 +26,7 @@ NO_MODEL = (
 
 
 class PromptsPanel(Panel):
-    """Five texts to edit, each line a sentence of the grade's ensemble; what changed against the original words.
-
-    Attributes
-    ----------
-    texts
-        One text area a grade.
-    undo, redo, reset
-        Buttons through the history.
-    summary, knees
-        What changed: scores and cells; knees that changed their grade, which can be picked.
-    """
+    """Five texts to edit, each line a sentence of the grade's ensemble; what changed, and knees of another grade."""
 
     title = "Words"
 
@@ -50,10 +36,10 @@ class PromptsPanel(Panel):
             self.widget = widgets.HTML(part.empty(NO_MODEL))
             return
         self.texts = [self._field(grade) for grade in GRADES]
-        words = bench.prompt_editor
-        self.undo = self.button("undo", lambda: self._step(words.undo), "koa-undo")
-        self.redo = self.button("redo", lambda: self._step(words.redo), "koa-redo")
-        self.reset = self.button("original words", lambda: self._step(words.reset), "koa-original")
+        editor = bench.prompt_editor
+        self.undo = self.button("undo", lambda: self._step(editor.undo), "koa-undo")
+        self.redo = self.button("redo", lambda: self._step(editor.redo), "koa-redo")
+        self.reset = self.button("original words", lambda: self._step(editor.reset), "koa-original")
         self.where, self.past, self.summary = html(), html("koa-history"), html("koa-changed", min_height="300px")
         self.knees = self.clickable(bench.open_knee)
         buttons = side_by_side(self.undo, self.redo, self.reset, self.where, gap=6)
@@ -85,18 +71,18 @@ class PromptsPanel(Panel):
         self.bench.draw()
 
     def render(self) -> None:
-        words = self.bench.prompt_editor
-        if words is None:
+        editor = self.bench.prompt_editor
+        if editor is None:
             return
         with self.syncing():
-            for text, sentences in zip(self.texts, words.present.prompts, strict=True):
+            for text, sentences in zip(self.texts, editor.present.prompts, strict=True):
                 if tuple(sentences_of(text.value)) != sentences and self.bench.failure is None:
                     text.value = "\n".join(sentences)
-        self.undo.disabled, self.redo.disabled = not words.can_undo, not words.can_redo
-        self.where.value = part.soft(f"step {len(words.history) - 1}" if words.can_undo else "the original words")
-        self.past.value = history_html(words.history)
+        self.undo.disabled, self.redo.disabled = not editor.can_undo, not editor.can_redo
+        self.where.value = part.soft(f"step {len(editor.history) - 1}" if editor.can_undo else "the original words")
+        self.past.value = history_html(editor.history)
         mask = self.bench.tables.mask(self.bench.state)
-        before, after = words.before[mask], words.table[mask]
+        before, after = editor.before[mask], editor.table[mask]
         self.summary.value = changes_html(before, after)
         self.knees.html = changed_html(changed_knees(before, after)) if len(before) else ""
 
@@ -142,6 +128,6 @@ def history_html(history: list[PromptSet]) -> str:
 def changed_html(changed: pd.DataFrame) -> str:
     """The first knees that changed their grade, as rows that can be picked by ``knee_id``."""
     shown = changed.head(MOST)[["knee_id", "kl", "from", "to", "became"]].to_numpy()
-    lines = [part.line(knee, f"reader KL{kl}: KL{old} → KL{new}", became) for knee, kl, old, new, became in shown]
+    lines = [(knee, f"reader KL{kl}: KL{old} → KL{new}", became) for knee, kl, old, new, became in shown]
     more = part.soft(f"and {len(changed) - MOST:,} more") if len(changed) > MOST else ""
-    return part.wrapped(Markup("").join(lines)) + more if lines else ""
+    return part.listed(lines) + more if lines else ""

@@ -11,7 +11,7 @@ import pandas as pd
 from koa_kit.error_analysis.predictions import VIEWS, probabilities
 from koa_kit.errors import KoaError
 from koa_kit.prompts import PromptSet, prompt_set
-from koa_kit.workbench.prompts.encoder import PromptEncoder, reworded
+from koa_kit.workbench.prompts.encoder import PromptEncoder, rescore
 
 FARTHEST = 0.05
 """How far a probability may lie from the table when the model's own words are read anew: half precision passes."""
@@ -20,22 +20,8 @@ FARTHEST = 0.05
 class PromptEditor:
     """A prompt set that is edited step by step, and what the model says of every knee at each step.
 
-    Parameters
-    ----------
-    predictions, embeddings, encoder
-        As for `reworded`, with the predictions made by the encoder's model.
-    prompts
-        Where to start; omitted, the model's own.
-
-    Attributes
-    ----------
-    original, before
-        The prompt set it starts from, and its predictions.
-
-    Raises
-    ------
-    KoaError
-        If the embeddings do not fit, or with the model's own words do not give the predictions.
+    It starts from the prompt set `original` with the predictions `before`: from `prompts`, or else the model's own.
+    Embeddings must be as for `rescore`, and give the predictions with the model's own words.
     """
 
     def __init__(
@@ -45,7 +31,7 @@ class PromptEditor:
         encoder: PromptEncoder,
         prompts: str | PromptSet | Sequence | None = None,
     ):
-        own = reworded(predictions, embeddings, encoder, encoder.prompts)
+        own = rescore(predictions, embeddings, encoder, encoder.prompts)
         far = max(abs(probabilities(own, view) - probabilities(predictions, view)).max() for view in VIEWS)
         if far > FARTHEST:
             raise KoaError(
@@ -55,9 +41,9 @@ class PromptEditor:
             )
         self._predictions, self._embeddings, self.encoder = predictions, embeddings, encoder
         self.original = encoder.prompts if prompts is None else prompt_set(prompts)
-        self.before = own if prompts is None else reworded(predictions, embeddings, encoder, self.original)
+        self.before = own if prompts is None else rescore(predictions, embeddings, encoder, self.original)
         self._steps, self._at = (self.original,), 0
-        self._told = (self.original, self.before)
+        self._rescored = (self.original, self.before)
 
     @property
     def present(self) -> PromptSet:
@@ -82,18 +68,12 @@ class PromptEditor:
     @property
     def table(self) -> pd.DataFrame:
         """Predictions with the present words, computed when first asked for; not to be changed in place."""
-        if self._told[0] is not self.present:
-            self._told = (self.present, reworded(self._predictions, self._embeddings, self.encoder, self.present))
-        return self._told[1]
+        if self._rescored[0] is not self.present:
+            self._rescored = (self.present, rescore(self._predictions, self._embeddings, self.encoder, self.present))
+        return self._rescored[1]
 
     def edit(self, grade: int, sentences: str | Sequence[str]) -> PromptSet:
-        """The present prompt set after `grade` got these words; nothing changes when they are refused.
-
-        Raises
-        ------
-        KoaError
-            If there is no such grade, or a sentence is empty or too long.
-        """
+        """The present prompt set after `grade` got these words; nothing changes when they are refused."""
         texts = tuple(sentences) if isinstance(sentences, list | tuple) else (sentences,)
         prompts = self.present.with_grade(grade, *texts).prompts
         changed = [f"KL{k}" for k, words in enumerate(prompts) if words != self.original.prompts[k]]
@@ -102,15 +82,9 @@ class PromptEditor:
         return self._step(named if changed else self.original)
 
     def add_synonym(self, grade: int, text: str) -> PromptSet:
-        """The present prompt set after one more sentence for `grade`; its vector is the mean over all of them.
-
-        Raises
-        ------
-        KoaError
-            As `edit`, or if the grade says this already: twice the same sentence would count twice.
-        """
+        """The present prompt set after one more sentence for `grade`; its vector is the mean over all of them."""
         texts = self.present.prompts[grade] if grade in range(len(self.present.prompts)) else ()
-        if text in texts:
+        if text in texts:  # twice the same sentence would count twice
             raise KoaError(f"KL{grade} says this already.", where=repr(text), remedy="Add another sentence.")
         return self.edit(grade, (*texts, text))
 

@@ -22,22 +22,7 @@ ANSWERS = (*NUMBERS, *(f"pred{view}" for view in VIEWS))
 class PromptEncoder:
     """Unit vectors of sentences in the space of a model's embeddings, each sentence read once.
 
-    It holds the model as it is now; after more training, make another.
-
-    Parameters
-    ----------
-    model
-        Model with prompts; it is left as it was.
-
-    Attributes
-    ----------
-    prompts
-        The model's own prompt set.
-
-    Raises
-    ------
-    KoaError
-        If the model has a linear head: it reads no words.
+    It holds the model, which must have prompts, as it is now; after more training, make another.
     """
 
     def __init__(self, model: ClipKoa):
@@ -54,17 +39,13 @@ class PromptEncoder:
         """Unit vectors, float32 ``(P, D)``; only sentences never seen before pass through the text tower."""
         new = [text for text in dict.fromkeys(sentences) if text not in self._known]
         if new:
-            self._known |= dict(zip(new, self._read(new), strict=True))
+            with evaluating(self.model), torch.inference_mode():
+                vectors = self.model.sentence_vectors(new).float().cpu().numpy()
+            self._known |= dict(zip(new, vectors, strict=True))
         return np.stack([self._known[text] for text in sentences])
 
     def grades(self, prompts: str | PromptSet | Sequence) -> np.ndarray:
-        """One unit vector a grade, float32 ``(5, D)``: what `ClipKoa.prompt_embeddings` gives for these prompts.
-
-        Raises
-        ------
-        KoaError
-            If the prompts are no prompt set; see `PromptSet`.
-        """
+        """One unit vector a grade, float32 ``(5, D)``: what `ClipKoa.prompt_embeddings` gives for these prompts."""
         prompts = prompt_set(prompts)
         return grade_vectors(torch.from_numpy(self.embed(prompts.sentences)), prompts).numpy()
 
@@ -77,35 +58,15 @@ class PromptEncoder:
         shorter = tokenize([text.rsplit(maxsplit=1)[0] for text in texts])
         return [text for text, same in zip(texts, (tokenize(texts) == shorter).all(1), strict=True) if same]
 
-    def _read(self, sentences: list[str]) -> np.ndarray:
-        with evaluating(self.model), torch.inference_mode():
-            return self.model.sentence_vectors(sentences).float().cpu().numpy()
 
-
-def reworded(
+def rescore(
     predictions: pd.DataFrame, embeddings: np.ndarray, encoder: PromptEncoder, prompts: str | PromptSet | Sequence
 ) -> pd.DataFrame:
-    """Predictions of the same knees with other words for the grades.
+    """Predictions of the same knees with other words for the grades; other columns, index and order stay.
 
-    The image tower is not asked again: ``s = scale · e · g`` for embeddings e of each knee and its mirror image and
-    vectors g of the grades, read by the model's link and, where the model does so, averaged over both views.
-
-    Parameters
-    ----------
-    predictions
-        Predictions table; columns other than similarities, probabilities and grades given are carried over as they
-        are, and so are the index and the order.
-    embeddings
-        float32 ``(N, 2, D)``, row for row with it, as `predict` gives them.
-    encoder
-        Of the model that made both.
-    prompts
-        Prompt set, its name, or five texts.
-
-    Raises
-    ------
-    KoaError
-        If the embeddings do not fit, a logit is not finite, or the prompts are no set of five; see `PromptSet`.
+    The image tower is not asked again: ``s = scale · e · g`` for embeddings e, float32 ``(N, 2, D)``, of each knee and
+    its mirror image and vectors g of the grades, read by the model's link and, where the model does so, averaged over
+    both views.
     """
     check_predictions(predictions)
     vectors, embeddings = encoder.grades(prompts), np.asarray(embeddings)

@@ -26,36 +26,24 @@ def reader_agreement(latest: pd.DataFrame, *, draws: int = 2000, seed: int = 0) 
     """One row for each pair of readers, then one for each reader and the given grades.
 
     The grade of an answer "agree" is ``kl``, that of "disagree" the proposed one. "bad_image" is no grade: such knees
-    are counted apart and in nothing else.
+    are counted apart and in nothing else. Readers were shown the given grade, so they may lean towards it and, through
+    it, towards each other: high values are no proof of independent agreement.
 
     Parameters
     ----------
     latest
         Table of `ReviewLog.latest`: one row a reader and knee, with `COLUMNS`.
-    draws
+    draws, seed
         Bootstrap draws over patients: all knees of a patient are drawn together.
-    seed
-        Same seed, same patients: same draws.
 
     Returns
     -------
     DataFrame
-        - ``first``, ``second``: the readers, by name; ``second`` is `GIVEN` for the given grades;
-        - ``knees``, ``patients``: knees that both graded, and their patients;
-        - ``bad_image``: knees that both were shown and at least one found ungradable;
-        - ``agreement``: share of the knees with exactly the same grade, 0 to 1;
-        - ``kappa``, ``low``, ``high``: Cohen's kappa with quadratic weights (1 - squared distances found over those
-          expected from each reader's own grades; Cohen 1968, Psychological Bulletin 70, 213-220) and its 95 % interval;
-        - ``draws``: draws that gave a kappa;
-        - ``explanation``: why there is no kappa or interval, else empty. Too little is nan and never a guess.
-
-        Readers were shown the given grade, so they may lean towards it and, through it, towards each other: high values
-        are no proof of independent agreement.
-
-    Raises
-    ------
-    KoaError
-        If `latest` is no such table, or `draws` makes no interval.
+        ``first``, ``second``, the readers by name, `GIVEN` for the given grades; ``knees`` that both graded, their
+        ``patients``; ``bad_image``, knees that both were shown and at least one found ungradable; ``agreement``, share
+        of exactly the same grade; ``kappa`` with quadratic weights (Cohen 1968, Psychological Bulletin 70, 213-220),
+        ``low`` and ``high``, its 95 % interval, and ``draws`` that gave one; ``explanation``, why there is no kappa or
+        interval, else empty. Too little is nan and never a guess.
     """
     if draws < 1:
         raise KoaError(f"{draws} draws give no interval.", where="draws", remedy="2000 is usual.")
@@ -75,9 +63,7 @@ def reader_agreement(latest: pd.DataFrame, *, draws: int = 2000, seed: int = 0) 
     return pd.DataFrame(rows, columns=[*order, "kappa", "low", "high", "draws", "explanation"])
 
 
-def _compared(
-    one: np.ndarray, other: np.ndarray, patient: np.ndarray, weights: Callable[[int], np.ndarray]
-) -> dict[str, object]:
+def _compared(one: np.ndarray, other: np.ndarray, patient: np.ndarray, weights: Callable) -> dict[str, object]:
     """What two lists of grades of the same knees say about each other."""
     codes, row = np.unique(patient, return_inverse=True)
     found = {"patients": len(codes), "agreement": np.nan, "kappa": np.nan, "low": np.nan, "high": np.nan, "draws": 0}

@@ -28,6 +28,7 @@ PATIENCE = 30
 """Seconds to wait for another process that is writing; one write takes milliseconds."""
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+"""Beginnings of a formula; some spreadsheets look past a leading tab or line end."""
 
 
 class DamagedLine(NamedTuple):
@@ -38,18 +39,10 @@ class DamagedLine(NamedTuple):
 
 
 class ReviewLog:
-    """Readers' reviews in the file `path`; nothing is created before the first one.
+    """Readers' reviews in the file `path` of JSON lines, its lock beside it; nothing is created before the first one.
 
-    Parameters
-    ----------
-    path
-        A file of JSON lines. Its lock lies beside it, as ``.NAME.lock``.
-
-    Attributes
-    ----------
-    damaged
-        List of `DamagedLine`, as of the last reading: lines that are no review, that say something else under an id
-        already taken, or a last one without an end, which is torn or being written at this moment.
+    `damaged` lists, as of the last reading, lines that are no review, that say something else under an id already
+    taken, or a last one without an end, which is torn or being written at this moment.
     """
 
     def __init__(self, path: str | os.PathLike):
@@ -61,33 +54,19 @@ class ReviewLog:
         """Append one review; when this returns, the line is on the disk.
 
         Adding a review again, as after an error that left its fate open, is safe: an id counts once.
-
-        Raises
-        ------
-        KoaError
-            If this is no review, the log cannot be written, the disk is full, or another process holds the log.
         """
         if not isinstance(review, Review):
             raise KoaError(f"A review is expected, not {type(review).__name__}.", where="review")
         line = json.dumps(asdict(review), ensure_ascii=False).encode() + b"\n"
-        with self._explained(
-            "written", "The review may be lost: mend this, or choose another folder, and add it again."
-        ):
+        lost = "The review may be lost: mend this, or choose another folder, and add it again."
+        with self._explained("written", lost):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.path.with_name(f".{self.path.name}.lock"))
             with lock.acquire(timeout=PATIENCE, poll_interval=0.01):
                 self._append(line)
 
     def read(self) -> pd.DataFrame:
-        """All reviews in the order they were added, one row each: the fields of `Review`, ``grade`` as ``Int64``.
-
-        An id that comes twice counts once. What is no review is told in `damaged`.
-
-        Raises
-        ------
-        KoaError
-            If the log is there and cannot be read.
-        """
+        """All reviews in the order they were added, one row each: the fields of `Review`, ``grade`` as ``Int64``."""
         content = b""
         with self._explained("read", "Check the name and who may read it."), suppress(FileNotFoundError):
             content = self.path.read_bytes()
@@ -125,15 +104,8 @@ class ReviewLog:
     def export_csv(self, path: str | os.PathLike) -> int:
         """Number of reviews written to `path` as CSV for spreadsheets, all or nothing.
 
-        Spreadsheets run a cell that begins with ``=``, ``+``, ``-`` or ``@`` as a formula, also one that a stranger
-        put into a note, and some look past a leading tab or line end. Such text gets an apostrophe in front, which
-        spreadsheets take for "this is text". The log itself keeps what was said to the letter. The file begins with a
-        byte order mark, without which Excel garbles accents.
-
-        Raises
-        ------
-        KoaError
-            If the log cannot be read or the file not be written. Look at `damaged` for lines that hold no review.
+        Spreadsheets run a cell that begins as `FORMULA` says as a formula, also one that a stranger put into a note.
+        Such text gets an apostrophe in front, which they take for "this is text"; the log keeps it to the letter.
         """
         path = Path(path)
         if path.resolve() == self.path.resolve():
@@ -142,6 +114,7 @@ class ReviewLog:
         for name in TEXTS:
             table[name] = [f"'{cell}" if cell.startswith(FORMULA) else cell for cell in table[name]]
         with self._explained("exported", "Choose a folder you may write to.", path), replacing(path) as whole:
+            # Excel garbles accents where there is no byte order mark
             table.to_csv(whole, index=False, encoding="utf-8-sig", quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
         return len(table)
 
@@ -169,9 +142,8 @@ class ReviewLog:
         try:
             yield
         except Timeout:
-            raise KoaError(
-                f"Another process has held the log for {PATIENCE} seconds.", where=where, remedy="Try again."
-            ) from None
+            what = f"Another process has held the log for {PATIENCE} seconds."
+            raise KoaError(what, where=where, remedy="Try again.") from None
         except (OSError, NotImplementedError) as error:
             if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
                 remedy = "Free some space and try again."

@@ -23,37 +23,16 @@ def _now() -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Review:
-    """What one reader says about the grade of one knee.
-
-    Parameters
-    ----------
-    reader, knee_id, patient
-        Text of 1 to 200 characters, without spaces around: "Ann" and "Ann " would be two readers.
-    kl
-        The grade the knee was given, 0 to 4.
-    answer
-        "agree", "disagree", or "bad_image" where the picture cannot be graded.
-    grade
-        The grade the reader proposes, 0 to 4 and not `kl`; with "disagree" and with nothing else.
-    note
-        Text of at most 2,000 characters.
-    id, time
-        32 hexadecimal digits, and UTC in ISO 8601 with microseconds; made anew where omitted.
-
-    Raises
-    ------
-    KoaError
-        If a value is not as described.
-    """
+    """What one reader says about the grade of one knee; texts as in `TEXTS`."""
 
     id: str = field(default_factory=lambda: uuid4().hex)
-    time: str = field(default_factory=_now)
-    reader: str
+    time: str = field(default_factory=_now)  # UTC in ISO 8601 with microseconds
+    reader: str  # without spaces around: "Ann" and "Ann " would be two readers
     knee_id: str
     patient: str
-    kl: int
-    answer: str
-    grade: int | None = None
+    kl: int  # the grade the knee was given
+    answer: str  # one of `ANSWERS`; "bad_image" where the picture cannot be graded
+    grade: int | None = None  # what the reader proposes, with "disagree" and with nothing else
     note: str = ""
 
     def __post_init__(self):

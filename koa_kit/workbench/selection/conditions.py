@@ -12,6 +12,7 @@ import pandas as pd
 from koa_kit.errors import KoaError
 
 OPERATORS = ("is", "is not", "at least", "at most", "contains", "is missing")
+"""What may be asked; "contains" takes upper and lower case alike, and a missing value meets "is missing" alone."""
 FLAGS = {"true": True, "yes": True, "false": False, "no": False}
 
 

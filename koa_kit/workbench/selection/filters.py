@@ -23,40 +23,20 @@ SIDES = {"L": "left", "R": "right"}
 
 @dataclass(frozen=True)
 class Filters:
-    """Conditions a knee must all meet; one left out lets every knee pass.
+    """Conditions a knee must all meet; one left out lets every knee pass, and what does not fit a table is a problem.
 
-    Attributes
-    ----------
-    sides, splits
-        Values of the columns ``side`` and ``split``; empty means all.
-    grades, given
-        Grades of the reader and of the model, 0 to 4; empty means all.
-    inverted
-        The file's grey values were inverted, or not.
-    exposure, margin
-        From the first number up to, not including, the second; ``None`` leaves an end open. Margin as by
-        `koa_kit.error_analysis.predictions.margin`, exposure from one of `EXPOSURE_COLUMNS`.
-    right
-        The model gave the reader's grade, or not.
-    columns
-        Conditions ``(column, operator, value)`` on any column, operators out of `OPERATORS`; "is missing" needs no
-        value. "contains" looks for a piece of text, upper and lower case alike. A value that is missing meets
-        "is missing" alone.
-
-    Raises
-    ------
-    KoaError
-        If a grade, a range or an operator cannot be. What does not fit a table is told by `problems`.
+    A range goes from the first number up to, not including, the second; ``None`` leaves an end open. A condition on a
+    column is ``(column, operator, value)``, see `koa_kit.workbench.selection.conditions`.
     """
 
     sides: tuple[str, ...] = ()
     splits: tuple[str, ...] = ()
-    grades: tuple[int, ...] = ()
-    given: tuple[int, ...] = ()
-    inverted: bool | None = None
-    exposure: tuple[float | None, float | None] | None = None
-    margin: tuple[float | None, float | None] | None = None
-    right: bool | None = None
+    grades: tuple[int, ...] = ()  # of the reader
+    given: tuple[int, ...] = ()  # by the model
+    inverted: bool | None = None  # the file's grey values were inverted
+    exposure: tuple[float | None, float | None] | None = None  # one of `EXPOSURE_COLUMNS`
+    margin: tuple[float | None, float | None] | None = None  # as by `koa_kit.error_analysis.predictions.margin`
+    right: bool | None = None  # the model gave the reader's grade
     columns: tuple[tuple[str, str, object], ...] = ()
 
     def __post_init__(self):
@@ -116,13 +96,7 @@ class Filters:
             )
 
     def mask(self, predictions: pd.DataFrame) -> np.ndarray:
-        """Whether each knee meets every condition, bool ``(N,)``.
-
-        Raises
-        ------
-        KoaError
-            If a condition cannot be used on this table; see `problems`.
-        """
+        """Whether each knee meets every condition, bool ``(N,)``; `KoaError` for the first of `problems`."""
         if problems := self.problems(predictions):
             raise KoaError(problems[0], where="filters", remedy="Change or remove this condition.")
         met = np.ones(len(predictions), bool)

@@ -27,20 +27,6 @@ def scores_of(
 
     Of no knee every score is nan; of one patient there is a value and no interval. Intervals are those of
     `koa_kit.error_analysis.statistics.intervals` with other random draws; see `drawn_counts`.
-
-    Parameters
-    ----------
-    predictions
-        Predictions table, perhaps filtered, perhaps empty.
-    metrics
-        Metrics that follow from confusion counts; see `metrics_of_counts`.
-    draws, seed
-        Bootstrap draws of patients for the 95 % interval, and their seed.
-
-    Raises
-    ------
-    KoaError
-        If the table is no predictions table, a metric is unknown, or `draws` make no interval.
     """
     check_level(draws, LEVEL)
     patients, counts = 0, np.zeros((1, K * K))
@@ -64,16 +50,8 @@ def _interval(values: np.ndarray, patients: int) -> tuple[float, float]:
 def changed_knees(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
     """One row a knee that is given another grade, the largest change of its KL1 probability first.
 
-    Parameters
-    ----------
-    before, after
-        Predictions of the same knees, in any order; `KoaError` if they are not.
-
-    Returns
-    -------
-    DataFrame
-        ``knee_id``, ``patient``, ``kl``, ``from`` and ``to`` the grades given before and after, ``became`` one of
-        `BECAME`, ``p1_change`` the KL1 probability after minus before, -1 to 1.
+    ``knee_id``, ``patient``, ``kl``, the grades given before and after as ``from`` and ``to``, ``became`` one of
+    `BECAME`, ``p1_change`` the KL1 probability after minus before. The tables hold the same knees in any order.
     """
     after = align_predictions(before, after, names=("before", "after"))
     table = before[["knee_id", "patient", "kl"]].reset_index(drop=True).astype({"kl": int})
@@ -90,26 +68,9 @@ def change_summary(
 ) -> dict[str, float | int]:
     """Scores before, after and their difference with a paired interval over patients, and how many knees changed.
 
-    Parameters
-    ----------
-    before, after
-        Predictions of the same knees, in any order.
-    metrics
-        Metrics that follow from confusion counts; see `metrics_of_counts`.
-    draws, seed
-        Bootstrap draws of patients, the same for both tables, and their seed.
-
-    Returns
-    -------
-    dict
-        For each metric ``NAME_before``, ``NAME_after``, ``NAME_difference`` (after minus before), ``NAME_low``,
-        ``NAME_high``; then ``changed``, ``became_right``, ``became_wrong``, ``other_wrong``, ``n_knees``,
-        ``n_patients``. With one patient alone there is no interval: nan.
-
-    Raises
-    ------
-    KoaError
-        If the two are not of the same knees, a metric is unknown, or `draws` make no interval.
+    For each metric ``NAME_before``, ``NAME_after``, ``NAME_difference`` (after minus before), ``NAME_low``,
+    ``NAME_high``; then ``changed``, ``became_right``, ``became_wrong``, ``other_wrong``, ``n_knees``, ``n_patients``.
+    The tables hold the same knees in any order; of one patient alone there is no interval: nan.
     """
     check_level(draws, LEVEL)
     after = align_predictions(before, after, names=("before", "after"))
