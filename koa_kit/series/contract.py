@@ -45,26 +45,23 @@ def check_executed(notebook, name: str) -> list[Finding]:
     text outputs over 100 lines; HTML that would load something from the network.
     """
     widgets = notebook.metadata.get("widgets", {}).get("application/vnd.jupyter.widget-state+json", {}).get("state", {})
-    waiting, findings = dict(widgets), []
+    unseen, findings = dict(widgets), []
 
-    def look(label: str, outputs) -> None:
-        findings.extend(Finding(name, label, text) for text in _output_faults(outputs))
-
-    def look_inside(label: str, shown) -> None:
-        """Look at the Output widgets `shown` and those inside them: a box refers to them by ``IPY_MODEL_<id>``."""
-        for key in shown:
-            if model := waiting.pop(key, None):
-                state = model.get("state", {})
-                look(label, state.get("outputs") or ())
-                look_inside(label, re.findall(r"IPY_MODEL_(\w+)", json.dumps(state)))
+    def check_widgets(label: str, keys) -> None:
+        """Check the Output widgets `keys` and those they refer to, each under the first cell that shows it."""
+        for key in keys:
+            if model := unseen.pop(key, None):
+                outputs = model.get("state", {}).get("outputs") or ()
+                findings.extend(Finding(name, label, text) for text in _output_faults(outputs))
+                check_widgets(label, re.findall(r"IPY_MODEL_(\w+)", json.dumps(model)))
 
     for position, cell in enumerate(notebook.cells, start=1):
         if cell.cell_type == "code":
             label = f"cell [{cell.execution_count}]" if cell.execution_count else f"cell number {position}"
-            look(label, cell.outputs)
+            findings += [Finding(name, label, text) for text in _output_faults(cell.outputs)]
             views = (output.get("data", {}).get(WIDGET_VIEW) for output in cell.outputs)
-            look_inside(f"{label}, Output widget", [view["model_id"] for view in views if view])
-    look_inside("Output widget", list(waiting))
+            check_widgets(f"{label}, Output widget", [view["model_id"] for view in views if view])
+    check_widgets("Output widget", list(unseen))
     return findings
 
 
@@ -106,13 +103,7 @@ def check_results(path: Path, name: str) -> list[Finding]:
 
 
 def check_committed(path: str | os.PathLike) -> list[Finding]:
-    """What keeps a notebook from being committed, empty if nothing does.
-
-    Checked are: no outputs, execution counts or widget state, no metadata but the kernel, the language and the cells'
-    tags; at most 60 kB; one cell tagged ``parameters`` that sets exactly the five parameters to literals; median code
-    cell of at most 5 lines, none over 25, at most 120 in all (blank lines do not count); no class, no training loop, no
-    file handling and no ``raises-exception`` in a cell; a last code cell that writes ``results.json``.
-    """
+    """What keeps a notebook from being committed, empty if nothing does: the rules below, and a valid notebook."""
     import nbformat
 
     path = Path(path)
@@ -121,37 +112,35 @@ def check_committed(path: str | os.PathLike) -> list[Finding]:
         nbformat.validate(notebook)
     except Exception as error:  # nbformat raises half a dozen unrelated types for a broken file
         return [Finding(path.stem, "", f"not a valid notebook: {_one_line(str(error))}")]
-    cells = [(number, cell) for number, cell in enumerate(notebook.cells, 1) if cell.cell_type == "code"]
-    texts = list(_notebook_faults(notebook, [cell for _, cell in cells], path.stat().st_size))
-    findings = [Finding(path.stem, "", text) for text in texts]
-    return findings + [
-        Finding(path.stem, f"cell number {number}", text) for number, cell in cells for text in _cell_faults(cell)
-    ]
+    findings = [Finding(path.stem, "", text) for text in _notebook_faults(notebook, path.stat().st_size)]
+    for number, cell in enumerate(notebook.cells, 1):
+        if cell.cell_type == "code":
+            findings += [Finding(path.stem, f"cell number {number}", text) for text in _cell_faults(cell)]
+    return findings
 
 
-def _notebook_faults(notebook, code, size: int) -> Iterator[str]:
+def _notebook_faults(notebook, size: int) -> list[str]:
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     lines = [_count_lines(cell) for cell in code] or [0]
-    tagged = sum("parameters" in cell.metadata.get("tags", ()) for cell in code)
-    if size > LARGEST:
-        yield f"{size:,} bytes ({LARGEST:,} at most)"
-    if "widgets" in notebook.metadata:
-        yield "carries widget state"
-    if notebook.metadata.get("kernelspec", {}).get("name") != "python3":
-        yield 'names no kernel python3: choose "Python 3" in Jupyter and save'
-    kept = {"kernelspec", "language_info", "widgets"}
-    if notebook.metadata.keys() - kept or any(cell.metadata.keys() - {"tags"} for cell in notebook.cells):
-        yield "carries metadata other than the kernel, the language and the cells' tags"
-    if tagged != 1:
-        yield f"has {tagged} cells tagged parameters, not one"
-    if (median := statistics.median(lines)) > MEDIAN_LINES:
-        yield f"median code cell of {median:g} lines ({MEDIAN_LINES} at most)"
-    if sum(lines) > NOTEBOOK_LINES:
-        yield f"{sum(lines)} lines of code ({NOTEBOOK_LINES} at most)"
-    if not code or not re.search(r"\b(finish|write_results)\(", code[-1].source):
-        yield "its last code cell does not write results.json"
+    median, tagged = statistics.median(lines), sum("parameters" in cell.metadata.get("tags", ()) for cell in code)
+    more = notebook.metadata.keys() - {"kernelspec", "language_info", "widgets"}
+    more |= {key for cell in notebook.cells for key in cell.metadata.keys() - {"tags"}}
+    kernel = notebook.metadata.get("kernelspec", {}).get("name")
+    rules = (
+        (size > LARGEST, f"{size:,} bytes ({LARGEST:,} at most)"),
+        ("widgets" in notebook.metadata, "carries widget state"),
+        (kernel != "python3", 'names no kernel python3: choose "Python 3" in Jupyter and save'),
+        (more, "carries metadata other than the kernel, the language and the cells' tags"),
+        (tagged != 1, f"has {tagged} cells tagged parameters, not one"),
+        (median > MEDIAN_LINES, f"median code cell of {median:g} lines ({MEDIAN_LINES} at most)"),
+        (sum(lines) > NOTEBOOK_LINES, f"{sum(lines)} lines of code ({NOTEBOOK_LINES} at most)"),
+        (not code or "finish(" not in code[-1].source, "its last code cell does not write results.json"),
+    )
+    return [text for broken, text in rules if broken]
 
 
 def _count_lines(cell) -> int:
+    """Lines of a cell that are not blank."""
     return sum(bool(line.strip()) for line in cell.source.splitlines())
 
 
@@ -182,11 +171,13 @@ def _cell_faults(cell) -> Iterator[str]:
 def _parameter_faults(statements: list[ast.stmt]) -> Iterator[str]:
     names = []
     for statement in statements:
-        target = statement.targets[0] if isinstance(statement, ast.Assign) else getattr(statement, "target", None)
-        if isinstance(target, ast.Name) and isinstance(getattr(statement, "value", None), ast.Constant):
-            names.append(target.id)
-        else:
-            yield f"only literals belong in the parameters cell, not `{ast.unparse(statement)}`"
+        match statement:
+            case ast.Assign(targets=[ast.Name(id=name), *_], value=ast.Constant()):
+                names.append(name)
+            case ast.AnnAssign(target=ast.Name(id=name), value=ast.Constant()):
+                names.append(name)
+            case _:
+                yield f"only literals belong in the parameters cell, not `{ast.unparse(statement)}`"
     if sorted(names) != sorted(PARAMETERS):
         yield f"sets {', '.join(names) or 'nothing'}, not {', '.join(PARAMETERS)}"
 

@@ -37,24 +37,21 @@ def out_dir_for(dataset: str, scale: str) -> Path:
 def find_notebooks(which: Sequence[str] | None = None, notebook_dir: str | os.PathLike | None = None) -> list[Path]:
     """Notebooks of the series in order; `which` picks some by number ("03"), name ("03_losses") or file name.
 
-    Raises
-    ------
-    KoaError
-        If there is none, or an entry of `which` fits none.
+    Raises `KoaError` if there is none, or an entry of `which` fits none.
     """
     folder = Path(notebook_dir) if notebook_dir else paths.resource("notebooks")
-    found = sorted(path for path in folder.glob("*.ipynb") if not path.name.startswith("."))
-    if not found:
+    every = sorted(path for path in folder.glob("*.ipynb") if not path.name.startswith("."))
+    if not every:
         raise KoaError("There are no notebooks here.", where=folder.absolute())
     wanted = set()
     for entry in [which] if isinstance(which, str) else which or ():
         word = Path(entry).name.removesuffix(".ipynb")
-        fitting = [path for path in found if word in (path.stem, path.stem.split("_")[0])]
+        fitting = [path for path in every if word in (path.stem, path.stem.split("_")[0])]
         if not fitting:
-            remedy = _nearest(word, [path.stem for path in found])
+            remedy = _nearest(word, [path.stem for path in every])
             raise KoaError(f"There is no notebook {word!r}.", where=folder, remedy=remedy)
         wanted.update(fitting)
-    return [path for path in found if not wanted or path in wanted]
+    return [path for path in every if not wanted or path in wanted]
 
 
 def check_parameters(notebook: str | os.PathLike, given: Sequence[str]) -> None:
@@ -71,9 +68,8 @@ def check_parameters(notebook: str | os.PathLike, given: Sequence[str]) -> None:
         raise KoaError(f"The notebook cannot be inspected: {error}", where=notebook, remedy=remedy) from error
     for name in given:
         if name not in known:
-            raise KoaError(
-                f"The notebook has no parameter {name!r}.", where=notebook, remedy=_nearest(name.upper(), known)
-            )
+            remedy = _nearest(name.upper(), known)
+            raise KoaError(f"The notebook has no parameter {name!r}.", where=notebook, remedy=remedy)
 
 
 def _nearest(word: str, known: Sequence[str]) -> str:
@@ -99,22 +95,16 @@ def run_series(
 
     Parameters
     ----------
-    which
-        Numbers or names of notebooks; omitted, all.
+    which, notebook_dir
+        As in `find_notebooks`; omitted, all of the kit's own.
     dataset, scale, seed, data_dir
         Handed to every notebook; see `koa_kit.series.session.begin`.
     out_dir
         Omitted, `out_dir_for` the data set and scale.
     jobs
-        Notebooks run at the same time.
+        Notebooks run at the same time; each is stopped after `timeout` seconds.
     parameters
         More parameters by name, over those that the other arguments give.
-    notebook_dir
-        Omitted, the kit's own ``notebooks``.
-    timeout
-        Seconds after which a notebook is stopped.
-    progress
-        Print one line per notebook.
 
     Raises
     ------
@@ -159,7 +149,8 @@ def run_series(
             write_page(run, names, out_dir)
             with paths.replacing(run.notebook.with_suffix(".run.json")) as temporary:
                 temporary.write_bytes(records.dump_json(run, indent=1))
-            console.print(run.line)
+            state, memory = "green" if run.green else "FAILED", f"{run.peak_mb:,.0f} MB" if run.peak_mb else "?"
+            console.print(f"{run.name:<24} {state:<6} {run.seconds:6.1f} s  {memory:>9}")
     index = write_index([runs[name] for name in names], out_dir / "index.html")
     fresh = [runs[path.stem] for path in notebooks]
     if not all(run.green for run in fresh):

@@ -42,7 +42,7 @@ def test_phantoms_are_evaluated_on_a_test_split_of_other_patients(synthetic):
 
 
 def test_augmented_knees_are_a_sample_in_the_order_of_the_predictions(synthetic):
-    knees, answers = synthetic.nudged(most=20, views=3, seed=1)
+    knees, answers = synthetic.augmented(most=20, views=3, seed=1)
     assert answers.shape == (20, 3, 5)
     rows = synthetic.predictions["knee_id"].isin(knees["knee_id"])
     assert list(synthetic.predictions["knee_id"][rows]) == list(knees["knee_id"])
@@ -50,7 +50,7 @@ def test_augmented_knees_are_a_sample_in_the_order_of_the_predictions(synthetic)
 
 def test_without_radiographs_the_tables_of_the_kit_are_read(without_radiographs, capsys):
     found = without_radiographs
-    assert (found.split, found.knees, found.nudged()) == ("holdout", None, None)
+    assert (found.split, found.knees, found.augmented()) == ("holdout", None, None)
     assert len(found.predictions) == len(found.embeddings) == 1184
     assert ea.compute_metrics(found.predictions)["qwk"] > 0.8
     assert ea.consensus_posterior(found.predictions, None) is None
