@@ -8,11 +8,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from koa_kit.series.contract import Finding, check_executed, check_results
+from koa_kit.series.contract import check_executed, check_results
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class NotebookRun:
     seed: int
     seconds: float = 0.0
     peak_mb: float | None = None
-    findings: tuple[Finding, ...] = ()
+    findings: tuple[str, ...] = ()
 
     @property
     def green(self) -> bool:
@@ -134,25 +133,24 @@ def _execute_here(job: dict) -> tuple[float | None, str | None]:
     return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6, error
 
 
-def _findings(run: NotebookRun, error: str | None) -> Iterator[Finding]:
-    """Findings of the executed copy, `error` under the cell that ran when it came, and those of the results."""
+def _findings(run: NotebookRun, error: str | None) -> list[str]:
+    """Findings of the executed copy, `error` with the cell that ran when it came, and those of the results."""
     import nbformat
 
-    label, ended = "", not error
+    findings, ended = [], True
     if run.notebook.exists():
         notebook = nbformat.read(run.notebook, as_version=4)
-        yield from check_executed(notebook, run.name)
+        findings = check_executed(notebook)
         code = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
+        ended = bool(code) and code[-1].execution_count is not None
         for cell in code:
-            if cell.metadata.get("papermill", {}).get("status") == "running":
-                label = f"cell `{cell.source.strip().splitlines()[0][:60]}`"
-        ended = ended and bool(code) and code[-1].execution_count is not None
+            if error and cell.metadata.get("papermill", {}).get("status") == "running":
+                error = f"cell `{cell.source.strip().splitlines()[0][:60]}`: {error}"
         if notebook.metadata.pop("widgets", None):
             nbformat.write(notebook, run.notebook)
     if error:
-        yield Finding(run.name, label, error)
-    elif ended:
-        yield from check_results(run.results, run.name)
+        return [*findings, error]
+    return findings + check_results(run.results) if ended else findings
 
 
 if __name__ == "__main__":

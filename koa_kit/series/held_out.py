@@ -66,9 +66,9 @@ class HeldOutResults:
 def held_out_results(session: NotebookSession, method: str = "symmetry_consistency") -> HeldOutResults:
     """Results of the pretrained model where the session asks for real knees, else of one trained by `method`.
 
-    With the data set oai-kl224 at laptop or full scale nothing is trained, and no radiograph is needed. The run of a
-    model that is trained is kept in ``OUT_DIR``, where a second call reads it. Raises `KoaError` if the data set is here
-    and damaged, or must be here to train and is not.
+    With the data set oai-kl224 at laptop or full scale nothing is trained, and no radiograph is needed. Otherwise
+    the run is kept in ``OUT_DIR``, where a second call reads it. Raises `KoaError` if the data set is damaged, or must
+    be here to train and is not.
     """
     if session.dataset == REAL_KNEES and session.scale != "smoke":
         return _pretrained_results(session)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import base64
 import io
 from collections.abc import Sequence
@@ -46,7 +45,10 @@ def write_page(run: NotebookRun, names: Sequence[str], out_dir: Path) -> Path:
     place = names.index(run.name)
     page = {"title": outline(notebook)[0] or run.name, "findings": run.findings, "index": "../index.html"}
     page |= {"previous": around[place], "following": around[place + 2], "script": None}
-    _show_parameters(notebook)
+    for cell in notebook.cells:
+        if _tagged(cell, ["injected-parameters"]):  # in one line, without the folders of this machine
+            cell.cell_type = "markdown"
+            cell.source = f"run with `DATASET = {run.dataset}` `SCALE = {run.scale}` `SEED = {run.seed}`"
     if _show_figures_and_widgets(notebook):
         page["script"] = f"../{_write(get_plotlyjs(), out_dir / 'plotly.min.js').name}"
     tagged = {"enabled": True, "remove_cell_tags": HIDDEN_CELLS, "remove_input_tags": ["hide-input"]}
@@ -64,17 +66,10 @@ def write_index(runs: Sequence[NotebookRun], path: Path) -> Path:
     """Path of the index written: one card per notebook with its question, picture, time, memory and a few numbers."""
     from jinja2 import Environment, FileSystemLoader
 
-    cards = [_card(run) for run in runs]
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    html = environment.get_template("index.html.j2").render(
-        cards=cards,
-        settings=sorted({f"data set {run.dataset} · scale {run.scale} · seed {run.seed}" for run in runs}),
-        versions=next((card["versions"] for card in cards if card["versions"]), {}),
-        seconds=sum(run.seconds for run in runs),
-        failed=sum(not run.green for run in runs),
-        today=date.today().isoformat(),
-    )
-    return _write(html, path)
+    settings = sorted({f"data set {run.dataset} · scale {run.scale} · seed {run.seed}" for run in runs})
+    index = environment.get_template("index.html.j2")
+    return _write(index.render(cards=[_card(run) for run in runs], settings=settings, today=date.today()), path)
 
 
 def outline(notebook) -> tuple[str, str]:
@@ -93,16 +88,6 @@ def outline(notebook) -> tuple[str, str]:
 
 def _tagged(cell, tags: Sequence[str]) -> bool:
     return not set(tags).isdisjoint(cell.metadata.get("tags", ()))
-
-
-def _show_parameters(notebook) -> None:
-    """Say what papermill set in one line, without empty values and the folder the reader is looking at."""
-    for cell in notebook.cells:
-        if _tagged(cell, ["injected-parameters"]):
-            statements = [each for each in ast.parse(cell.source).body if isinstance(each, ast.Assign)]
-            values = {each.targets[0].id: ast.literal_eval(each.value) for each in statements}
-            shown = [f"`{name} = {value}`" for name, value in values.items() if value != "" and name != "OUT_DIR"]
-            cell.cell_type, cell.source = "markdown", f"run with {' '.join(shown)}"
 
 
 def _show_figures_and_widgets(notebook) -> bool:

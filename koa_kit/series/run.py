@@ -23,7 +23,7 @@ class SeriesFailed(KoaError):
         failed = [run for run in runs if not run.green]
         super().__init__(
             f"{len(failed)} of {len(runs)} notebooks failed.",
-            where="\n    ".join(str(finding) for run in failed for finding in run.findings),
+            where="\n    ".join(f"{run.name}: {finding}" for run in failed for finding in run.findings),
             remedy=f"Open {index}: the pages of failed notebooks are there too.",
         )
 
@@ -86,31 +86,14 @@ def run_series(
     data_dir: str | os.PathLike | None = None,
     out_dir: str | os.PathLike | None = None,
     jobs: int = 1,
-    parameters: dict | None = None,
     notebook_dir: str | os.PathLike | None = None,
     timeout: float = 900,
     progress: bool = True,
 ) -> list[NotebookRun]:
-    """The notebooks' runs in order, with a page for each and ``index.html``.
+    """The notebooks' runs in order, with a page for each and ``index.html``; all in `out_dir`, else `out_dir_for`.
 
-    Parameters
-    ----------
-    which, notebook_dir
-        As in `find_notebooks`; omitted, all of the kit's own.
-    dataset, scale, seed, data_dir
-        Handed to every notebook; see `koa_kit.series.session.begin`.
-    out_dir
-        Omitted, `out_dir_for` the data set and scale.
-    jobs
-        Notebooks run at the same time; each is stopped after `timeout` seconds.
-    parameters
-        More parameters by name, over those that the other arguments give.
-
-    Raises
-    ------
-    KoaError
-        Before anything runs, if a notebook or a parameter is unknown; `SeriesFailed` at the end, naming every
-        breach of the contract, when all notebooks have run and all pages are written.
+    Raises `KoaError` before anything runs if a notebook or a parameter is unknown, and `SeriesFailed` at the end, with
+    every breach of the contract. `timeout` is in seconds and for one notebook.
     """
     from pydantic import TypeAdapter
     from rich.console import Console
@@ -126,9 +109,8 @@ def run_series(
         dataset = str(Path(dataset).expanduser().resolve())
     folder = str(Path(data_dir).expanduser().resolve()) if data_dir else ""
     values = dict(zip(PARAMETERS, (dataset, scale, seed, folder, str(out_dir / "results")), strict=True))
-    values |= parameters or {}
     for notebook in notebooks:
-        check_parameters(notebook, list(values))
+        check_parameters(notebook, PARAMETERS)
     threads = max(1, (os.cpu_count() or 1) // jobs) if jobs > 1 else None
 
     def run_one(notebook: Path) -> NotebookRun:
@@ -137,7 +119,7 @@ def run_series(
     # what earlier calls left, so that running one notebook again keeps the others' cards
     records = TypeAdapter(NotebookRun)
     names = {path.stem for path in find_notebooks(None, notebook_dir)}
-    kept = [records.validate_json(path.read_bytes()) for path in (out_dir / "notebooks").glob("*.run.json")]
+    kept = [records.validate_json(path.read_bytes()) for path in (out_dir / "notebooks").glob("*.record.json")]
     whole = [run for run in kept if run.notebook.exists() and run.page.exists()]
     runs = {run.name: run for run in whole if run.name in names and (run.results.exists() or not run.green)}
     names = sorted({path.stem for path in notebooks} | runs.keys())
@@ -147,9 +129,10 @@ def run_series(
         for run in (pool.map if jobs > 1 else map)(run_one, notebooks):
             runs[run.name] = run
             write_page(run, names, out_dir)
-            with paths.replacing(run.notebook.with_suffix(".run.json")) as temporary:
+            with paths.replacing(run.notebook.with_suffix(".record.json")) as temporary:
                 temporary.write_bytes(records.dump_json(run, indent=1))
-            state, memory = "green" if run.green else "FAILED", f"{run.peak_mb:,.0f} MB" if run.peak_mb else "?"
+            memory = f"{run.peak_mb:,.0f} MB" if run.peak_mb else "memory unknown"
+            state = "green" if run.green else "FAILED"
             console.print(f"{run.name:<24} {state:<6} {run.seconds:6.1f} s  {memory:>9}")
     index = write_index([runs[name] for name in names], out_dir / "index.html")
     fresh = [runs[path.stem] for path in notebooks]

@@ -55,12 +55,8 @@ class NotebookSession:
         """Write ``out_dir/<notebook>/results.json``: the numbers the notebook claims, and what they depend on.
 
         Claims are finite numbers, texts, lists or dicts of them; numpy's and pandas' are taken as well. The fingerprint
-        is that of the last cohort, "" if there was none.
-
-        Raises
-        ------
-        KoaError
-            If there is no claim, or one is not finite or not plain data; nothing is written then.
+        is that of the last cohort, "" if there was none. Raises `KoaError`, and writes nothing, if there is no
+        claim or one is not finite or not plain data.
         """
         if not claims:
             raise KoaError("A notebook must claim something.", where=notebook, remedy="Pass the numbers it shows.")

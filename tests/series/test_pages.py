@@ -11,7 +11,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
 
-from koa_kit.series.contract import WIDGET_VIEW, Finding
+from koa_kit.series.contract import WIDGET_VIEW
 from koa_kit.series.execution import NotebookRun
 from koa_kit.series.pages import PLOTLY, outline, write_index, write_page
 
@@ -43,7 +43,7 @@ def view(**more):
 def notebook():
     """An executed notebook with one output of each kind."""
     text = "# 03 · What is a *good* answer?\n\nMay a knee change its `grade` in the **mirror**?\n\nLoss: $p_1 < p_2$."
-    injected = 'DATASET = "phantom"\nSEED = 3\nDATA_DIR = ""\nOUT_DIR = "/somewhere/build"'
+    injected = 'DATASET = "phantom"\nSEED = 0\nDATA_DIR = ""\nOUT_DIR = "/somewhere/build"'
     figure = {"data": [{"type": "bar", "x": [LABEL], "y": [3]}], "layout": {"height": 320}}
     return new_notebook(
         cells=[
@@ -72,7 +72,7 @@ def run_of(folder, notebook, name="03_losses", results=None, findings=()):
 
 @pytest.fixture
 def page(notebook, tmp_path):
-    finding = Finding("03_losses", "cell [4]", "printed on stderr: <knee>")
+    finding = "cell [4]: printed on stderr: <knee>"
     return write_page(run_of(tmp_path, notebook, findings=[finding]), SERIES, tmp_path).read_text(encoding="utf-8")
 
 
@@ -124,7 +124,7 @@ def test_cells_that_drive_widgets_are_left_out(page):
 
 def test_parameters_are_shown_in_one_line_without_folders_of_this_machine(page):
     assert "<code>DATASET = phantom</code>" in page
-    assert "<code>SEED = 3</code>" in page
+    assert "<code>SEED = 0</code>" in page
     assert "/somewhere/build" not in page
 
 
@@ -145,7 +145,7 @@ def test_the_index_has_a_card_per_notebook_with_picture_numbers_and_state(notebo
     results = json.dumps({"claims": claims, "versions": {"torch": "2.0"}})
     notebook.cells.append(code("cover(knees)", shown(png=picture(2000, 1000, grey=40)), tags=["cover"]))
     green = run_of(tmp_path, notebook, results=results)
-    failed = run_of(tmp_path, new_notebook(), "04_training", findings=[Finding("04_training", "", "stopped")])
+    failed = run_of(tmp_path, new_notebook(), "04_training", findings=["stopped"])
     index = write_index([green, failed], tmp_path / "index.html").read_text(encoding="utf-8")
     assert index.count('<li class="card">') == 2
     for part in (
