@@ -7,13 +7,10 @@ import io
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from koa_kit import paths
 from koa_kit.series.contract import WIDGET_VIEW
-
-if TYPE_CHECKING:
-    from koa_kit.series.execution import NotebookRun
+from koa_kit.series.execution import NotebookRun
 
 TEMPLATES = Path(__file__).parent / "page_templates"
 PLOTLY = "application/vnd.plotly.v1+json"

@@ -6,6 +6,7 @@ import difflib
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from koa_kit import paths
@@ -103,7 +104,7 @@ def run_series(
     if jobs < 1:
         raise KoaError(f"{jobs} notebooks at a time run nothing.", where="jobs", remedy="Give 1 or more.")
     check_settings(dataset, scale, seed)
-    notebooks = find_notebooks(which, notebook_dir)
+    notebooks = [path.resolve() for path in find_notebooks(which, notebook_dir)]
     out_dir = Path(out_dir or out_dir_for(dataset, scale)).resolve()
     if os.sep in dataset or dataset in (".", ".."):  # the kernel works in another folder
         dataset = str(Path(dataset).expanduser().resolve())
@@ -112,21 +113,21 @@ def run_series(
     for notebook in notebooks:
         check_parameters(notebook, PARAMETERS)
     threads = max(1, (os.cpu_count() or 1) // jobs) if jobs > 1 else None
-
-    def run_one(notebook: Path) -> NotebookRun:
-        return execute_notebook(notebook.resolve(), out_dir, values, timeout=timeout, threads=threads)
+    execute = partial(execute_notebook, out_dir=out_dir, parameters=values, timeout=timeout, threads=threads)
 
     # what earlier calls left, so that running one notebook again keeps the others' cards
     records = TypeAdapter(NotebookRun)
-    names = {path.stem for path in find_notebooks(None, notebook_dir)}
-    kept = [records.validate_json(path.read_bytes()) for path in (out_dir / "notebooks").glob("*.record.json")]
-    whole = [run for run in kept if run.notebook.exists() and run.page.exists()]
-    runs = {run.name: run for run in whole if run.name in names and (run.results.exists() or not run.green)}
+    runs = {}
+    for path in find_notebooks(None, notebook_dir):
+        record = out_dir / "notebooks" / f"{path.stem}.record.json"
+        run = records.validate_json(record.read_bytes()) if record.exists() else None
+        if run and run.notebook.exists() and run.page.exists() and (run.results.exists() or not run.green):
+            runs[run.name] = run
     names = sorted({path.stem for path in notebooks} | runs.keys())
     console = Console(quiet=not progress, force_jupyter=False, highlight=False)
     with ThreadPoolExecutor(jobs) as pool, console.status("running the notebooks"):
         # one at a time stays in this thread, where an interrupt ends the notebook's process too
-        for run in (pool.map if jobs > 1 else map)(run_one, notebooks):
+        for run in (pool.map if jobs > 1 else map)(execute, notebooks):
             runs[run.name] = run
             write_page(run, names, out_dir)
             with paths.replacing(run.notebook.with_suffix(".record.json")) as temporary:
