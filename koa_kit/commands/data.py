@@ -25,7 +25,7 @@ def list_datasets(data_dir: DataDir = None, as_json: AsJson = False) -> None:
 
     rows = []
     for entry in load_manifest().datasets.values():
-        here = _here(entry, _folder(entry.name, data_dir))
+        here = _here(entry, find_folder(entry.name, data_dir))
         rows.append({**entry.model_dump(include={"name", "access", "title"}), "images": entry.n_images, "here": here})
         if not as_json:
             count = f"{entry.n_images:,} images" if entry.n_images else ""
@@ -115,7 +115,7 @@ def show_dataset(name: Name, data_dir: DataDir = None, as_json: AsJson = False) 
     from koa_kit.data.manifest import load_manifest
 
     entry = load_manifest()[name]
-    folder = _folder(name, data_dir)
+    folder = find_folder(name, data_dir)
     if as_json:
         print_json({**entry.model_dump(), "folder": str(folder) if folder else None})
         return
@@ -135,14 +135,15 @@ def show_dataset(name: Name, data_dir: DataDir = None, as_json: AsJson = False) 
         typer.echo(f"{key}: {fact}")
 
 
-def _here(entry, folder: Path | None) -> str:
-    return "drawn on demand" if entry.access == "generated" else str(folder or "not here")
-
-
-def _folder(name: str, data_dir: Path | None) -> Path | None:
+def find_folder(name: str, data_dir: Path | None = None) -> Path | None:
+    """Folder of a data set, ``None`` if it is not here or is generated."""
     from koa_kit.data.manifest import find_dataset
 
     try:
         return find_dataset(name, data_dir)
     except KoaError:
         return None
+
+
+def _here(entry, folder: Path | None) -> str:
+    return "drawn on demand" if entry.access == "generated" else str(folder or "not here")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from koa_kit import paths
+from koa_kit.commands.data import find_folder
 from koa_kit.commands.options import AsJson, print_json
 from koa_kit.errors import KoaError
 
@@ -161,18 +162,14 @@ def check_cache() -> Iterator[Check]:
 
 def check_data() -> Iterator[Check]:
     """Which data sets of the manifest are here; one that is not is no fault, since the phantom knees always are."""
-    from koa_kit.data import find_dataset, load_manifest
+    from koa_kit.data import load_manifest
 
     try:
-        manifest = load_manifest()
+        entries = load_manifest().datasets.values()
     except KoaError as error:
         yield Check("data manifest", False, str(error), error.remedy or "")
         return
-    for name in manifest.names:
-        found = "is drawn by the kit"
-        if manifest[name].access != "generated":
-            try:
-                found = f"in {find_dataset(name)}"
-            except KoaError:
-                found = f"is not here, and need not be; `koa data show {name}` says how to get it"
-        yield Check(f"data set {name}", True, found)
+    for entry in entries:
+        folder = find_folder(entry.name)
+        found = f"in {folder}" if folder else f"is not here, and need not be; see `koa data show {entry.name}`"
+        yield Check(f"data set {entry.name}", True, "is drawn by the kit" if entry.access == "generated" else found)

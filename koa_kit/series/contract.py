@@ -172,5 +172,4 @@ def _calls(tree: ast.AST) -> set[str]:
 
 if __name__ == "__main__":
     findings = [f"{path}: {finding}" for path in sys.argv[1:] for finding in check_committed(path)]
-    print("\n".join(findings))
-    sys.exit(bool(findings))
+    sys.exit("\n".join(findings) or None)

@@ -64,14 +64,13 @@ def execute_notebook(
     for path in (run.notebook, run.page, run.results):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
-    job = {"input_path": str(source), "output_path": str(run.notebook), "parameters": parameters}
-    job["cwd"] = str(run.results.parent)
+    places = {"input_path": str(source), "output_path": str(run.notebook), "cwd": str(run.results.parent)}
     start = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="koa-jupyter-", ignore_cleanup_errors=True) as home:
         environment = _environment(home, offline=run.scale != "full", threads=threads)
-        peak_mb, error = _in_own_process(job, environment, timeout)
-    run = replace(run, seconds=time.perf_counter() - start, peak_mb=peak_mb)
-    return replace(run, findings=tuple(_findings(run, error)))
+        peak_mb, error = _in_own_process(places | {"parameters": parameters}, environment, timeout)
+    seconds = time.perf_counter() - start
+    return replace(run, seconds=seconds, peak_mb=peak_mb, findings=tuple(_findings(run, error)))
 
 
 def _environment(home: str, *, offline: bool, threads: int | None) -> dict[str, str]:
