@@ -59,8 +59,8 @@ class HeldOutResults:
             return None
         rows = np.sort(np.random.default_rng(seed).permutation(len(self.predictions))[:most])
         knees = replace(self.knees, images=self.knees.images[rows], table=self.knees.table.iloc[rows])
-        answers = augmented_answers(self.run.model, knees, views=views, seed=seed)
-        return self.predictions.iloc[rows].reset_index(drop=True), answers
+        logits = augmented_answers(self.run.model, knees, views=views, seed=seed)
+        return self.predictions.iloc[rows].reset_index(drop=True), logits
 
 
 def held_out_results(session: NotebookSession, method: str = "symmetry_consistency") -> HeldOutResults:

@@ -146,8 +146,7 @@ def test_a_misspelt_parameter_is_refused_and_nothing_is_written(tmp_path):
 def test_notebooks_are_found_by_number_and_by_name(tmp_path):
     for name in ("01_data", "03_losses", "05_error_analysis"):
         write_notebook(tmp_path, name)
-    found = find_notebooks(["05", "01_data.ipynb"], tmp_path)
-    assert [path.stem for path in found] == ["01_data", "05_error_analysis"]
+    assert [path.stem for path in find_notebooks(["05", "01_data.ipynb"], tmp_path)] == ["01_data", "05_error_analysis"]
     with pytest.raises(KoaError, match=r"no notebook '03_loses'(?s:.*)Did you mean 03_losses"):
         find_notebooks(["03_loses"], tmp_path)
     with pytest.raises(KoaError, match="no notebooks"):
