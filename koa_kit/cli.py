@@ -29,12 +29,10 @@ for command in (train, evaluate, ablate, doctor):
 
 @app.command()
 def explore(
-    run: Annotated[
-        str | None, typer.Argument(help="Run folder or predictions.parquet; default the model that comes with the kit.")
-    ] = None,
+    run: Annotated[str | None, typer.Argument(help="Run folder or predictions.parquet; or the kit's model.")] = None,
     split: Annotated[str, typer.Option(help="val, or holdout where patients were set aside.")] = "val",
     data_dir: DataDir = None,
-    log: Annotated[Path | None, typer.Option(help="File of readers' verdicts; default beside the run.")] = None,
+    log: Annotated[Path | None, typer.Option(help="File of readers' reviews; default next to the run.")] = None,
     beside: Annotated[Path | None, typer.Option(help="Another run of the same knees to compare with.")] = None,
     port: int = 8866,
     browser: Annotated[bool, typer.Option(help="Open a browser.")] = True,

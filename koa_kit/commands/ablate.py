@@ -2,42 +2,29 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from koa_kit.commands.options import AsJson, Change, DataDir, Device, Runs, print_json
+from koa_kit.commands.options import AsJson, Change, DataDir, Device, Runs, json_rows, print_json
 from koa_kit.errors import KoaError
 
 
 def ablate(
-    name: Annotated[
-        str | None, typer.Argument(help="Folder of the grid below the runs; default the preset's name.")
-    ] = None,
+    name: Annotated[str | None, typer.Argument(help="Folder of the grid in the runs; default the preset's.")] = None,
     preset: Annotated[str | None, typer.Option(help="A grid by name, such as sides-cpu or headline-cpu.")] = None,
-    dataset: Annotated[
-        str | None, typer.Option(help="phantom, oai-kl224 or a folder; default the preset's, else phantom.")
-    ] = None,
+    dataset: Annotated[str | None, typer.Option(help="Name or folder; default the preset's, else phantom.")] = None,
     scale: Annotated[str, typer.Option(help="Start from the options of smoke, laptop or full.")] = "smoke",
     change: Change = None,
     method: Annotated[list[str] | None, typer.Option(help="A method; repeat for several. Default: all.")] = None,
-    arm: Annotated[
-        list[str] | None, typer.Option("--arm", "--row", help="Only this arm of the preset; repeat for several.")
-    ] = None,
-    seeds: Annotated[
-        int | None, typer.Option(min=1, help="Runs per arm, with seeds 0, 1, 2, …; default the preset's, else 3.")
-    ] = None,
-    publish: Annotated[
-        Path | None, typer.Option(help="Folder for the table and all predictions; its trials are not repeated.")
-    ] = None,
+    arm: Annotated[list[str] | None, typer.Option("--arm", "--row", help="Only this arm of a preset; repeat.")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Runs per arm; default the preset's, else 3.")] = None,
+    publish: Annotated[Path | None, typer.Option(help="Folder for the table and all predictions.")] = None,
     backend: Annotated[str, typer.Option(help="loky (processes of this machine) or dask.")] = "loky",
     jobs: Annotated[int | None, typer.Option(help="Trials at a time; default 1.")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads per trial; default the cores over the jobs.")] = None,
-    scheduler: Annotated[
-        str | None, typer.Option(help="Address of a Dask scheduler; default one started here.")
-    ] = None,
+    scheduler: Annotated[str | None, typer.Option(help="Dask scheduler's address; default a new one here.")] = None,
     device: Device = None,
     data_dir: DataDir = None,
     runs: Runs = Path("runs"),
@@ -52,7 +39,8 @@ def ablate(
     With several GPUs, start one Dask worker per GPU: CUDA_VISIBLE_DEVICES=0 dask worker ADDRESS --nthreads 1.
 
     With --preset the arms, what they share and the number of seeds have been chosen; --set changes what they share.
-    With --publish each finished trial goes into a table with the predictions of all knees, without weights or pixels.
+    With --publish each finished trial goes into a table with the predictions of all knees, without weights or pixels;
+    trials that are in it are not repeated. The seeds of an arm's runs are 0, 1, 2, …
 
     Example: koa ablate losses --dataset oai-kl224 --scale laptop --method plain --method symmetry --jobs 2
     Example: koa ablate --preset headline-cpu
@@ -85,9 +73,7 @@ def ablate(
     table = run_grid(trials, folder, dataset=dataset, data_dir=data_dir, on_trial=ended, **where)
     means = summary(table)
     if as_json:
-        parts = {"cells": table, "summary": means}
-        records = {key: json.loads(part.to_json(orient="records")) for key, part in parts.items()}
-        print_json(records)
+        print_json({"cells": json_rows(table), "summary": json_rows(means)})
     else:
         typer.echo("\nOn val, mean ± standard deviation over seeds:")
         typer.echo(summary_texts(means).to_string(index=False))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from koa_kit.commands.options import AsJson, DataDir, print_json
+from koa_kit.commands.options import AsJson, DataDir, json_rows, print_json
 from koa_kit.errors import KoaError
 
 app = typer.Typer(no_args_is_help=True, help="What knees do I have, and can I trust them?")
@@ -24,22 +23,15 @@ def list_datasets(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """
     from koa_kit.data.manifest import load_manifest
 
-    rows = [
-        {
-            "name": entry.name,
-            "access": entry.access,
-            "images": entry.n_images,
-            "here": _here(entry, _folder(entry.name, data_dir)),
-            "title": entry.title,
-        }
-        for entry in load_manifest().datasets.values()
-    ]
+    rows = []
+    for entry in load_manifest().datasets.values():
+        here = _here(entry, find_folder(entry.name, data_dir))
+        rows.append({**entry.model_dump(include={"name", "access", "title"}), "images": entry.n_images, "here": here})
+        if not as_json:
+            count = f"{entry.n_images:,} images" if entry.n_images else ""
+            typer.echo(f"{entry.name:<14}{entry.access:<11}{count:<15}{here}\n    {entry.title}")
     if as_json:
         print_json(rows)
-        return
-    for row in rows:
-        count = f"{row['images']:,} images" if row["images"] else ""
-        typer.echo(f"{row['name']:<14}{row['access']:<11}{count:<15}{row['here']}\n    {row['title']}")
 
 
 @app.command("fetch")
@@ -81,9 +73,10 @@ def verify_dataset(
     else:
         typer.echo(f"{name} in {result.folder}\n{frame.to_string()}")
         for check in result.splits:
-            shown = [] if check.state == "absent" else [*check.altered, *check.missing]
-            for file in shown[:20]:
-                typer.echo(f"{'altered' if file in check.altered else 'missing'}: {file}")
+            shown = [f"altered: {file}" for file in check.altered]
+            shown += [f"missing: {file}" for file in check.missing if check.found]  # not of a split that is absent
+            for line in shown[:20]:
+                typer.echo(line)
             if len(shown) > 20:
                 typer.echo(f"and {len(shown) - 20} more in {check.split}")
         typer.echo("OK" if result.ok else f"NOT OK: `koa data fetch {name}` fetches what is missing or altered.")
@@ -108,9 +101,7 @@ def audit_dataset(
     if not as_json:
         typer.echo(result.summary())
         return
-    tables = {
-        key: json.loads(frame.reset_index().to_json(orient="records")) for key, frame in result.to_frames().items()
-    }
+    tables = {key: json_rows(frame.reset_index()) for key, frame in result.to_frames().items()}
     differs = list(result.differs_from_published)
     print_json({"name": name, "fingerprint": result.fingerprint, **tables, "differs_from_published": differs})
 
@@ -124,7 +115,7 @@ def show_dataset(name: Name, data_dir: DataDir = None, as_json: AsJson = False) 
     from koa_kit.data.manifest import load_manifest
 
     entry = load_manifest()[name]
-    folder = _folder(name, data_dir)
+    folder = find_folder(name, data_dir)
     if as_json:
         print_json({**entry.model_dump(), "folder": str(folder) if folder else None})
         return
@@ -144,14 +135,15 @@ def show_dataset(name: Name, data_dir: DataDir = None, as_json: AsJson = False) 
         typer.echo(f"{key}: {fact}")
 
 
-def _here(entry, folder: Path | None) -> str:
-    return "drawn on demand" if entry.access == "generated" else str(folder or "not here")
-
-
-def _folder(name: str, data_dir: Path | None) -> Path | None:
+def find_folder(name: str, data_dir: Path | None = None) -> Path | None:
+    """Folder of a data set, ``None`` if it is not here or is generated."""
     from koa_kit.data.manifest import find_dataset
 
     try:
         return find_dataset(name, data_dir)
     except KoaError:
         return None
+
+
+def _here(entry, folder: Path | None) -> str:
+    return "drawn on demand" if entry.access == "generated" else str(folder or "not here")

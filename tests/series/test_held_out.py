@@ -42,18 +42,18 @@ def test_phantoms_are_evaluated_on_a_test_split_of_other_patients(synthetic):
 
 
 def test_augmented_knees_are_a_sample_in_the_order_of_the_predictions(synthetic):
-    knees, answers = synthetic.nudged(most=20, views=3, seed=1)
-    assert answers.shape == (20, 3, 5)
+    knees, logits = synthetic.augmented(most=20, views=3, seed=1)
+    assert logits.shape == (20, 3, 5)
     rows = synthetic.predictions["knee_id"].isin(knees["knee_id"])
     assert list(synthetic.predictions["knee_id"][rows]) == list(knees["knee_id"])
 
 
-def test_without_radiographs_the_tables_of_the_kit_are_read(without_radiographs, capsys):
-    found = without_radiographs
-    assert (found.split, found.knees, found.nudged()) == ("holdout", None, None)
-    assert len(found.predictions) == len(found.embeddings) == 1184
-    assert ea.compute_metrics(found.predictions)["qwk"] > 0.8
-    assert ea.consensus_posterior(found.predictions, None) is None
+def test_without_radiographs_the_tables_of_the_kit_are_read(without_radiographs):
+    results = without_radiographs
+    assert (results.split, results.knees, results.augmented()) == ("holdout", None, None)
+    assert len(results.predictions) == len(results.embeddings) == 1184
+    assert ea.compute_metrics(results.predictions)["qwk"] > 0.8
+    assert ea.consensus_posterior(results.predictions, None) is None
 
 
 def test_a_gallery_without_radiographs_still_shows_the_similarities(without_radiographs):
@@ -63,14 +63,14 @@ def test_a_gallery_without_radiographs_still_shows_the_similarities(without_radi
     assert not any(ax.images for ax in figure.axes)
 
 
-def test_with_radiographs_the_tables_say_what_the_model_says(without_radiographs, tmp_path, real_data):
-    found = held_out_results(NotebookSession("oai-kl224", "laptop", 0, real_data, tmp_path))
-    assert found.predictions.equals(without_radiographs.predictions)
-    first = replace(found.knees, images=found.knees.images[:6], table=found.knees.table.iloc[:6])
-    anew, embeddings = found.run.predict(first)
+def test_with_radiographs_the_tables_agree_with_the_model(without_radiographs, tmp_path, real_data):
+    results = held_out_results(NotebookSession("oai-kl224", "laptop", 0, real_data, tmp_path))
+    assert results.predictions.equals(without_radiographs.predictions)
+    first = replace(results.knees, images=results.knees.images[:6], table=results.knees.table.iloc[:6])
+    anew, embeddings = results.run.predict(first)
     names = [f"s{grade}{view}" for view in ("", "_flip") for grade in range(5)]
-    assert anew[names].to_numpy() == pytest.approx(found.predictions[names].iloc[:6].to_numpy(), abs=2e-3)
-    assert np.abs(embeddings - found.embeddings[:6]).max() < 2e-3
+    assert anew[names].to_numpy() == pytest.approx(results.predictions[names].iloc[:6].to_numpy(), abs=2e-3)
+    assert np.abs(embeddings - results.embeddings[:6]).max() < 2e-3
 
 
 def test_another_version_of_the_data_set_is_refused(real_data, tmp_path, monkeypatch):
@@ -80,7 +80,7 @@ def test_another_version_of_the_data_set_is_refused(real_data, tmp_path, monkeyp
         held_out_results(NotebookSession("oai-kl224", "laptop", 0, real_data, tmp_path))
 
 
-def test_a_development_split_is_that_of_the_models_own_choices(without_radiographs, real_data):
+def test_the_holdout_is_the_one_that_the_models_configuration_sets_aside(without_radiographs, real_data):
     cohort = set_aside(load_cohort("oai-kl224", data_dir=real_data), without_radiographs.run.config.holdout)
     aside = cohort.split("holdout").table
     assert set(aside["knee_id"]) == set(without_radiographs.predictions["knee_id"])

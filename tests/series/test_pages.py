@@ -11,7 +11,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
 
-from koa_kit.series.contract import WIDGET_VIEW, Finding
+from koa_kit.series.contract import WIDGET_VIEW
 from koa_kit.series.execution import NotebookRun
 from koa_kit.series.pages import PLOTLY, outline, write_index, write_page
 
@@ -43,7 +43,7 @@ def view(**more):
 def notebook():
     """An executed notebook with one output of each kind."""
     text = "# 03 · What is a *good* answer?\n\nMay a knee change its `grade` in the **mirror**?\n\nLoss: $p_1 < p_2$."
-    injected = 'DATASET = "phantom"\nSEED = 3\nDATA_DIR = ""\nOUT_DIR = "/somewhere/build"'
+    injected = 'DATASET = "phantom"\nSEED = 0\nDATA_DIR = ""\nOUT_DIR = "/somewhere/build"'
     figure = {"data": [{"type": "bar", "x": [LABEL], "y": [3]}], "layout": {"height": 320}}
     return new_notebook(
         cells=[
@@ -72,21 +72,34 @@ def run_of(folder, notebook, name="03_losses", results=None, findings=()):
 
 @pytest.fixture
 def page(notebook, tmp_path):
-    finding = Finding("03_losses", "cell [4]", "printed on stderr: <knee>")
+    finding = "cell [4]: printed on stderr: <knee>"
     return write_page(run_of(tmp_path, notebook, findings=[finding]), SERIES, tmp_path).read_text(encoding="utf-8")
 
 
-def test_a_page_carries_its_title_and_links_to_other_pages(page):
-    assert "<title>03 · What is a good answer? · koa_kit</title>" in page
-    for link in ("02_prompts.html", "04_training.html", "../index.html"):
-        assert f'href="{link}"' in page
+@pytest.mark.parametrize(
+    "part",
+    [
+        "<title>03 · What is a good answer? · koa_kit</title>",
+        'href="02_prompts.html"',
+        'href="04_training.html"',
+        'href="../index.html"',
+        "12 knees &amp; 6 patients",
+        "<td>KL4</td>",
+        f"data:image/png;base64,{picture()}",
+        "$p_1 &lt; p_2$",  # a formula reads as written where nothing typesets it
+        "<p>a still picture</p>",
+        "<code>DATASET = phantom</code>",
+        "<code>SEED = 0</code>",
+        "its output",  # of a cell whose input is hidden
+    ],
+)
+def test_a_page_shows_title_links_text_tables_pictures_formulas_and_settings(page, part):
+    assert part in page
 
 
-def test_a_page_shows_text_tables_pictures_and_formulas(page):
-    assert "12 knees &amp; 6 patients" in page
-    assert "<td>KL4</td>" in page
-    assert f"data:image/png;base64,{picture()}" in page
-    assert "$p_1 &lt; p_2$" in page, "a formula reads as written where nothing typesets it"
+@pytest.mark.parametrize("part", ["driven", "secret_setup", "IntSlider()", "/somewhere/build"])
+def test_a_page_leaves_out_what_drives_widgets_and_folders_of_this_machine(page, part):
+    assert part not in page
 
 
 def test_a_page_loads_nothing_from_the_network(page):
@@ -110,22 +123,8 @@ def test_plotly_is_left_out_where_no_figure_needs_it(notebook, tmp_path):
     assert not (tmp_path / "plotly.min.js").exists()
 
 
-def test_a_widget_shows_its_html_or_says_how_to_use_it(page):
+def test_a_widget_without_html_says_how_to_use_it(page):
     assert page.count("Interactive control: run the notebook to use it.") == 1
-    assert "<p>a still picture</p>" in page
-    assert "IntSlider()" not in page
-
-
-def test_cells_that_drive_widgets_are_left_out(page):
-    assert "driven" not in page
-    assert "secret_setup" not in page
-    assert "its output" in page
-
-
-def test_parameters_are_shown_in_one_line_without_folders_of_this_machine(page):
-    assert "<code>DATASET = phantom</code>" in page
-    assert "<code>SEED = 3</code>" in page
-    assert "/somewhere/build" not in page
 
 
 def test_findings_stand_on_top_of_the_page(page):
@@ -145,7 +144,7 @@ def test_the_index_has_a_card_per_notebook_with_picture_numbers_and_state(notebo
     results = json.dumps({"claims": claims, "versions": {"torch": "2.0"}})
     notebook.cells.append(code("cover(knees)", shown(png=picture(2000, 1000, grey=40)), tags=["cover"]))
     green = run_of(tmp_path, notebook, results=results)
-    failed = run_of(tmp_path, new_notebook(), "04_training", findings=[Finding("04_training", "", "stopped")])
+    failed = run_of(tmp_path, new_notebook(), "04_training", findings=["stopped"])
     index = write_index([green, failed], tmp_path / "index.html").read_text(encoding="utf-8")
     assert index.count('<li class="card">') == 2
     for part in (

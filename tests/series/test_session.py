@@ -30,7 +30,7 @@ def test_the_same_seed_draws_the_same_numbers(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("dataset", "scale", "seed", "told"),
+    ("dataset", "scale", "seed", "message"),
     [
         ("fantom", "smoke", 0, "fantom"),
         ("phantom", "smoky", 0, "Choose from smoke, laptop, full"),
@@ -38,8 +38,8 @@ def test_the_same_seed_draws_the_same_numbers(tmp_path):
         ("phantom", "smoke", "0", "whole number"),
     ],
 )
-def test_a_setting_that_does_not_exist_is_refused(dataset, scale, seed, told):
-    with pytest.raises(KoaError, match=told):
+def test_a_setting_that_does_not_exist_is_refused(dataset, scale, seed, message):
+    with pytest.raises(KoaError, match=message):
         begin(dataset, scale, seed)
 
 
