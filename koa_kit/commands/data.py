@@ -32,7 +32,7 @@ def list_datasets(data_dir: DataDir = None, as_json: AsJson = False) -> None:
             "here": _here(entry, _folder(entry.name, data_dir)),
             "title": entry.title,
         }
-        for entry in load_manifest().datasets.values()
+        for entry in load_manifest().values()
     ]
     if as_json:
         print_json(rows)

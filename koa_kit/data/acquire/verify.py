@@ -92,8 +92,8 @@ def verify_dataset(
             remedy=f"`koa data audit {name}` counts and compares what is there.",
         )
     require = (require,) if isinstance(require, str) else tuple(require)
-    if unknown := [split for split in require if split not in entry.splits]:
-        raise KoaError(f"{name} has no split {unknown[0]!r}.", remedy=f"Choose from {', '.join(entry.splits)}.")
+    if unknown := [split for split in require if split not in entry.counts]:
+        raise KoaError(f"{name} has no split {unknown[0]!r}.", remedy=f"Choose from {', '.join(entry.counts)}.")
     folder = find_dataset(name, data_dir)
     return Verification(name, folder, check_files(entry, folder, progress=progress), require)
 
@@ -104,7 +104,7 @@ def check_files(entry: Entry, folder: Path, *, progress: bool = False) -> tuple[
     here = [file for file in known if (folder / file).is_file()]
     digests = dict(zip(here, hash_files([folder / file for file in here], progress=progress), strict=True))
     checks = []
-    for split in entry.splits:
+    for split in entry.counts:
         listed = [file for file in known if file.startswith(f"{split}/")]
         missing = tuple(file for file in listed if file not in digests)
         altered = tuple(file for file in listed if file in digests and digests[file] != known[file])
