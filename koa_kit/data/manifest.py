@@ -32,7 +32,7 @@ class Record(BaseModel):
 class Source(Record):
     """One place to get a data set: a URL or Kaggle handle, and the folder in its archive that holds the layout."""
 
-    kind: Literal["url", "kaggle", "registration"]
+    kind: Literal["url", "kaggle", "registration", "archive"]
     at: str
     size: str | None = None
     prefix: str = ""
