@@ -34,12 +34,10 @@ class Cohort:
     table
         One row per knee, at least the columns `COLUMNS`: ``side`` is "L" or "R" ("?" where the source does not say),
         ``kl`` 0 to 4, ``inverted`` tells that the file showed bone dark and was inverted on reading.
-    fingerprint
-        First 16 hex digits of a sha256 over the knees' hashes and how they were read.
-    label_names
-        The five grades' names.
+    fingerprint, label_names
+        First 16 hex digits of a sha256 over the knees' hashes and how they were read; the five grades' names.
     excluded
-        What lies next to the knees and was left out: a part (folder or file), its number of images, the reason.
+        What lies next to the knees and was left out: ``part`` (folder or file), ``images``, ``reason``.
 
     Raises `KoaError` if columns are missing, images and table do not fit, or a patient is in more than one split.
     """

@@ -51,8 +51,7 @@ def load_cohort(
     Raises
     ------
     KoaError
-        Naming everything that is wrong at once: files missing, altered or refused by `read_radiograph`, a grade folder
-        missing, a patient in two splits. Nothing is written then.
+        Naming at once all files missing, altered or refused, or a patient in two splits. Nothing is written then.
     """
     # Layouts, cache and phantom are outside the core: they are imported where they are needed.
     from koa_kit.data.cache import cached

@@ -132,10 +132,9 @@ def load_manifest(path: str | os.PathLike | None = None) -> Manifest:
 
 
 def find_dataset(name: str, data_dir: str | os.PathLike | None = None) -> Path:
-    """Folder of the data set `name`, the one that holds its splits (or its tables).
+    """Folder of the data set `name` that holds its splits (or its tables), in `data_dir` or the usual place.
 
-    Looks for ``<name>`` in `data_dir`, else ``KOA_DATA_DIR``, else the user's data folder, and there for the
-    publisher's own inner folders (``ClsKLData/kneeKL224``). If it is absent, `KoaError` says how to get it.
+    The publisher's own inner folders (``ClsKLData/kneeKL224``) are looked through; `KoaError` says how to get it.
     """
     entry = load_manifest()[name]
     if entry.access == "generated":

@@ -26,17 +26,9 @@ def load_followup(data_dir: str | os.PathLike | None = None, *, raw: bool = Fals
     agrees with 15 in 98 % of 5,039 readings and 42 in 95 % of 704: preferring the later project would change about one
     in forty of those and one in 250 of all.
 
-    Parameters
-    ----------
-    data_dir
-        Folder that holds ``oai-followup/``, with ``kl_by_visit.csv`` or the OAI's own ``kxr_sq_bu*.txt``.
-    raw
-        Return all readings, several per knee and visit.
-
-    Raises
-    ------
-    KoaError
-        If the tables are not here, or hold a side, visit or grade that does not exist.
+    `data_dir` holds ``oai-followup/``, with ``kl_by_visit.csv`` or the OAI's own ``kxr_sq_bu*.txt``; with `raw` all
+    readings are returned. Raises `KoaError` if the tables are not here, or hold a side, visit or grade that does not
+    exist.
     """
     folder = find_dataset("oai-followup", data_dir)
     file = folder / TABLE
