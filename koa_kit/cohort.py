@@ -34,12 +34,10 @@ class Cohort:
     table
         One row per knee, at least the columns `COLUMNS`: ``side`` is "L" or "R" ("?" where the source does not say),
         ``kl`` 0 to 4, ``inverted`` tells that the file showed bone dark and was inverted on reading.
-    fingerprint
-        First 16 hex digits of a sha256 over the knees' hashes and how they were read.
-    label_names
-        The five grades' names.
+    fingerprint, label_names
+        First 16 hex digits of a sha256 over the knees' hashes and how they were read; the five grades' names.
     excluded
-        What lies next to the knees and was left out: a part (folder or file), its number of images, the reason.
+        What lies next to the knees and was left out: ``part`` (folder or file), ``images``, ``reason``.
 
     Raises `KoaError` if columns are missing, images and table do not fit, or a patient is in more than one split.
     """
@@ -59,7 +57,14 @@ class Cohort:
                 "Images and table do not fit: expected uint8 (N, H, W), one image a row.",
                 where=f"{self.name}: images {self.images.dtype} {self.images.shape}, {len(self.table)} rows",
             )
-        require_patients_in_one_split(self.table, self.name)
+        shared = self.table.groupby("patient")["split"].nunique().loc[lambda splits: splits > 1].index
+        if len(shared):
+            others = f" and {len(shared) - 1} more" if len(shared) > 1 else ""
+            raise KoaError(
+                "A patient is in two splits: the score would be flattered by the other knee.",
+                where=f"{self.name}, patient {shared[0]}{others}",
+                remedy="Split by patient, never by image.",
+            )
 
     def __len__(self) -> int:
         return len(self.table)
@@ -75,10 +80,9 @@ class Cohort:
 
     def split(self, *names: str) -> Cohort:
         """Knees of one split, or of several, in the table's order."""
-        for name in names:
-            if name not in self.splits:
-                choices = f"Choose from {list(self.splits)}."
-                raise KoaError(f"There is no split {name!r}.", where=self.name, remedy=choices)
+        if unknown := [name for name in names if name not in self.splits]:
+            choices = f"Choose from {list(self.splits)}."
+            raise KoaError(f"There is no split {unknown[0]!r}.", where=self.name, remedy=choices)
         return self.take(np.flatnonzero(self.table["split"].isin(names)))
 
     def take(self, rows: np.ndarray) -> Cohort:
@@ -87,15 +91,3 @@ class Cohort:
         adjacent = len(rows) > 0 and np.array_equal(rows, np.arange(rows[0], rows[0] + len(rows)))
         images = self.images[rows[0] : rows[0] + len(rows)] if adjacent else self.images[rows]
         return replace(self, images=images, table=self.table.iloc[rows].reset_index(drop=True))
-
-
-def require_patients_in_one_split(table: pd.DataFrame, name: str) -> None:
-    """Nothing; raises `KoaError` naming a patient whose knees lie in more than one split of `table`."""
-    shared = table.groupby("patient")["split"].nunique().loc[lambda splits: splits > 1].index
-    if len(shared):
-        others = f" and {len(shared) - 1} more" if len(shared) > 1 else ""
-        raise KoaError(
-            "A patient is in two splits: the score would be flattered by the other knee.",
-            where=f"{name}, patient {shared[0]}{others}",
-            remedy="Split by patient, never by image.",
-        )

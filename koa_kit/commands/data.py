@@ -24,7 +24,7 @@ def list_datasets(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     from koa_kit.data.manifest import load_manifest
 
     rows = []
-    for entry in load_manifest().datasets.values():
+    for entry in load_manifest().values():
         here = _here(entry, find_folder(entry.name, data_dir))
         rows.append({**entry.model_dump(include={"name", "access", "title"}), "images": entry.n_images, "here": here})
         if not as_json:

@@ -45,8 +45,8 @@ def trial_outcomes(
     """Names of trials and what became of them, as they end: what `task` returns, or the error that prevented it.
 
     A killed process takes along the trials that ran, or on a cluster waited, beside it. Each of the first ones left is
-    therefore repeated alone, which shows whose fault it was; the others go on together. `task` is called as
-    ``task(trial, threads=threads)`` in a process of the backend and must raise nothing; the rest is as in `run_grid`.
+    therefore repeated alone, which shows whose fault it was. `task`, called as ``task(trial, threads=threads)``, must
+    raise nothing.
     """
     jobs = jobs or 1
     with ExitStack() as stack:
@@ -118,9 +118,8 @@ def _dask_client(scheduler: str | None, jobs: int, folder: Path) -> Iterator[Cli
         with tempfile.NamedTemporaryFile(dir=folder, prefix=".seen-by-all-workers-") as mark:
             blind = [worker for worker, sees in client.run(os.path.exists, mark.name).items() if not sees]
         if blind:
+            remedy = "Put it on a disk that all machines share under one path."
             raise KoaError(
-                "A worker does not see the folder of the grid.",
-                where=f"{blind[0]}: {folder}",
-                remedy="Put it on a disk that all machines share under one path.",
+                "A worker does not see the folder of the grid.", where=f"{blind[0]}: {folder}", remedy=remedy
             )
         yield client

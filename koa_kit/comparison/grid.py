@@ -29,13 +29,8 @@ def method_grid(
     """Trials of all variations x methods x seeds, in this order.
 
     They share the choices of `config`, but for `variations`, which are named sets of changed ones, such as
-    ``{"w=0.1": {"consistency": 0.1}}``.
-
-    Raises
-    ------
-    KoaError
-        If two trials have the same name or the same choices, a variation changes method or seed, or a choice is
-        unknown.
+    ``{"w=0.1": {"consistency": 0.1}}``. Raises `KoaError` if two trials have the same name or the same choices, a
+    variation changes method or seed, or a choice is unknown.
     """
     trials, seeds = [], list(seeds)
     for variation, changes in (variations or {"": {}}).items():

@@ -27,22 +27,8 @@ def publish_trials(
 ) -> None:
     """Put the finished trials of a grid into `target`: ``cells.csv`` and ``predictions.parquet``.
 
-    Trials that are there already and not among these stay, so that a grid may grow over days and machines; one that is
-    there is replaced.
-
-    Parameters
-    ----------
-    trials, table, folder
-        Of the grid, as `run_grid` was given them and gave it back.
-    target
-        Folder of the published table.
-    cohort
-        The knees they were trained on, to measure how steady each model is.
-
-    Raises
-    ------
-    KoaError
-        If no trial is finished, or the published table is of other knees.
+    Other trials that are there already stay, so that a grid may grow over days and machines; the same are replaced.
+    `trials`, `table` and `folder` are those of `run_grid`, `cohort` the knees, to measure how steady each model is.
     """
     from koa_kit.training.run import load_run
     from koa_kit.training.stability import augmentation_stability
@@ -70,9 +56,8 @@ def _merge(target: Path, rows: pd.DataFrame, predictions: pd.DataFrame) -> None:
     if (target / TABLE).is_file():
         earlier = read_table(target)
         if set(earlier["cohort_fingerprint"]) != set(rows["cohort_fingerprint"]):
-            raise KoaError(
-                "The published table is of other knees.", where=target, remedy="Publish into another folder."
-            )
+            remedy = "Publish into another folder."
+            raise KoaError("The published table is of other knees.", where=target, remedy=remedy)
         earlier = earlier[~earlier["cell"].isin(rows["cell"])]
         if len(earlier):
             rows = pd.concat([earlier, rows])
@@ -100,30 +85,19 @@ def unpublished(trials: list[Trial], target: str | Path) -> list[Trial]:
 def read_arms(folder: str | Path, split: str = "val") -> dict[str, dict[int, pd.DataFrame]]:
     """Arm of a published grid to seed to predictions table of one split.
 
-    Parameters
-    ----------
-    folder
-        With ``predictions.parquet``, as `koa ablate --publish` writes it.
-    split
-        "val" or "holdout".
-
-    Raises
-    ------
-    KoaError
-        If there is nothing published, or nothing of this split.
+    `folder` holds ``predictions.parquet``, as `koa ablate --publish` writes it; `split` is "val" or "holdout". Raises
+    `KoaError` if there is nothing published, or nothing of this split.
     """
     path = Path(folder) / PREDICTIONS
     if not path.is_file():
-        raise KoaError(
-            "No grid is published here.", where=path, remedy="Write one: koa ablate NAME --publish FOLDER, see --help."
-        )
+        remedy = "Write one: koa ablate NAME --publish FOLDER, see --help."
+        raise KoaError("No grid is published here.", where=path, remedy=remedy)
     table = pd.read_parquet(path)
     table = table.astype({name: str for name in _TEXTS if name in table}).replace({"split": EARLIER_NAMES})
     known = sorted(table["split"].unique())
     if split not in known:
-        raise KoaError(
-            f"Nothing is published of a split {split!r}.", where=path, remedy=f"Choose from {', '.join(known)}."
-        )
+        remedy = f"Choose from {', '.join(known)}."
+        raise KoaError(f"Nothing is published of a split {split!r}.", where=path, remedy=remedy)
     arms: dict[str, dict[int, pd.DataFrame]] = {}
     for (arm, seed), kept in table[table["split"] == split].groupby(["row", "seed"]):
         logits = kept[SIMILARITIES].to_numpy().reshape(-1, len(VIEWS), len(GRADES))

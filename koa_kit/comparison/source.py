@@ -30,20 +30,10 @@ Arms = dict[str, dict[int, pd.DataFrame]]
 
 @dataclass(frozen=True)
 class GridSource:
-    """Arms of a grid, ready to be compared, and where they come from.
+    """Arms of a grid, ready to be compared, and where they come from (`source`, one sentence).
 
-    Attributes
-    ----------
-    source
-        One sentence: which trainings, on which knees.
-    val, holdout
-        Arm to seed to predictions of the val patients, and of the train patients set aside.
-    cells
-        One line per training: its arm as ``row``, then ``cells.csv`` as published.
-    preset
-        What was asked, with the name of the arm that others are compared with.
-    cohort
-        The knees where they were drawn here; ``None`` where only the table was read.
+    `val` and `holdout` are arm to seed to predictions; `cells` has one line per training, its arm as ``row``, then
+    ``cells.csv`` as published; `cohort` are the knees where they were drawn here.
     """
 
     source: str
@@ -57,8 +47,7 @@ class GridSource:
         """This grid with the arms that its preset names of `base` before its own, for the seeds that it has itself.
 
         A loss that knows the order of the grades competes with the same order in the rule that picks the grade, which
-        costs nothing. So where the preset says so, an arm of the base stands there again with its expected grade
-        rounded.
+        costs nothing: where the preset says so, an arm of the base stands there again, its expected grade rounded.
         """
         chosen, seeds = self.preset.base_arms, set(self.cells["seed"])
         trials = base.cells[base.cells["row"].isin(chosen) & base.cells["seed"].isin(seeds)]
@@ -118,31 +107,18 @@ def published_folder(name: str, whole: bool = True) -> Path | None:
 
 
 def published_grid(name: str, *, whole: bool = True) -> GridSource:
-    """Grid of real knees that came with the kit, without the arms of the preset it builds on.
-
-    Raises
-    ------
-    KoaError
-        If it did not come with the kit, or an arm of it was never trained and it is to be `whole`.
-    """
+    """Grid of real knees that came with the kit, without the arms of the preset it builds on; else a `KoaError`."""
     if folder := published_folder(name, whole):
         return grid_source(folder, "published results of {cells} cells on {knees}", preset_of(name))
-    raise KoaError(
-        f"No whole grid {name!r} is published.",
-        where="results",
-        remedy=f"Go on with it: koa ablate --preset {name} --publish results/{name}.",
-    )
+    remedy = f"Go on with it: koa ablate --preset {name} --publish results/{name}."
+    raise KoaError(f"No whole grid {name!r} is published.", where="results", remedy=remedy)
 
 
 def reproduction_table(trials: pd.DataFrame, preset: Preset) -> pd.DataFrame:
-    """Scores of arms that `run_grid` trained anew, with the intervals that the published grid of the base states.
+    """Scores on val of arms that `run_grid` trained anew, with the intervals that the published grid of the base has.
 
-    Returns
-    -------
-    DataFrame
-        One row per arm and metric of val: ``arm``, ``metric``, ``new`` (mean over the new trainings), ``value`` (the
-        published one), ``low`` and ``high`` (its 95 % interval over patients and seeds), ``inside``. Empty where no
-        base with these arms is published, or it is of other knees.
+    One row per arm and metric: ``new`` (mean over the new trainings), ``value`` (the published one), ``low`` and
+    ``high`` (its 95 % interval over patients and seeds), ``inside``. Empty where no base with these arms is published.
     """
     tables = [pd.DataFrame(columns=["arm", "metric", "new", "value", "low", "high", "inside"])]
     if preset.base and published_folder(preset.base):

@@ -81,10 +81,7 @@ def arms_of(table: pd.DataFrame) -> pd.Series:
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
-    """Mean and standard deviation over seeds (``<metric>_sd``, n - 1) of `MAIN_METRICS`, per variation x method.
-
-    ``seeds`` counts the trials that have scores, ``failed`` the others; one seed has no standard deviation (nan).
-    """
+    """Mean and standard deviation over seeds (``<metric>_sd``, n - 1) of `MAIN_METRICS`, per variation x method."""
     groups = table.assign(failed=table["status"] == "failed").groupby(["variation", "method"], sort=False)
     parts = {"seeds": groups.size() - groups["failed"].sum(), "failed": groups["failed"].sum()}
     for metric in MAIN_METRICS:

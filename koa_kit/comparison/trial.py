@@ -26,10 +26,8 @@ _ONE_TRIAL_PER_PROCESS = Lock()
 
 @dataclass(frozen=True)
 class Trial:
-    """One run of a grid.
-
-    Its `name` is its folder below that of the grid, such as "symmetry/seed-1", `config` its choices, and `variation`
-    the name of the set of changed choices it belongs to; empty where there is none.
+    """One run of a grid: its folder below that of the grid, such as "symmetry/seed-1", its choices, and the name of the
+    set of changed choices it belongs to (empty where there is none).
     """
 
     name: str
@@ -57,8 +55,7 @@ def run_trial(
 ) -> tuple[str, dict]:
     """Name of a trial and the facts that training or finding it brought; nothing is raised.
 
-    It is trained in this process with so many `threads` of torch, into ``folder/<name>``, on the knees of `dataset`,
-    which must have the fingerprint `cohort`.
+    It is trained in this process into ``folder/<name>``, on the knees of `dataset` with the fingerprint `cohort`.
     """
     import torch
 

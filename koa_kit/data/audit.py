@@ -19,8 +19,6 @@ from koa_kit.data.sources.followup import load_followup
 from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES
 
-TABLES = ("classes", "patients", "overlap", "duplicates", "inverted", "excluded")
-
 
 @dataclass(frozen=True)
 class Audit:
@@ -36,9 +34,9 @@ class Audit:
         One row per split: patients, knees, left and right knees, patients with both knees, and of those the share whose
         two knees have the same grade and grades at most one apart (missing where no side is known).
     overlap
-        One row per pair of splits: patients in both. Anything but 0 flatters every score.
+        One row per pair of splits, such as ``train & val``: patients in both. Anything but 0 flatters every score.
     duplicates
-        One row per knee whose pixel array occurs more than once: ``group``, ``knee_id``, ``split``, ``kl``, ``file``.
+        One row per knee whose pixels equal another's exactly: ``group``, ``knee_id``, ``split``, ``kl``, ``file``.
     inverted
         One row per split: images whose file shows bone dark, and how many of them are known of the published data set.
     excluded
@@ -62,26 +60,20 @@ class Audit:
 
     def to_frames(self) -> dict[str, pd.DataFrame]:
         """Every table by its name."""
-        return {name: getattr(self, name) for name in TABLES}
-
-    def to_frame(self) -> pd.DataFrame:
-        """One row per split: the class counts, the patients and the inverted images side by side."""
-        return self.classes.join(self.patients.drop(columns="knees")).join(self.inverted[["inverted"]])
+        return {name: table for name, table in vars(self).items() if isinstance(table, pd.DataFrame)}
 
     def summary(self) -> str:
         """Plain text for a terminal: the tables and one line per finding."""
         shared = ", ".join(f"{pair} {n}" for pair, n in self.overlap["patients"].items()) or "only one split"
         inverted = self.inverted["inverted"]
+        by_split = ", ".join(f"{split} {count}" for split, count in inverted.items())
         lines = [
             f"{self.name} ({self.fingerprint})",
-            self.classes.to_string(),
-            "",
-            self.patients.to_string(float_format="{:.2f}".format, na_rep="-"),
-            "",
+            f"{self.classes.to_string()}\n",
+            self.patients.to_string(float_format="{:.2f}".format, na_rep="-") + "\n",
             f"patients in two splits: {shared}",
             f"equal pixel arrays: {self.duplicates['group'].nunique()} group(s), {len(self.duplicates)} images",
-            f"inverted images, turned bone bright: {inverted.sum()} "
-            f"({', '.join(f'{split} {count}' for split, count in inverted.items())})",
+            f"inverted images, turned bone bright: {inverted.sum()} ({by_split})",
         ]
         lines += [f"left out: {row.part}, {row.images} image(s): {row.reason}" for row in self.excluded.itertuples()]
         counts = "counts: as published" if self.published else "counts: none published"
@@ -94,20 +86,17 @@ def audit_cohort(cohort: Cohort | str | os.PathLike, *, data_dir: str | os.PathL
     Parameters
     ----------
     cohort
-        A cohort, or the name of one, read by `load_cohort` with its default splits.
-    data_dir
-        Where to look for a data set given by name.
+        A cohort, or the name of one, read by `load_cohort` from `data_dir` with its default splits.
     """
     if not isinstance(cohort, Cohort):
         cohort = load_cohort(cohort, data_dir=data_dir)
     classes, inverted = class_counts(cohort), count_inverted(cohort)
     entry = load_manifest().get(cohort.name)
     published = {split: entry.counts[split] for split in classes.index if split in entry.counts} if entry else {}
-    here = {split: classes.loc[split].tolist()[:-1] for split in published}
     differs = [
-        f"{split}: grades {here[split]} differ from the published {counts}"
+        f"{split}: grades {here} differ from the published {counts}"
         for split, counts in published.items()
-        if here[split] != counts
+        if (here := classes.loc[split].tolist()[:-1]) != counts
     ]
     differs += [
         f"{split}: {row['inverted']} inverted images, {row['published']} are known"
@@ -144,7 +133,7 @@ def knee_pairs(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def count_patients(cohort: Cohort) -> pd.DataFrame:
-    """One row per split: patients, knees, sides, and how far both knees of a patient agree."""
+    """One row per split, as in `Audit`."""
     table = cohort.table.assign(left=cohort.table["side"] == "L", right=cohort.table["side"] == "R")
     counts = table.groupby("split", sort=False).agg(
         patients=("patient", "nunique"), knees=("patient", "size"), left=("left", "sum"), right=("right", "sum")
@@ -159,14 +148,14 @@ def count_patients(cohort: Cohort) -> pd.DataFrame:
 
 
 def patient_overlap(table: pd.DataFrame) -> pd.DataFrame:
-    """One row per pair of splits, such as ``train & val``: the number of patients with knees in both."""
+    """One row per pair of splits, as in `Audit`."""
     by_split = table.groupby("split", sort=False)["patient"].agg(set)
     rows = {f"{one} & {other}": len(by_split[one] & by_split[other]) for one, other in combinations(by_split.index, 2)}
     return pd.DataFrame({"patients": pd.Series(rows, dtype=int)}).rename_axis("splits")
 
 
 def equal_pixels(cohort: Cohort) -> pd.DataFrame:
-    """One row per knee whose pixels equal another's exactly, in groups numbered from 1; empty is what one hopes for."""
+    """One row per copied knee, as in `Audit`, in groups numbered from 1; empty is what one hopes for."""
     digests = pd.Series([hashlib.sha256(np.ascontiguousarray(image)).hexdigest() for image in cohort.images], dtype=str)
     digests = digests[digests.duplicated(keep=False)]
     rows = cohort.table.loc[digests.index, ["knee_id", "split", "kl", "file"]]
@@ -174,7 +163,7 @@ def equal_pixels(cohort: Cohort) -> pd.DataFrame:
 
 
 def count_inverted(cohort: Cohort) -> pd.DataFrame:
-    """One row per split: images whose file shows bone dark, and the number known of the published data set."""
+    """One row per split, as in `Audit`."""
     counts = cohort.table.groupby("split", sort=False)["inverted"].sum().astype(int)
     entry = load_manifest().get(cohort.name)
     known = entry.pixels.inverted if entry and entry.pixels else {}
@@ -185,14 +174,8 @@ def count_inverted(cohort: Cohort) -> pd.DataFrame:
 def leak_of_image_split(table: pd.DataFrame, *, val_share: float = 0.2, seed: int = 0) -> float:
     """Share of val knees whose patient is in training too, if `table` were split anew by image, not by patient.
 
-    Parameters
-    ----------
-    table
-        A cohort's table; its own splits are pooled and forgotten.
-    val_share
-        Share of the knees drawn for val; `KoaError` if it leaves val or training without a knee.
-    seed
-        Which knees are drawn.
+    The splits of `table` are pooled, and `val_share` of the knees drawn for val by `seed`; a `KoaError` is raised if
+    that leaves val or training without a knee.
     """
     n_val = round(val_share * len(table))
     if not 0 < n_val < len(table):
@@ -213,8 +196,7 @@ def cohort_followup(cohort: Cohort, *, data_dir: str | os.PathLike | None = None
     cannot be read.
     """
     table = cohort.table
-    visits = {name: int(name[3:]) for name in table if re.fullmatch(r"kl_\d+", name)}
-    if visits:
+    if visits := {name: int(name[3:]) for name in table if re.fullmatch(r"kl_\d+", name)}:
         long = table.rename(columns={"kl": 0} | visits).melt(
             ["patient", "side"], [0, *visits.values()], var_name="months", value_name="kl"
         )

@@ -25,19 +25,9 @@ IMAGES, TABLE, RECORD = "images.npy", "table.parquet", "cohort.json"
 def cached(name: str, recipe: dict, build: Callable[[Path], Cohort], cache_dir: str | os.PathLike | None) -> Cohort:
     """Cohort made from `recipe` before, or by ``build(folder)`` now; opened from the cache either way.
 
-    Two steps: a note ``<name>-<recipe's hash>.json`` says which folder ``<name>-<fingerprint>`` holds the result, so
-    the same files under another date or path share one copy. Processes that build at once do the work twice and agree.
-
-    Parameters
-    ----------
-    name
-        Data set, used in file names.
-    recipe
-        Everything the result depends on, as JSON can hold it.
-    build
-        Returns the cohort; may write ``images.npy`` into the folder it is given. What it raises leaves nothing behind.
-    cache_dir
-        Folder for caches; omitted, ``KOA_CACHE_DIR`` or the user's cache folder.
+    A note ``<name>-<recipe's hash>.json`` says which folder ``<name>-<fingerprint>`` holds the result: the same files
+    under another date or path share one copy. Processes that build at once do the work twice and agree. `recipe` is all
+    that the result depends on, as JSON can hold it; `build` may write ``images.npy`` into the folder it is given.
     """
     home = paths.cache_dir(cache_dir) / "cohorts"
     label = re.sub(r"[^\w.-]+", "_", name)

@@ -15,11 +15,6 @@ from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES, grade_label
 from koa_kit.style import GRADE_COLOURS, INK, RADIOGRAPH, SEQUENTIAL
 
-BORDER, TITLE_PAD, TITLE_LINE = 0.05, 0.12, 0.18
-"""Inches: between radiographs, above a title, and for each of its lines."""
-CAPTION = {"facecolor": "black", "alpha": 0.55, "edgecolor": "none", "pad": 1.5}
-"""Dark ground on which a small text reads on any radiograph."""
-
 
 def class_counts_figure(data: Cohort, *, ax: Axes | None = None) -> Axes:
     """Bars of the knees per grade, one group per split, each bar with its count and its share of the split."""
@@ -44,16 +39,7 @@ def class_counts_figure(data: Cohort, *, ax: Axes | None = None) -> Axes:
 def contact_sheet(data: Cohort, *, rows_per_grade: int = 6, split: str | None = None, seed: int = 0) -> Figure:
     """Grid of knees drawn at random: a column per grade, `rows_per_grade` examples of it below one another.
 
-    Parameters
-    ----------
-    data
-        Cohort to draw from.
-    rows_per_grade
-        Examples of each grade; fewer are shown where the cohort has fewer.
-    split
-        Draw from this split only.
-    seed
-        Which knees are drawn.
+    Fewer are shown where the cohort, or its part `split` if one is named, has fewer; `seed` decides which.
     """
     data = data.split(split) if split else data
     rng = np.random.default_rng(seed)
@@ -63,8 +49,8 @@ def contact_sheet(data: Cohort, *, rows_per_grade: int = 6, split: str | None = 
         axes[0, kl].set_title(grade_label(kl), color=GRADE_COLOURS[kl], fontsize=11, loc="left")
         for ax, row in zip(axes[:, kl], rows[kl], strict=False):
             ax.imshow(data.images[row], **RADIOGRAPH)
-            place = {"transform": ax.transAxes, "va": "bottom", "bbox": CAPTION}
-            ax.text(0.02, 0.02, data.table["knee_id"].iloc[row], fontsize=7, color="white", **place)
+            name, x, y = data.table["knee_id"].iloc[row], 0.03 * data.images.shape[2], 0.96 * data.images.shape[1]
+            ax.text(x, y, name, fontsize=7, color="white", backgroundcolor="#0008")
     return figure
 
 
@@ -81,28 +67,29 @@ def inverted_figure(data: Cohort, *, n: int = 4) -> Figure:
         axes[0, column].set_title(data.table["knee_id"].iloc[row], fontsize=10, loc="left")
     for ax, name in zip(axes[:, 0], ("as on file", "as read"), strict=True):
         ax.set_axis_on()
-        ax.set(xticks=[], yticks=[])
-        ax.spines[:].set_visible(False)
+        ax.set(xticks=[], yticks=[], frame_on=False)
         ax.set_ylabel(name, fontsize=11)
     return figure
 
 
 def mean_knees(data: Cohort) -> tuple[np.ndarray, np.ndarray]:
     """Mean image of the left knees and of the right knees, float ``(H, W)``, 0 to 255."""
-    rows = [np.flatnonzero(data.table["side"] == side) for side in "LR"]
-    if not all(map(len, rows)):
+    left, right = (np.flatnonzero(data.table["side"] == side) for side in "LR")
+    if not (len(left) and len(right)):
         raise KoaError("Left and right knees are needed to compare them.", where=data.name)
-    # In blocks: a mapped array need not fit into memory.
-    blocks = [np.array_split(of_side, len(of_side) // 512 + 1) for of_side in rows]
-    sums = [sum(data.images[block].sum(axis=0, dtype=np.float64) for block in of_side) for of_side in blocks]
-    return sums[0] / len(rows[0]), sums[1] / len(rows[1])
+
+    def mean(rows: np.ndarray) -> np.ndarray:
+        blocks = np.array_split(rows, len(rows) // 512 + 1)  # A mapped array need not fit into memory.
+        return sum(data.images[block].sum(axis=0, dtype=np.float64) for block in blocks) / len(rows)
+
+    return mean(left), mean(right)
 
 
 def mean_knee_figure(data: Cohort) -> Figure:
     """Mean left knee, mean right knee and the latter flipped; titles give each one's correlation with the mean left."""
     left, right = mean_knees(data)
     shown = {"mean left knee": left, "mean right knee": right, "mean right, flipped": right[:, ::-1]}
-    figure, axes = _grid(1, len(shown), data, image_inches=2.3, title_lines=2)
+    figure, axes = _grid(1, len(shown), data, inches=2.35, title_inches=0.5)
     for ax, (name, image) in zip(axes[0], shown.items(), strict=True):
         ax.imshow(image, **RADIOGRAPH)
         correlation = np.corrcoef(left.ravel(), image.ravel())[0, 1]
@@ -117,9 +104,8 @@ def pair_agreement_figure(data: Cohort, *, ax: Axes | None = None) -> Axes:
         raise KoaError("No patient of this cohort has both knees.", where=data.name)
     shares = pd.crosstab(pairs["L"], pairs["R"], normalize=True).reindex(index=GRADES, columns=GRADES, fill_value=0)
     ax = ax or plt.subplots(figsize=(4.8, 4.4), layout="constrained")[1]
-    names = [f"KL{kl}" for kl in GRADES]
-    looks = {"cmap": SEQUENTIAL, "square": True, "cbar": False, "linewidths": 1}
-    sns.heatmap(100 * shares, annot=True, fmt=".1f", xticklabels=names, yticklabels=names, ax=ax, **looks)
+    shares = shares.rename(index="KL{}".format, columns="KL{}".format)
+    sns.heatmap(100 * shares, annot=True, fmt=".1f", cmap=SEQUENTIAL, square=True, cbar=False, linewidths=1, ax=ax)
     same = (pairs["L"] == pairs["R"]).mean()
     ax.set_title(f"Same grade in {same:.0%} of {len(pairs):,} patients\n(cells: percent of patients)", fontsize=11)
     ax.set(xlabel="right knee", ylabel="left knee")
@@ -130,12 +116,7 @@ def pair_agreement_figure(data: Cohort, *, ax: Axes | None = None) -> Axes:
 def progression_figure(data: pd.DataFrame, *, months: int = 48, ax: Axes | None = None) -> Axes:
     """Bars of the share that got at least one grade worse, by baseline grade; a sentence if no knee was followed up.
 
-    Parameters
-    ----------
-    data
-        Table by `koa_kit.data.progression`.
-    months
-        As given to `progression`, for the title.
+    `data` is the table by `koa_kit.data.progression`, `months` what was given there.
     """
     if data.empty:
         return _sentence("These knees were X-rayed once: no follow-up grades.", ax)
@@ -155,12 +136,9 @@ def progression_figure(data: pd.DataFrame, *, months: int = 48, ax: Axes | None 
     return ax
 
 
-def _grid(
-    rows: int, columns: int, data: Cohort, *, image_inches: float = 1.55, title_lines: int = 1
-) -> tuple[Figure, np.ndarray]:
+def _grid(rows: int, columns: int, data: Cohort, *, inches=1.6, title_inches=0.3) -> tuple[Figure, np.ndarray]:
     height, width = data.images.shape[1:]
-    below = rows * (image_inches * height / width + BORDER)
-    size = (columns * (image_inches + BORDER), below + TITLE_PAD + title_lines * TITLE_LINE)
+    size = (columns * inches, rows * inches * height / width + title_inches)
     figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.04, wspace=0.01, hspace=0.01)
     for ax in axes.flat:

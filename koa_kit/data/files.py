@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
+import stat
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,35 +13,23 @@ from pathlib import Path
 WORKERS = min(8, (os.cpu_count() or 2) + 2)
 
 
-def survey(root: Path, parts: Sequence[str]) -> list[tuple[str, int, int]]:
+def survey(root: Path, parts: Iterable[str]) -> list[tuple[str, int, int]]:
     """Path below `root`, size in bytes and time of last change (ns) of every file in these folders, sorted.
 
     Hidden files are left out. A changed, added or removed file changes the survey, and no file is opened for it.
     """
-    found: list[tuple[str, int, int]] = []
-    waiting = [part for part in parts if (root / part).is_dir()]
-    while waiting:
-        part = waiting.pop()
-        with os.scandir(root / part) as items:
-            for item in items:
-                if item.name.startswith("."):
-                    continue
-                if item.is_dir():
-                    waiting.append(f"{part}/{item.name}")
-                else:
-                    facts = item.stat()
-                    found.append((f"{part}/{item.name}", facts.st_size, facts.st_mtime_ns))
+    found = []
+    for part in parts:
+        for file in glob.iglob(f"{glob.escape(part)}/**/*", root_dir=root, recursive=True):
+            facts = os.stat(os.path.join(root, file))
+            if not stat.S_ISDIR(facts.st_mode):
+                found.append((file.replace(os.sep, "/"), facts.st_size, facts.st_mtime_ns))
     return sorted(found)
 
 
 def hash_files(files: Iterable[Path], *, progress: bool = False) -> list[str]:
     """sha256 of each file's bytes as 64 hex digits, in order."""
-
-    def sha256(path: Path) -> str:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-
-    return in_threads(sha256, list(files), "checking", progress)
+    return in_threads(lambda file: hashlib.sha256(file.read_bytes()).hexdigest(), list(files), "checking", progress)
 
 
 def in_threads(work: Callable, items: Sequence, doing: str, progress: bool) -> list:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from koa_kit.cohort import Cohort, excluded_table, require_patients_in_one_split
+from koa_kit.cohort import Cohort, excluded_table
 from koa_kit.data.manifest import find_dataset, load_manifest
 from koa_kit.data.radiograph import READER
 from koa_kit.errors import KoaError
@@ -32,8 +33,8 @@ def load_cohort(
     ----------
     name
         ``phantom``, ``oai-kl224``, ``digital-knee``, or the path of a folder with your own images laid out as
-        ``split/grade/<patient><L|R>.png`` (grade 0 to 4; every grade folder must exist, it may be empty). Of a folder
-        no hashes are known: nothing tells an altered image from an original. All else is checked as strictly.
+        ``split/grade/<patient><L|R>.png`` (grade 0 to 4; every grade folder must exist, it may be empty). A folder is
+        checked as strictly, but has no hashes: nothing tells an altered image from an original.
     data_dir, cache_dir
         Folders of ``<name>/`` and of the caches; omitted, ``KOA_DATA_DIR`` and ``KOA_CACHE_DIR`` or the user's own.
     splits
@@ -50,8 +51,7 @@ def load_cohort(
     Raises
     ------
     KoaError
-        Naming everything that is wrong at once: files missing, altered or refused by `read_radiograph`, a grade folder
-        missing, a patient in two splits. Nothing is written then.
+        Naming at once all files missing, altered or refused, or a patient in two splits. Nothing is written then.
     """
     # Layouts, cache and phantom are outside the core: they are imported where they are needed.
     from koa_kit.data.cache import cached
@@ -59,8 +59,7 @@ def load_cohort(
     from koa_kit.data.sources import expert_folders, split_folders
 
     splits = [splits] if isinstance(splits, str) else splits and list(dict.fromkeys(splits))
-    manifest = load_manifest()
-    entry = manifest.get(name)
+    entry = load_manifest().get(name)
     if entry and entry.access == "generated":
         from koa_kit.phantom import cohort as phantom
 
@@ -71,7 +70,7 @@ def load_cohort(
         raise KoaError(f"{name} holds grades, not images.", remedy="Call load_followup() for its table.")
     root = find_dataset(name, data_dir) if entry else Path(name).expanduser()
     if not root.is_dir():
-        remedy = f"Choose from {', '.join(manifest.names)}, or give the path of a folder with your own images."
+        remedy = f"Choose from {', '.join(load_manifest())}, or give the path of a folder with your own images."
         raise KoaError(f"There is no data set and no folder {str(name)!r}.", where=root, remedy=remedy)
     label = entry.name if entry else root.resolve().name
     shape = tuple(entry.pixels.size[::-1]) if entry and entry.pixels.size else (size, size)
@@ -87,11 +86,8 @@ def load_cohort(
         "parts": parts,
         "shape": shape,
     }
-
-    def build(folder: Path) -> Cohort:
-        return _read(layout.plan(label, root, parts, shape, entry), folder, progress)
-
-    return cached(label, recipe, build, cache_dir)
+    plan = partial(layout.plan, label, root, parts, shape, entry)
+    return cached(label, recipe, lambda folder: _read(plan(), folder, progress), cache_dir)
 
 
 def _read(plan, folder: Path, progress: bool) -> Cohort:
@@ -100,24 +96,23 @@ def _read(plan, folder: Path, progress: bool) -> Cohort:
 
     if plan.knees.empty:
         plan.refuse(["no image was found"])
-    require_patients_in_one_split(plan.knees, plan.name)
     files = plan.knees["file"].tolist()
     images = np.lib.format.open_memmap(folder / "images.npy", "w+", dtype=np.uint8, shape=(len(files), *plan.shape))
 
     def read(row: int) -> tuple[str, bool, str | None]:
         """Hash of a row's file, whether it shows bone dark, and what is wrong with it; its pixels go to `images`."""
-        file, digest = files[row], ""
         try:
-            data = (plan.root / file).read_bytes()
+            data = (plan.root / files[row]).read_bytes()
             digest = hashlib.sha256(data).hexdigest()
-            if plan.hashes and plan.hashes[file] != digest:
-                return digest, False, f"{file}: its bytes differ from the published file (sha256 {digest[:12]}…)"
-            images[row], inverted = plan.read(data, file, plan.shape)
+            if plan.hashes and plan.hashes[files[row]] != digest:
+                raise KoaError(f"its bytes differ from the published file (sha256 {digest[:12]}…)")
+            images[row], inverted = plan.read(data, files[row], plan.shape)
+            return digest, inverted, None
         except OSError as error:
-            return digest, False, f"{file}: cannot be read ({error.strerror})"
+            problem = f"cannot be read ({error.strerror})"
         except KoaError as error:
-            return digest, False, f"{file}: {error.what.removeprefix('The image is refused: ')}"
-        return digest, inverted, None
+            problem = error.what.removeprefix("The image is refused: ")
+        return "", False, f"{files[row]}: {problem}"
 
     digests, inverted, problems = zip(*in_threads(read, range(len(files)), "reading", progress), strict=True)
     plan.refuse([problem for problem in problems if problem])

@@ -7,7 +7,6 @@ import hashlib
 import os
 import re
 import zlib
-from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
@@ -25,7 +24,7 @@ GradeCounts = Annotated[list[Count], Field(min_length=5, max_length=5)]
 
 
 class Record(BaseModel):
-    """Base of the manifest's records: no unknown key, no silent conversion (``True`` or 1.9 is no count), no change."""
+    """Base of the records: no unknown key, no silent conversion (``True`` or 1.9 is no count), no change."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
@@ -33,7 +32,7 @@ class Record(BaseModel):
 class Source(Record):
     """One place to get a data set: a URL or Kaggle handle, and the folder in its archive that holds the layout."""
 
-    kind: Literal["url", "kaggle", "registration"]
+    kind: Literal["url", "kaggle", "registration", "archive"]
     at: str
     size: str | None = None
     prefix: str = ""
@@ -57,7 +56,7 @@ class Entry(Record):
     each expert's grade folders where two experts graded the same images (``folders``).
     """
 
-    name: str
+    name: str = ""
     title: str
     version: str
     access: Literal["generated", "open", "gated"]
@@ -91,20 +90,14 @@ class Entry(Record):
         return self
 
     @property
-    def splits(self) -> list[str]:
-        """Names of the published splits, in the manifest's order."""
-        return list(self.counts)
-
-    @property
     def n_images(self) -> int:
         """Number of published images; where two experts grade the same ones, they count once."""
-        return sum(sum(self.counts[part]) for part in list(self.folders)[:1] or self.splits)
+        return sum(sum(self.counts[part]) for part in list(self.folders)[:1] or self.counts)
 
     def file_hashes(self) -> dict[str, str]:
         """sha256 of each published file by its path inside the data set; empty where none are known.
 
-        The list lies in ``koa_kit/data/hashes`` in the format of ``sha256sum``, gzipped: unpacked inside the data set's
-        folder, ``sha256sum --check`` reads it. Raises `KoaError` if the list itself was changed.
+        The list has the format of ``sha256sum``, gzipped: unpacked in the data set's folder, ``--check`` reads it.
         """
         if not self.hashes:
             return {}
@@ -119,27 +112,17 @@ class Entry(Record):
         return dict(line.split("  ", 1)[::-1] for line in text.decode("ascii").splitlines())
 
 
-class Manifest(Record):
-    """All data sets the kit knows, by name; ``manifest["oai-kl224"]`` is the entry of one."""
+class Manifest(dict[str, Entry]):
+    """All data sets the kit knows, by name; an unknown name is a `KoaError` that lists them."""
 
-    manifest: Literal[1]
-    datasets: dict[str, Entry]
-
-    def __getitem__(self, name: str) -> Entry:
-        """Entry of the data set `name`; `KoaError` naming the known ones if there is none."""
-        if name in self.datasets:
-            return self.datasets[name]
-        choices = f"Choose from {', '.join(self.names)}."
+    def __missing__(self, name: str) -> Entry:
+        choices = f"Choose from {', '.join(self)}."
         raise KoaError(f"There is no data set {name!r} in the manifest.", where="data_manifest.yaml", remedy=choices)
-
-    def get(self, name: object) -> Entry | None:
-        """Entry of the data set `name`, None if there is none."""
-        return self.datasets.get(name)
 
     @property
     def names(self) -> list[str]:
         """Names of the data sets, in the manifest's order."""
-        return list(self.datasets)
+        return list(self)
 
 
 def load_manifest(path: str | os.PathLike | None = None) -> Manifest:
@@ -149,10 +132,9 @@ def load_manifest(path: str | os.PathLike | None = None) -> Manifest:
 
 
 def find_dataset(name: str, data_dir: str | os.PathLike | None = None) -> Path:
-    """Folder of the data set `name`, the one that holds its splits (or its tables).
+    """Folder of the data set `name` that holds its splits (or its tables), in `data_dir` or the usual place.
 
-    Looks for ``<name>`` in `data_dir`, else ``KOA_DATA_DIR``, else the user's data folder, and there for the
-    publisher's own inner folders (``ClsKLData/kneeKL224``). If it is absent, `KoaError` says how to get it.
+    The publisher's own inner folders (``ClsKLData/kneeKL224``) are looked through; `KoaError` says how to get it.
     """
     entry = load_manifest()[name]
     if entry.access == "generated":
@@ -160,7 +142,7 @@ def find_dataset(name: str, data_dir: str | os.PathLike | None = None) -> Path:
     home = paths.data_dir(data_dir)
     folder = home / name
     for candidate in (folder, *(folder / source.prefix for source in entry.sources)):
-        if any((candidate / part).is_dir() for part in entry.splits):
+        if any((candidate / part).is_dir() for part in entry.counts):
             return candidate
     if not entry.counts and folder.is_dir() and any(folder.iterdir()):
         return folder
@@ -169,7 +151,7 @@ def find_dataset(name: str, data_dir: str | os.PathLike | None = None) -> Path:
 
 def how_to_get(entry: Entry, home: Path) -> str:
     """The command to run, or the place to put the files; says so if `home` is the data set's own folder by mistake."""
-    if any((home / split).is_dir() for split in entry.splits):
+    if any((home / split).is_dir() for split in entry.counts):
         return f"{home} looks like the data set itself: set KOA_DATA_DIR to a folder that holds it as {entry.name}/."
     place = f"put the files at {home / entry.name} as {entry.layout}"
     if entry.access == "gated":
@@ -177,20 +159,21 @@ def how_to_get(entry: Entry, home: Path) -> str:
     return f"Run `koa data fetch {entry.name}`, or set KOA_DATA_DIR to the folder above it, or {place}."
 
 
+class _File(Record):
+    manifest: Literal[1]
+    datasets: dict[str, Entry]
+
+
 @lru_cache(maxsize=4)
 def _read_manifest(path: Path, _changed: int) -> Manifest:
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _PlainNumbers)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise KoaError(f"The manifest cannot be read: {error}", where=path, remedy="Restore the file.") from error
-    with suppress(TypeError, KeyError, AttributeError):  # Of another shape altogether: pydantic says where.
-        for name, fields in content["datasets"].items():
-            fields.setdefault("name", name)
-    try:
-        return Manifest.model_validate(content)
+        known = _File.model_validate(yaml.load(path.read_text(encoding="utf-8"), _PlainNumbers)).datasets
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, fault['loc'])) or 'file'}: {fault['msg']}" for fault in error.errors())
         raise KoaError("The manifest is not valid.", where=f"{path}: {faults}", remedy="Correct these keys.") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise KoaError(f"The manifest cannot be read: {error}", where=path, remedy="Restore the file.") from error
+    return Manifest({name: entry.model_copy(update={"name": name}) for name, entry in known.items()})
 
 
 class _PlainNumbers(yaml.SafeLoader):

@@ -50,9 +50,10 @@ def read_radiograph(path: str | os.PathLike, *, size: int | tuple[int, int] | No
 def decode_radiograph(data: bytes, where: object, size: int | tuple[int, int] | None = None) -> tuple[np.ndarray, bool]:
     """Pixels and inversion of a radiograph from the file's bytes; as `read_radiograph`, errors name `where`."""
     pixels = _grey_pixels(data, where)
-    expected = (size, size) if isinstance(size, int) else size
-    if expected and pixels.shape != tuple(expected):
-        raise _refusal(f"it is {_extent(pixels.shape)} pixels, not {_extent(expected)}", where)
+    height, width = pixels.shape
+    expected = (size, size) if isinstance(size, int) else tuple(size or pixels.shape)
+    if pixels.shape != expected:
+        raise _refusal(f"it is {width} x {height} pixels, not {expected[1]} x {expected[0]}", where)
     if pixels.min() == pixels.max():
         raise _refusal(f"every pixel has the same grey level, {pixels.min()}", where)
     inverted = looks_inverted(pixels)
@@ -62,12 +63,10 @@ def decode_radiograph(data: bytes, where: object, size: int | tuple[int, int] | 
 def looks_inverted(pixels: np.ndarray) -> bool:
     """True if bone is dark: the joint in the middle is darker than the soft tissue at the left and right borders.
 
-    The mean of the central 64 rows by 104 columns minus that of the 8 columns at either border, below `INVERTED_BELOW`;
-    the lengths are for 224 x 224 and scale with the image. The limit was set on oai-kl224: check it on another crop.
+    Lengths are for 224 x 224 and scale with the image. The limit was set on oai-kl224: check it on another crop.
     """
     height, width = pixels.shape
-    rows, columns = max(1, round(height * 64 / 224)), max(1, round(width * 104 / 224))
-    border = max(1, round(width * 8 / 224))
+    rows, columns, border = (max(1, round(length / 224)) for length in (height * 64, width * 104, width * 8))
     top, left = (height - rows) // 2, (width - columns) // 2
     centre = pixels[top : top + rows, left : left + columns].mean()
     borders = (pixels[:, :border].mean() + pixels[:, -border:].mean()) / 2
@@ -78,7 +77,7 @@ def _grey_pixels(data: bytes, where: object) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             if max(image.size) > LARGEST:
-                raise _refusal(f"it is {_extent(image.size[::-1])} pixels, over {LARGEST}", where)
+                raise _refusal(f"it is {image.width} x {image.height} pixels, over {LARGEST}", where)
             if getattr(image, "n_frames", 1) > 1:
                 raise _refusal(f"it holds {image.n_frames} frames", where)
             # Image.verify() accepts half a file; only load() decodes to the end.
@@ -107,10 +106,6 @@ def _grey_pixels(data: bytes, where: object) -> np.ndarray:
             raise _refusal(f"it has 16 bits a pixel but uses no level above {highest}", where, remedy)
         return ((pixels.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
     raise _refusal(f"its mode is {mode}, not grey", where, "Save it as an 8- or 16-bit grey PNG.")
-
-
-def _extent(shape: tuple[int, int]) -> str:
-    return f"{shape[1]} x {shape[0]}"
 
 
 def _refusal(reason: str, where: object, remedy: str | None = None) -> KoaError:

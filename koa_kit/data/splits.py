@@ -21,15 +21,8 @@ def set_aside(cohort: Cohort, share: float) -> Cohort:
     """The same knees, those of about this share of the train patients now in a split "holdout".
 
     Who is chosen follows from a hash of the patient's name alone: the same patients for every seed, on every machine,
-    and a larger share contains a smaller one. Both knees of a patient go together.
-
-    Parameters
-    ----------
-    cohort
-        With a split "train".
-    share
-        Share of its patients, in [0, 1); 0 returns the cohort unchanged. Outside [0, 1), or if it leaves no patient on
-        one of the two sides, a `KoaError` is raised.
+    and a larger share contains a smaller one. Both knees of a patient go together. A share of 0 returns the cohort
+    unchanged; one outside [0, 1), or one that leaves no patient on one of the two sides, is a `KoaError`.
     """
     if not 0 <= share < 1:
         raise KoaError("The share of patients set aside must lie in [0, 1).", where=f"share={share}")

@@ -25,7 +25,9 @@ def changed_manifest(tmp_path):
 
 
 def test_the_kit_knows_four_data_sets():
-    assert load_manifest().names == ["phantom", "oai-kl224", "digital-knee", "oai-followup"]
+    assert load_manifest().names == list(load_manifest()) == ["phantom", "oai-kl224", "digital-knee", "oai-followup"]
+    assert "phantom" in load_manifest()
+    assert "mnist" not in load_manifest()
 
 
 def test_an_unknown_data_set_is_answered_with_the_known_ones():
@@ -91,13 +93,10 @@ def test_a_data_set_that_is_not_here_says_how_to_get_it(tmp_path, name, remedy):
         find_dataset(name, tmp_path)
 
 
-def test_a_data_folder_that_is_the_data_set_itself_is_recognised(tmp_path):
+def test_a_data_folder_that_is_the_data_set_itself_is_recognised_and_inner_folders_are_looked_through(tmp_path):
     (tmp_path / "train").mkdir()
     with pytest.raises(KoaError, match="looks like the data set itself"):
         find_dataset("oai-kl224", tmp_path)
-
-
-def test_the_publishers_inner_folders_are_looked_through(tmp_path):
     inner = tmp_path / "oai-kl224" / "ClsKLData" / "kneeKL224"
     (inner / "train").mkdir(parents=True)
     assert find_dataset("oai-kl224", tmp_path) == inner

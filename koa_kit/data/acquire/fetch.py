@@ -32,10 +32,8 @@ def fetch_dataset(
 
     Parameters
     ----------
-    name
-        Data set of the manifest.
-    data_dir
-        Folder to put ``<name>/`` in; omitted, ``KOA_DATA_DIR`` or the user's data folder.
+    name, data_dir
+        Data set of the manifest, and the folder to put ``<name>/`` in, as in `load_cohort`.
     sources
         URLs (or `Source` records) to try instead of the manifest's.
     archive
@@ -62,44 +60,33 @@ def fetch_dataset(
         folder = find_dataset(name, home)
     except KoaError:
         folder = home / name
-    wanted = _wanted(entry, folder)
-    tried = []
-    for source in _sources(entry, sources, archive):
+    given = entry.sources if sources is None else sources
+    if archive is not None:
+        given = [Source(kind="archive", at=str(archive))]
+    wanted, tried = _wanted(entry, folder), []
+    for source in given:
         if not wanted:
             break
-        label = source if isinstance(source, Source) else f"archive {source}"
+        source = source if isinstance(source, Source) else Source(kind="url", at=str(source))
         try:
-            if isinstance(source, Source):
-                _take_source(source, wanted, folder, home / DOWNLOADS, kaggle, progress)
-            else:
-                take_files(source, wanted, folder)
-            wanted = _wanted(entry, folder)
-            if wanted:
-                tried.append(f"{label}: still lacks {_count(wanted)}")
+            _take_source(source, wanted, folder, home / DOWNLOADS, kaggle, progress)
+            if wanted := _wanted(entry, folder):
+                tried.append(f"{source}: still lacks {_count(wanted)}")
         except KoaError as error:
-            tried.append(f"{label}: {error.what}" + (f" ({error.where})" if error.where else ""))
+            tried.append(f"{source}: {error.what}" + (f" ({error.where})" if error.where else ""))
         except OSError as error:
-            tried.append(f"{label}: Writing failed: {error.strerror or error}. ({home})")
+            tried.append(f"{source}: Writing failed: {error.strerror or error}. ({home})")
     if wanted and (missing := _wanted(entry, folder)):
         raise _failure(entry, home, missing, tried, archive)
     return folder
 
 
-def _sources(entry: Entry, given: Sequence[str | Source] | None, archive: str | os.PathLike | None) -> list:
-    """Sources in the order they are tried; an archive at hand, as its path, in the place of all others."""
-    if archive is not None:
-        return [Path(archive)]
-    if given is None:
-        return entry.sources
-    return [one if isinstance(one, Source) else Source(kind="url", at=str(one)) for one in given]
-
-
 def _take_source(source: Source, wanted: dict, folder: Path, downloads: Path, kaggle: bool, progress: bool) -> None:
-    if source.kind == "kaggle":
-        take_files(_from_kaggle(source, kaggle), wanted, folder)
-        return
-    if source.kind != "url":
+    if source.kind == "registration":
         raise KoaError("It has no address to download from.")
+    if source.kind != "url":
+        take_files(_from_kaggle(source, kaggle) if source.kind == "kaggle" else Path(source.at), wanted, folder)
+        return
     archive = download_archive(source.at, downloads, progress=progress)
     try:
         take_files(archive, wanted, folder, prefix=source.prefix)

@@ -17,28 +17,15 @@ from koa_kit.errors import KoaError
 LARGEST_IMAGE = 64 << 20
 """Bytes; a longer member is no image of these data sets and is not unpacked."""
 
-Offer = tuple[str, int, Callable[[], bytes]]
-"""Name, size in bytes and content of a file that an archive or a folder offers."""
+Wanted = dict[str, str | None]
+"""sha256 by file; instead of a file a pattern, whose sha256 is None."""
 
 
-def take_files(
-    source: Path, wanted: dict[str, str | None], folder: Path, *, prefix: str = "", nested: bool = True
-) -> int:
-    """Number of wanted files written to `folder` from a zip or an unpacked folder, which stays as it is.
+def take_files(source: Path, wanted: Wanted, folder: Path, *, prefix: str = "", nested: bool = True) -> int:
+    """Number of wanted files written to `folder` from a zip (and zips in it) or an unpacked folder.
 
     The publisher's folders before the layout are dropped: ``…/kneeKL224/train/0/9003126L.png`` becomes
-    ``train/0/9003126L.png``. Where several files end alike, the one whose sha256 fits is taken, `prefix` first. Zips
-    inside a zip are opened too, one level deep.
-
-    Parameters
-    ----------
-    wanted
-        sha256 by file; instead of a file a pattern, whose sha256 is None.
-
-    Raises
-    ------
-    KoaError
-        If the source is absent or a damaged zip, and before anything is written if a member's path leads outside.
+    ``train/0/9003126L.png``. Where several files end alike, the one whose sha256 fits is taken, `prefix` first.
     """
     if source.is_dir():
         files = sorted(path for path in source.rglob("*.png") if path.is_file())
@@ -63,8 +50,8 @@ def take_files(
         raise KoaError(f"The archive is damaged or no zip ({error}).", where=source.name) from error
 
 
-def _take(offers: Iterable[Offer], wanted: dict[str, str | None], folder: Path, prefix: str = "") -> int:
-    """Number of wanted files written; of several offers for one, those from `prefix` are tried first."""
+def _take(offers: Iterable[tuple[str, int, Callable]], wanted: Wanted, folder: Path, prefix: str) -> int:
+    """Number of wanted files written; an offer is a file's name, its size in bytes and what reads it."""
     taken: set[str] = set()
     for name, size, read in sorted(offers, key=lambda offer: prefix not in offer[0]):
         target = _target(name, wanted)
@@ -78,7 +65,7 @@ def _take(offers: Iterable[Offer], wanted: dict[str, str | None], folder: Path, 
     return len(taken)
 
 
-def _target(name: str, wanted: dict[str, str | None]) -> str | None:
+def _target(name: str, wanted: Wanted) -> str | None:
     """Path below the data set's folder of a file offered as `name`, or None if it is not wanted."""
     parts = PurePosixPath(name).parts
     ending = "/".join(parts[-3:])

@@ -38,7 +38,6 @@ class SplitCheck:
 class Verification:
     """Result of `verify_dataset`: one `SplitCheck` per split."""
 
-    name: str
     folder: Path
     splits: tuple[SplitCheck, ...]
     require: tuple[str, ...] = ()
@@ -46,35 +45,25 @@ class Verification:
     @property
     def ok(self) -> bool:
         """True if every split is complete, or absent altogether and not required."""
-        return all(
-            check.state == "complete" or (check.state == "absent" and check.split not in self.require)
-            for check in self.splits
-        )
+        bad = [check for check in self.splits if check.state != "complete"]
+        return all(check.state == "absent" and check.split not in self.require for check in bad)
 
     def to_frame(self) -> pd.DataFrame:
         """One row per split: counts of files expected, found, missing, altered and extra, the state, if required."""
-        table = pd.DataFrame(
-            [{**vars(check), "state": check.state, "required": check.split in self.require} for check in self.splits]
-        )
-        files = ["missing", "altered", "extra"]
-        return table.assign(**table[files].map(len)).set_index("split")
+        extra = [{"state": check.state, "required": check.split in self.require} for check in self.splits]
+        table = pd.DataFrame([vars(check) | more for check, more in zip(self.splits, extra, strict=True)])
+        return table.assign(**table[["missing", "altered", "extra"]].map(len)).set_index("split")
 
 
 def verify_dataset(
-    name: str,
-    *,
-    data_dir: str | os.PathLike | None = None,
-    require: Sequence[str] = (),
-    progress: bool = False,
+    name: str, *, data_dir: str | os.PathLike | None = None, require: Sequence[str] = (), progress: bool = False
 ) -> Verification:
     """Comparison of every published file of a data set with its sha256, summed up by split.
 
     Parameters
     ----------
-    name
-        A data set whose file hashes the kit knows.
-    data_dir
-        Folder that holds ``<name>/``; omitted, ``KOA_DATA_DIR`` or the user's data folder.
+    name, data_dir
+        A data set whose file hashes the kit knows, and the folder that holds ``<name>/``, as in `load_cohort`.
     require
         Splits that must be complete; the others may be absent.
     progress
@@ -87,15 +76,13 @@ def verify_dataset(
     """
     entry = load_manifest()[name]
     if not entry.hashes:
-        raise KoaError(
-            f"No file hashes are known for {name}, so it cannot be verified.",
-            remedy=f"`koa data audit {name}` counts and compares what is there.",
-        )
+        remedy = f"`koa data audit {name}` counts and compares what is there."
+        raise KoaError(f"No file hashes are known for {name}, so it cannot be verified.", remedy=remedy)
     require = (require,) if isinstance(require, str) else tuple(require)
-    if unknown := [split for split in require if split not in entry.splits]:
-        raise KoaError(f"{name} has no split {unknown[0]!r}.", remedy=f"Choose from {', '.join(entry.splits)}.")
+    if unknown := [split for split in require if split not in entry.counts]:
+        raise KoaError(f"{name} has no split {unknown[0]!r}.", remedy=f"Choose from {', '.join(entry.counts)}.")
     folder = find_dataset(name, data_dir)
-    return Verification(name, folder, check_files(entry, folder, progress=progress), require)
+    return Verification(folder, check_files(entry, folder, progress=progress), require)
 
 
 def check_files(entry: Entry, folder: Path, *, progress: bool = False) -> tuple[SplitCheck, ...]:
@@ -104,7 +91,7 @@ def check_files(entry: Entry, folder: Path, *, progress: bool = False) -> tuple[
     here = [file for file in known if (folder / file).is_file()]
     digests = dict(zip(here, hash_files([folder / file for file in here], progress=progress), strict=True))
     checks = []
-    for split in entry.splits:
+    for split in entry.counts:
         listed = [file for file in known if file.startswith(f"{split}/")]
         missing = tuple(file for file in listed if file not in digests)
         altered = tuple(file for file in listed if file in digests and digests[file] != known[file])

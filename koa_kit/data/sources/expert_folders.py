@@ -29,9 +29,8 @@ def plan(name: str, root: Path, parts: list[str], shape: tuple[int, int], entry:
     """Plan for all one-knee images graded by the first expert, one row per distinct file.
 
     ``kl`` is expert I's grade, ``kl_expert2`` expert II's of the same bytes (missing where the second folder lacks
-    them, or has them under two grades). There are no patient identifiers: ``patient`` is the file's stem, so intervals
-    over patients treat each image as one person; ``side`` is "?". Images 640 pixels wide show two knees and are left
-    out, as are images with colour marks, repeated files and files that one expert put under two grades.
+    them, or has them under two grades). No patient is named: ``patient`` is the file's stem, so intervals over patients
+    treat each image as one person; ``side`` is "?".
     """
     result = Plan(name, root, shape, read_padded, f"Fetch the data set again, or lay it out as {entry.layout}.")
     first, second = (_graded_files(result, expert, entry.folders[expert]) for expert in parts)
@@ -39,20 +38,18 @@ def plan(name: str, root: Path, parts: list[str], shape: tuple[int, int], entry:
 
     looks = in_threads(_look, [root / file for file in first["file"]], "looking", False)
     look = pd.Series(looks, index=first.index, dtype=str)
-    if n_wide := (look == "wide").sum():
-        reason = f"{TWO_KNEES_WIDTH} pixels wide: both knees are in the image, one grade cannot belong to both"
-        result.leave_out("two knees in one image", int(n_wide), reason)
-    for file in first["file"][look == "marked"]:
-        result.leave_out(file, 1, "its colour channels differ: marks were drawn into the image")
-    first = first[look == "plain"]
+    marked, wide, first = first[look == "marked"], (look == "wide").sum(), first[look == "plain"]
     contradicted = first.groupby("sha256")["kl"].transform("nunique") > 1
     repeated = first.duplicated("sha256") & ~contradicted
-    for rows, what, reason in (
-        (contradicted, "files under two grades", "the same bytes lie under two grades of one expert"),
-        (repeated, "repeated files", "the same bytes as another image of the same grade"),
+    too_wide = f"{TWO_KNEES_WIDTH} pixels wide: both knees are in the image, one grade cannot belong to both"
+    for part, images, reason in (
+        ("two knees in one image", wide, too_wide),
+        *((file, 1, "its colour channels differ: marks were drawn into the image") for file in marked["file"]),
+        ("files under two grades", contradicted.sum(), "the same bytes lie under two grades of one expert"),
+        ("repeated files", repeated.sum(), "the same bytes as another image of the same grade"),
     ):
-        if rows.any():
-            result.leave_out(what, int(rows.sum()), reason)
+        if images:
+            result.leave_out(part, int(images), reason)
 
     knees = first[~contradicted & ~repeated].reset_index(drop=True)
     knee_id = knees["file"].str.extract(r"^[^/]+/(.+)\.[^.]+$", expand=False)

@@ -21,26 +21,18 @@ TABLE = "kl_by_visit.csv"
 def load_followup(data_dir: str | os.PathLike | None = None, *, raw: bool = False) -> pd.DataFrame:
     """One row per knee and visit: ``patient`` (text), ``side``, ``months``, ``kl``, ``reading_project``.
 
-    Some knees were read twice at a visit, in two reading projects of the OAI. The rule: the reading of project 15, from
-    which the images' grades come, is kept; where it is absent, the one of the lowest project number. Where
-    two exist, project 37 agrees with 15 in 98 % of 5,039 readings and 42 in 95 % of 704: the other rule, preferring the
-    later project, would change about one in forty of those and one in 250 of all.
+    Some knees were read twice at a visit, in two reading projects of the OAI. The reading of project 15, from which the
+    images' grades come, is kept; where it is absent, the one of the lowest project number. Where two exist, project 37
+    agrees with 15 in 98 % of 5,039 readings and 42 in 95 % of 704: preferring the later project would change about one
+    in forty of those and one in 250 of all.
 
-    Parameters
-    ----------
-    data_dir
-        Folder that holds ``oai-followup/``, with ``kl_by_visit.csv`` or the OAI's own ``kxr_sq_bu*.txt``.
-    raw
-        Return all readings, several per knee and visit.
-
-    Raises
-    ------
-    KoaError
-        If the tables are not here, or hold a side, visit or grade that does not exist.
+    `data_dir` holds ``oai-followup/``, with ``kl_by_visit.csv`` or the OAI's own ``kxr_sq_bu*.txt``; with `raw` all
+    readings are returned. Raises `KoaError` if the tables are not here, or hold a side, visit or grade that does not
+    exist.
     """
     folder = find_dataset("oai-followup", data_dir)
     file = folder / TABLE
-    table = _checked(_read(file, COLUMNS), file) if file.is_file() else read_oai_tables(folder)
+    table = _checked(_read(file, COLUMNS, dtype={"patient": str}), file) if file.is_file() else read_oai_tables(folder)
     return table if raw else one_reading_a_visit(table)
 
 
@@ -59,11 +51,8 @@ def read_oai_tables(folder: str | os.PathLike) -> pd.DataFrame:
     """
     files = sorted(path for path in Path(folder).iterdir() if re.fullmatch(r"(?i)kxr_sq_bu\d\d\.txt", path.name))
     if not files:
-        raise KoaError(
-            "There is no table of follow-up grades.",
-            where=folder,
-            remedy=f"Put {TABLE} or the OAI's kxr_sq_bu00.txt to kxr_sq_bu10.txt there.",
-        )
+        remedy = f"Put {TABLE} or the OAI's kxr_sq_bu00.txt to kxr_sq_bu10.txt there."
+        raise KoaError("There is no table of follow-up grades.", where=folder, remedy=remedy)
     return pd.concat([_read_oai_table(path) for path in files], ignore_index=True)
 
 
@@ -82,15 +71,14 @@ def progression(followup: pd.DataFrame, months: int = 48) -> pd.DataFrame:
             remedy="Use load_followup() without raw=True, or one_reading_a_visit().",
         )
     knees = followup.set_index(["patient", "side"])
-    baseline = knees.loc[knees["months"] == 0, "kl"].rename("baseline_kl")
+    first = knees.loc[knees["months"] == 0, "kl"].rename("baseline_kl")
     later = knees.loc[knees["months"].between(0, months, inclusive="right"), "kl"]
     highest = later.groupby(level=["patient", "side"]).max().rename("highest")
-    both = pd.concat([baseline, highest], axis=1, join="inner")
+    both = pd.concat([first, highest], axis=1, join="inner")
     both["reached_kl2"] = (both["highest"] >= 2).astype(float).where(both["baseline_kl"] < 2)
     both["one_grade_worse"] = (both["highest"] > both["baseline_kl"]).astype(float).where(both["baseline_kl"] < 4)
-    return both.groupby("baseline_kl").agg(
-        n=("highest", "size"), reached_kl2=("reached_kl2", "mean"), one_grade_worse=("one_grade_worse", "mean")
-    )
+    found = both.groupby("baseline_kl").agg({"highest": "size", "reached_kl2": "mean", "one_grade_worse": "mean"})
+    return found.rename(columns={"highest": "n"})
 
 
 def _read_oai_table(path: Path) -> pd.DataFrame:
@@ -98,7 +86,7 @@ def _read_oai_table(path: Path) -> pd.DataFrame:
     if visit not in MONTHS:
         raise KoaError(f"Visit {visit} has no KL reading.", where=path, remedy=f"Visits are {', '.join(MONTHS)}.")
     names = {"ID": "patient", "SIDE": "side", f"V{visit}XRKL": "kl", "READPRJ": "reading_project"}
-    table = _read(path, list(names), sep="|").rename(columns=names).assign(months=MONTHS[visit])
+    table = _read(path, list(names), sep="|", dtype=str).rename(columns=names).assign(months=MONTHS[visit])
     # "2: Left" is value and label; "." and "M: Missing" are the OAI's missing values.
     for column in ("side", "kl", "reading_project"):
         table[column] = pd.to_numeric(table[column].str.split(":").str[0].str.strip(), errors="coerce")
@@ -106,15 +94,14 @@ def _read_oai_table(path: Path) -> pd.DataFrame:
     return _checked(table.assign(patient=table["patient"].str.strip(), side=table["side"].map({1: "R", 2: "L"})), path)
 
 
-def _read(path: Path, columns: list[str], sep: str = ",") -> pd.DataFrame:
-    """These columns of a table; all are text in the OAI's own tables, which name theirs in capitals or not."""
-    own = sep == "|"
+def _read(path: Path, columns: list[str], **options) -> pd.DataFrame:
+    """These columns of a table, named there in capitals or not."""
     try:
-        table = pd.read_csv(path, sep=sep, dtype=str if own else {"patient": str})
+        table = pd.read_csv(path, **options)
     except (OSError, ValueError) as error:
         raise KoaError(f"The table cannot be read: {error}", where=path) from error
-    if own:
-        table.columns = table.columns.str.strip().str.upper()
+    spelling = {column.upper(): column for column in columns}
+    table = table.rename(columns=lambda name: spelling.get(name.strip().upper(), name))
     if missing := [column for column in columns if column not in table]:
         raise KoaError(f"The table lacks the columns {', '.join(missing)}.", where=path)
     return table[columns]
@@ -122,12 +109,8 @@ def _read(path: Path, columns: list[str], sep: str = ",") -> pd.DataFrame:
 
 def _checked(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     table = table[COLUMNS]
-    right = (
-        table["side"].isin(["L", "R"])
-        & table["kl"].isin(range(5))
-        & table["months"].isin(MONTHS.values())
-        & table["reading_project"].notna()
-    )
+    known = {"side": ["L", "R"], "kl": range(5), "months": MONTHS.values()}
+    right = table[list(known)].isin(known).all(axis=1) & table["reading_project"].notna()
     if not right.all():
         raise KoaError(
             f"{(~right).sum()} row(s) hold a side, visit, grade or reading project that does not exist.",

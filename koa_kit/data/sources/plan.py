@@ -12,37 +12,20 @@ import pandas as pd
 from koa_kit.errors import KoaError
 
 LISTED_AT_MOST = 20
-Reader = Callable[[bytes, str, tuple[int, int]], tuple[np.ndarray, bool]]
 
 
 @dataclass
 class Plan:
-    """Knees to read and how.
+    """Knees to read and how: ``read(bytes, file, shape)`` gives pixels and inversion, files are named from `root`.
 
-    Attributes
-    ----------
-    name, root
-        Data set and the folder its files are named from.
-    shape
-        Height and width of every image as it will be kept.
-    read
-        Function from a file's bytes, its name and `shape` to pixels and inversion.
-    remedy
-        What to do about the problems.
-    hashes
-        Published sha256 by file; a file that differs is refused. Empty: none are known.
-    knees
-        One row per knee, ``file`` relative to `root`; ``sha256`` and ``inverted`` are added on reading.
-    excluded
-        ``part``, ``images``, ``reason`` of what is left out.
-    problems
-        A line each; any of them stops the reading.
+    `hashes` are the published ones by file, empty where none are known; any line in `problems` stops the reading, and
+    `remedy` says what to do about them.
     """
 
     name: str
     root: Path
     shape: tuple[int, int]
-    read: Reader
+    read: Callable[[bytes, str, tuple[int, int]], tuple[np.ndarray, bool]]
     remedy: str
     hashes: dict[str, str] = field(default_factory=dict)
     knees: pd.DataFrame = field(default_factory=pd.DataFrame)
@@ -55,8 +38,7 @@ class Plan:
 
     def refuse(self, further: Sequence[str] = ()) -> None:
         """Raise one `KoaError` that lists every problem, `further` ones included (20 lines, then a count), if any."""
-        problems = [*self.problems, *further]
-        if not problems:
+        if not (problems := [*self.problems, *further]):
             return
         shown = problems[:LISTED_AT_MOST]
         if len(problems) > len(shown):

@@ -15,12 +15,13 @@ from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES
 
 GRADE_FOLDERS = [str(kl) for kl in GRADES]
+FIRST_SPLITS = {"train": 0, "val": 1, "test": 2}
 KNEE = re.compile(r"(?P<patient>.+)(?P<side>[LR])")
 
 
 def choose_parts(name: str, root: Path, splits: list[str] | None, entry: Entry | None) -> list[str]:
     """Splits to read: those asked for, else the data set's default, else every split folder but the test ones."""
-    known = entry.splits if entry else _split_folders(root)
+    known = list(entry.counts) if entry else _split_folders(root)
     default = entry.default_splits if entry else [split for split in known if split not in ("test", "auto_test")]
     chosen = list(default) if splits is None else splits
     if unknown := [split for split in chosen if split not in known]:
@@ -38,21 +39,21 @@ def choose_parts(name: str, root: Path, splits: list[str] | None, entry: Entry |
 
 def plan(name: str, root: Path, splits: list[str], shape: tuple[int, int], entry: Entry | None) -> Plan:
     """Plan for these splits: of a published data set exactly the listed files, of a user's own images every file."""
-    height, width = shape
-    remedy = (
-        f"Run `koa data fetch {name}`: it fetches only what is missing or altered."
-        if entry
-        else f"Put these right. Every image must be {width} x {height}; another size is given as `size`."
-    )
+    remedy = f"Put these right. Every image must be {shape[1]} x {shape[0]}; another size is given as `size`."
+    if entry:
+        remedy = f"Run `koa data fetch {name}`: it fetches only what is missing or altered."
     result = Plan(name, root, shape, decode_radiograph, remedy)
-    absent = _missing_folders(root, splits)
-    result.problems += absent.values()
+    absent = [split for split in splits if not (root / split).is_dir()]
+    result.problems += [f"{split}: the split is not here" for split in absent]
+    grades = [f"{split}/{kl}" for split in splits if split not in absent for kl in GRADE_FOLDERS]
+    missing = [grade for grade in grades if not (root / grade).is_dir()]
+    result.problems += [f"{grade}: the grade folder is missing" for grade in missing]
     files = [file for file, _, _ in survey(root, splits)]
     if entry:
         result.hashes = {file: digest for file, digest in entry.file_hashes().items() if file.split("/")[0] in splits}
-        here = set(files)
-        unexplained = [file for file in result.hashes if file not in here and not file.startswith(tuple(absent))]
-        result.problems += [f"{file}: missing" for file in unexplained]
+        explained = tuple(f"{folder}/" for folder in absent + missing)
+        unexplained = [file for file in result.hashes.keys() - set(files) if not file.startswith(explained)]
+        result.problems += [f"{file}: missing" for file in sorted(unexplained)]
         for file in files:
             if file not in result.hashes:
                 result.leave_out(file, 1, "not among the published files")
@@ -70,23 +71,7 @@ def _split_folders(root: Path) -> list[str]:
     """Folders under `root` that hold at least one grade folder, sorted, ``train``, ``val`` and ``test`` first."""
     folders = [folder for folder in root.iterdir() if folder.is_dir() and not folder.name.startswith(".")]
     found = [folder.name for folder in folders if any((folder / kl).is_dir() for kl in GRADE_FOLDERS)]
-    return sorted(found, key=_split_order)
-
-
-def _split_order(split: str) -> tuple[int, str]:
-    return {"train": 0, "val": 1, "test": 2}.get(split, 3), split
-
-
-def _missing_folders(root: Path, splits: list[str]) -> dict[str, str]:
-    """Every absent split or grade folder, ending in a slash, with a sentence that says so."""
-    absent = {}
-    for split in splits:
-        if not (root / split).is_dir():
-            absent[f"{split}/"] = f"{split}: the split is not here"
-            continue
-        grades = [f"{split}/{kl}" for kl in GRADE_FOLDERS if not (root / split / kl).is_dir()]
-        absent |= {f"{grade}/": f"{grade}: the grade folder is missing" for grade in grades}
-    return absent
+    return sorted(found, key=lambda split: (FIRST_SPLITS.get(split, len(FIRST_SPLITS)), split))
 
 
 def _faults(files: list[str]) -> dict[str, str]:
@@ -108,7 +93,7 @@ def _faults(files: list[str]) -> dict[str, str]:
 
 def _leave_out_other_folders(plan: Plan, splits: list[str], entry: Entry | None) -> None:
     excluded = (entry or load_manifest()["oai-kl224"]).excluded
-    published = entry.splits if entry else ["train", "val", "test"]
+    published = entry.counts if entry else FIRST_SPLITS
     other = "not part of the data set" if entry else "not asked for, or holds no grade folders"
     for folder in sorted(plan.root.iterdir()):
         if not folder.is_dir() or folder.name.startswith(".") or folder.name in splits:
@@ -126,6 +111,5 @@ def _knees(files: list[str]) -> pd.DataFrame:
     table[["split", "kl", "knee_id"]] = table["file"].str.extract(r"([^/]+)/(\d)/(.+)\.[^.]+$")
     table[["patient", "side"]] = table["knee_id"].str.extract(KNEE)
     table = table.astype({"kl": int})[["knee_id", "patient", "side", "split", "kl", "file"]]
-    position = {split: number for number, split in enumerate(sorted(table["split"].unique(), key=_split_order))}
-    order = table.assign(split=table["split"].map(position)).sort_values(["split", "patient", "side"]).index
-    return table.loc[order].reset_index(drop=True)
+    order = table.assign(first=table["split"].map(FIRST_SPLITS).fillna(len(FIRST_SPLITS)))
+    return table.loc[order.sort_values(["first", "split", "patient", "side"]).index].reset_index(drop=True)
