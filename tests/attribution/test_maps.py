@@ -8,7 +8,7 @@ import torch
 from scipy import ndimage
 from torch import nn
 
-from koa_kit.attribution.explain import METHODS, explain
+from koa_kit.attribution.maps import METHODS, explain
 from koa_kit.attribution.sanity import randomised_similarity, score_on_phantoms
 from koa_kit.attribution.scores import UNION, hottest, score_table
 from koa_kit.errors import KoaError
