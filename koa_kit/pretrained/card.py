@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
 import pandas as pd
 
 from koa_kit.cohort import Cohort
@@ -9,148 +13,89 @@ from koa_kit.data import load_manifest
 from koa_kit.error_analysis.decisions.rules import compare_rules, rules_in_words
 from koa_kit.error_analysis.metrics import METRIC_LABELS, METRICS, confusion, per_grade
 from koa_kit.error_analysis.statistics.intervals import metric_intervals
+from koa_kit.grades import GRADES
 from koa_kit.model import read_record
 from koa_kit.training.run import Run
 from koa_kit.training.stability import augmentation_stability
 
 SPLITS = {"val": "val (chose the epoch and the temperature)", "holdout": "holdout (nothing chosen on it)"}
-GRADE_METRICS = ("recall", "precision", "f1")
 
 
 def model_card(run: Run, holdout: pd.DataFrame, cohort: Cohort) -> str:
-    """Markdown of the card; every number in it is computed from the predictions.
+    """Markdown of the card of a run; every number in it is computed from its predictions of val and of the holdout.
 
-    Parameters
-    ----------
-    run
-        With its predictions of val.
-    holdout
-        Predictions of the patients set aside.
-    cohort
-        Knees with splits "train", "val" and "holdout".
+    The cohort has splits "train", "val" and "holdout". The words stand in ``card.md``.
     """
-    tables = {"val": run.predictions, "holdout": holdout}
-    steady = augmentation_stability(run.model, cohort.split("val"))
-    parts = [
-        _about(run, cohort),
-        "## How good\n\nIntervals are 95 %, by bootstrap over patients.\n\n" + _scores(tables),
-        "## The same answers, another rule\n\nThe scores above take the most likely grade. The median of the five "
-        "probabilities, or their mean, rounded, changes none of them and fits nothing. Differences are from the most "
-        "likely grade, of the same knees.\n\n" + rules_table(tables),
-        "## Grade by grade\n\n" + "\n\n".join(_grades(name, table) for name, table in tables.items()),
-        "## By side, and by exposure\n\n" + _groups(holdout),
-        "## How it fails\n\n" + _failures(holdout, steady),
-        _not_for(),
-    ]
-    return "\n\n".join(parts) + "\n"
+    from jinja2 import StrictUndefined, Template
 
-
-def _about(run: Run, cohort: Cohort) -> str:
-    record, config, manifest = read_record(run.folder), run.config, load_manifest()
-    source = ""
+    tables, manifest, source = {"val": run.predictions, "holdout": holdout}, load_manifest(), ""
     if cohort.name in manifest.names:
         source = f"{manifest[cohort.name].citation.strip()} Licence: {manifest[cohort.name].licence.strip()} "
-    sentences = [texts[0] for texts in record["spec"].prompts.prompts]
-    height, width = run.model.spec.image_shape
-    counts = {name: cohort.split(name) for name in ("train", "val", "holdout")}
-    lines = [
-        f"# {run.folder.name}",
-        "Grades a knee radiograph on the Kellgren-Lawrence scale by its similarity to five sentences "
-        "(after CLIP-KOA, arXiv 2504.19443; not its authors' model).",
-        "## What it is",
-        f"- Towers {config.towers}, the image tower fine-tuned, the text tower as published; {width} x {height} px, "
-        f"crop {config.crop!r}, normalised {config.normalize!r}.",
-        f"- Trained by method {config.method!r} with loss {config.loss!r}, {config.epochs} epochs of "
-        f"{config.batch_size} knees a step, seed {config.seed}; epoch {record['epoch']} was kept by its QWK on val. "
-        "All choices are in `config.yaml`.",
-        f"- Its answer is the mean of the logits of the knee and of its mirror image, divided by a temperature of "
-        f"{record['temperature_fitted_on_val']:.3f} that was fitted on val.",
-        "- Prompts: " + "; ".join(f"KL{grade} “{text}”" for grade, text in enumerate(sentences)) + ".",
-        "## Data",
-        f"{source}Fingerprint {cohort.fingerprint}. "
-        + "; ".join(
-            f"{name} {len(part):,} knees of {part.table['patient'].nunique():,} patients"
-            for name, part in counts.items()
-        )
-        + ". No patient is in two of them. The official test split was not opened.",
-    ]
-    return "\n\n".join(lines).replace("\n\n- ", "\n- ")
+    counts, (height, width) = confusion(holdout), run.model.spec.image_shape
+    words = Path(__file__).with_name("card.md").read_text(encoding="utf-8")
+    return Template(words, undefined=StrictUndefined, keep_trailing_newline=True).render(
+        name=run.folder.name,
+        record=read_record(run.folder),
+        config=run.config,
+        height=height,
+        width=width,
+        source=source,
+        cohort=cohort,
+        scores=_scores(tables),
+        rules=rules_table(tables),
+        grades={split: _grades(table) for split, table in tables.items()},
+        groups=_groups(holdout),
+        worst=counts.where(~np.eye(5, dtype=bool), 0).stack().sort_values(ascending=False).head(3),
+        kl1=counts.loc[1] / counts.loc[1].sum(),
+        far=(abs(holdout["kl"] - holdout["pred"]) >= 2).mean(),
+        unstable=augmentation_stability(run.model, cohort.split("val"))["augmentation_disagreement"],
+    )
 
 
 def _scores(tables: dict[str, pd.DataFrame]) -> str:
-    told = {name: metric_intervals(table).set_index("metric") for name, table in tables.items()}
-    lines = ["| | " + " | ".join(SPLITS[name] for name in tables) + " |", "| --- |" + " --- |" * len(tables)]
-    for metric in METRICS:
-        cells = [_with_interval(told[name].loc[metric]) for name in tables]
-        lines.append(f"| {METRIC_LABELS[metric]} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    texts = [_intervals(table, METRICS) for table in tables.values()]
+    rows = [[METRIC_LABELS[metric], *(of[metric] for of in texts)] for metric in METRICS]
+    return _markdown(["", *(SPLITS[name] for name in tables)], rows)
 
 
 def rules_table(tables: dict[str, pd.DataFrame]) -> str:
     """Markdown table of one model's predictions of each split under each rule, and what changes from the first."""
-    told = {name: rules_in_words(compare_rules(table)) for name, table in tables.items()}
-    heads = next(iter(told.values())).columns
-    lines = [f"| knees | rule | {' | '.join(heads)} |", "| --- | --- |" + " --- |" * len(heads)]
-    for name, rules in told.items():
-        lines += [f"| {name} | {rule} | {' | '.join(texts)} |" for rule, *texts in rules.itertuples()]
-    return "\n".join(lines)
+    rules = {name: rules_in_words(compare_rules(table)) for name, table in tables.items()}
+    rows = [[name, *texts] for name, words in rules.items() for texts in words.itertuples()]
+    return _markdown(["knees", "rule", *next(iter(rules.values())).columns], rows)
 
 
-def _with_interval(row: pd.Series) -> str:
-    if row["value"] != row["value"]:
-        return "cannot be told"
-    return f"{row['value']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
-
-
-def _grades(name: str, table: pd.DataFrame) -> str:
-    grades, told = (
-        per_grade(table),
-        metric_intervals(table, metrics=[f"kl{kl}_{metric}" for kl in range(5) for metric in GRADE_METRICS]).set_index(
-            "metric"
-        ),
-    )
-    lines = [f"On {name}:\n", "| grade | knees | recall | precision | F1 |", "| --- | ---: | --- | --- | --- |"]
-    for kl, row in grades.iterrows():
-        cells = [_with_interval(told.loc[f"kl{kl}_{metric}"]) for metric in GRADE_METRICS]
-        lines.append(f"| {row['grade']} | {int(row['support'])} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+def _grades(table: pd.DataFrame) -> str:
+    metrics = ("recall", "precision", "f1")
+    texts = _intervals(table, [f"kl{kl}_{metric}" for kl in GRADES for metric in metrics])
+    rows = [
+        [row["grade"], int(row["support"]), *(texts[f"kl{kl}_{metric}"] for metric in metrics)]
+        for kl, row in per_grade(table).iterrows()
+    ]
+    return _markdown(["grade", "knees", "recall", "precision", "F1"], rows)
 
 
 def _groups(table: pd.DataFrame) -> str:
     groups = {"right knees": table["side"] == "R", "left knees": table["side"] == "L"}
     groups["photometrically inverted films"] = table["inverted"].astype(bool)
-    lines = ["On the holdout:\n", "| | knees | accuracy | QWK |", "| --- | ---: | --- | --- |"]
-    for name, chosen in groups.items():
-        if chosen.any():
-            told = metric_intervals(table[chosen], metrics=["accuracy", "qwk"]).set_index("metric")
-            cells = " | ".join(_with_interval(told.loc[metric]) for metric in ("accuracy", "qwk"))
-            lines.append(f"| {name} | {int(chosen.sum())} | {cells} |")
-    return "\n".join(lines)
-
-
-def _failures(table: pd.DataFrame, steady: dict[str, float]) -> str:
-    counts = confusion(table)
-    wrong = counts.where(~pd.DataFrame([[i == j for j in range(5)] for i in range(5)]), 0).stack()
-    worst = wrong.sort_values(ascending=False).head(3)
-    far = float((abs(table["kl"] - table["pred"]) >= 2).mean())
-    kl1 = counts.loc[1] / counts.loc[1].sum()
-    lines = [
-        "- Most frequent mistakes on the holdout: "
-        + "; ".join(f"KL{kl} called KL{pred} ({int(knees)} knees)" for (kl, pred), knees in worst.items())
-        + ".",
-        f"- KL1 knees are called KL0 in {kl1[0]:.0%}, KL1 in {kl1[1]:.0%}, KL2 in {kl1[2]:.0%}.",
-        f"- {far:.1%} of knees are off by two grades or more.",
-        f"- Moved, turned and re-exposed a little (4 views), {steady['augmentation_disagreement']:.1%} of val knees do "
-        "not keep one grade.",
+    rows = [
+        [name, int(chosen.sum()), *_intervals(table[chosen], ["accuracy", "qwk"]).values()]
+        for name, chosen in groups.items()
+        if chosen.any()
     ]
-    return "\n".join(lines)
+    return _markdown(["", "knees", "accuracy", "QWK"], rows)
 
 
-def _not_for() -> str:
-    return (
-        "## What it is not for\n\n**Not for clinical use.** For teaching and research. It has seen one study's knees "
-        "(the Osteoarthritis Initiative: people aged 45 to 79 in the United States, with or at risk of knee "
-        "osteoarthritis), one crop and one way of taking the film; on others its scores are unknown. Readers disagree "
-        "about KL1, and a model trained on one reading learns that reading. Differences by age, sex or ethnicity were "
-        "not measured: the data set does not tell them."
-    )
+def _intervals(table: pd.DataFrame, metrics: Sequence[str]) -> dict[str, str]:
+    """Metric to its value and 95 % interval, in words."""
+    return {
+        row.metric: "cannot be told" if np.isnan(row.value) else f"{row.value:.3f} ({row.low:.3f} to {row.high:.3f})"
+        for row in metric_intervals(table, metrics=metrics).itertuples()
+    }
+
+
+def _markdown(heads: Sequence[str], rows: Sequence[Sequence]) -> str:
+    """Markdown table; columns of whole numbers stand to the right."""
+    rule = ["---:" if isinstance(cell, int) else "---" for cell in rows[0]]
+    lines = [f"| {' | '.join(map(str, cells))} |" for cells in (heads, rule, *rows)]
+    return "\n".join(lines).replace("|  |", "| |")
