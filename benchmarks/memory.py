@@ -45,17 +45,8 @@ def largest_batch(
 ) -> int:
     """Batch size beyond which a larger one no longer gives 3 % more images a second, or does not fit into memory.
 
-    Parameters
-    ----------
-    step_seconds_at
-        Seconds of one step with so many knees; may raise `torch.OutOfMemoryError`.
-    candidates
-        Batch sizes from small to large, usually each twice the one before.
-
-    Raises
-    ------
-    KoaError
-        If not even the smallest fits.
+    `step_seconds_at` gives the seconds of one step with so many knees and may raise `torch.OutOfMemoryError`; the
+    candidates go from small to large, usually each twice the one before.
     """
     best, rate = None, 0.0
     for size in candidates:

@@ -92,13 +92,6 @@ class BareTower:
     """The image tower on random images that lie on the device: the limit of what a step or an embedding can reach.
 
     Same tower, memory format, autocast type and number of images as beside it; no data, prompts, loss or optimiser.
-
-    Parameters
-    ----------
-    model
-        Whose image tower is run, in the mode it is in.
-    images
-        Images a call.
     """
 
     def __init__(self, model: ClipKoa, images: int):
@@ -125,19 +118,7 @@ class BareTower:
 
 
 class OurStep:
-    """The kit's step as `fit` runs it; called, it trains on the next batch of knees.
-
-    Parameters
-    ----------
-    model
-        On its device.
-    cohort
-        Train knees.
-    config
-        Choices of the run.
-    steps
-        Calls it is made for.
-    """
+    """The kit's step as `fit` runs it, made for so many calls; called, it trains on the next batch of knees."""
 
     def __init__(self, model: ClipKoa, cohort: Cohort, config: TrainConfig, steps: int):
         self.views = ImageViews(model, cohort)

@@ -45,24 +45,9 @@ def bench_memory(
 ) -> dict:
     """Peak memory of fine-tuning in MB, measured in a fresh process: steps, scoring on val, checkpoint, saved state.
 
-    Parameters
-    ----------
-    towers, image_size, batch
-        Towers by name, side in pixels (omitted, what they were made for), knees a step (omitted, 16).
-    dataset, data_dir, knees
-        As in `load_cohort`; `knees` is the number of phantoms drawn. All train knees lie in memory as in a whole run.
-    steps
-        Training steps; 256 val knees are scored after them.
-    device
-        Such as "cpu" or "cuda"; omitted, a GPU if there is one.
-    **choices
-        Of `TrainConfig`; the default method is "symmetry_consistency".
-
-    Returns
-    -------
-    record
-        ``peak_mb`` of the process and, on a GPU, ``gpu_peak_mb`` of its tensors; ``before_mb``, the peak before the
-        model is made, of Python, torch and the packages.
+    All train knees lie in memory as in a whole run; 256 val knees are scored after the steps. The record holds
+    ``peak_mb`` of the process and, on a GPU, ``gpu_peak_mb`` of its tensors; ``before_mb``, the peak before the model
+    is made, of Python, torch and the packages.
     """
     config = _config(towers, image_size, batch, choices)
     work = {"dataset": dataset, "data_dir": data_dir, "knees": knees, "steps": steps, "device": device}

@@ -22,16 +22,10 @@ FREQUENCIES = (3, 90)
 
 @dataclass(frozen=True, eq=False)
 class Looks:
-    """What the measures need of every image.
+    """What the measures need of every image: halves are halves of `groups`, the patients ``(N,)``.
 
-    Attributes
-    ----------
-    histograms
-        Share of every grey level, float64 ``(N, 256)``.
-    spectra
-        Power at every whole spatial frequency, averaged over directions, float64 ``(N, size / 2)``.
-    groups
-        Patient of each image, ``(N,)``: halves are halves of patients.
+    Share of every grey level, float64 ``(N, 256)``; power at every whole spatial frequency, averaged over directions,
+    float64 ``(N, size / 2)``.
     """
 
     histograms: np.ndarray
@@ -79,19 +73,10 @@ def spectrum_slope(spectra: np.ndarray) -> float:
 def realism(real: Looks, phantom: Looks, *, halvings: int = 50, seed: int = 0) -> pd.DataFrame:
     """Table of two measures: how far phantoms lie from real knees, and how far two halves of the real ones do.
 
-    Parameters
-    ----------
-    real, phantom
-        By `looks`.
-    halvings
-        Times the real patients are split into random halves; their mean distance is the yardstick.
-
-    Returns
-    -------
-    DataFrame
-        Index ``histogram distance`` (grey levels) and ``spectrum slope``; columns ``real`` and ``phantom`` (the slopes;
-        nan for the distance), ``apart`` (phantom against real), ``halves`` (mean between two halves of the real
-        knees), ``ratio`` (apart / halves; 1 is as near as real knees are to each other).
+    The yardstick is the mean distance of random halves of the real patients. Index ``histogram distance`` (grey
+    levels) and ``spectrum slope``; columns ``real`` and ``phantom`` (the slopes; nan for the distance), ``apart``
+    (phantom against real), ``halves`` (mean between two halves of the real knees), ``ratio`` (apart / halves; 1 is as
+    near as real knees are to each other).
     """
     rng = np.random.default_rng(seed)
     patients = np.unique(real.groups)
@@ -146,25 +131,9 @@ def compare_with_real(
 ) -> tuple[pd.DataFrame, float]:
     """Measures of `realism`, and the AUC of `domain_auc` on a tower's features.
 
-    Parameters
-    ----------
-    dataset
-        Real knees; those of their train split are used, and phantoms with the same shares of the grades.
-    knees
-        Knees of either kind, whole patients; fewer where there are not as many.
-    towers
-        Whose image features the classifier sees; they are not trained here.
-    seed
-        Of the patients chosen, of the phantoms, and of the halves.
-    data_dir
-        Folder of the data sets.
-    progress
-        Called with (done, total) knees as features are computed.
-
-    Raises
-    ------
-    KoaError
-        If the data set is not here, or `knees` is below 20.
+    Real knees are those of a train split, phantoms have the same shares of the grades: of either kind `knees`, whole
+    patients, or fewer where there are not as many. The classifier sees the image features of the towers, which are not
+    trained here.
     """
     if knees < 20:
         raise KoaError(f"{knees} knees are too few to compare.", remedy="Give at least 20.")

@@ -1,4 +1,4 @@
-"""A step side by side: the usual recipe, the kit's, and the limit, which is the image tower and nothing else."""
+"""A step side by side: the tutorial baseline, the kit's, and the limit, which is the image tower and nothing else."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from koa_kit.model import make_towers
 from koa_kit.training.views import Progress
 
 FILES = 256
-"""Knees the usual recipe reads from files; more would only take longer to write."""
+"""Knees the tutorial baseline reads from files; more would only take longer to write."""
 BURST_EVERY = 5
 
 
@@ -50,40 +50,20 @@ def bench_step(
     progress: Progress | None = None,
     **choices,
 ) -> dict:
-    """Times of a training step, measured in turns in this process: the usual recipe, the kit, and the bare tower.
+    """Times of a training step, measured in turns in this process: the tutorial baseline, the kit, and the bare tower.
 
-    Parameters
-    ----------
-    towers, image_size, batch
-        Towers by name, side in pixels (omitted, what the towers were made for), knees a step (omitted, 16 on a CPU and
-        chosen by `largest_batch` on a GPU). An image is one view of a knee, so a step with the flip has twice as many.
-    cohort
-        Knees, all of which may be trained on; omitted, 80 phantoms. Too few for a batch are repeated.
-    steps, warmup
-        Steps that count and steps before them, of each.
-    device
-        Such as "cpu" or "cuda"; omitted, a GPU if there is one.
-    usual
-        Measure the usual recipe too.
-    captions
-        What its text tower reads, see `TutorialStep`.
-    workers
-        Its loader processes; omitted, none on a CPU, whose cores they would take from the training, and up to 8 beside
-        a GPU. With processes it is timed in bursts of consecutive steps, so that they have ended when others are timed.
-    progress
-        Called with (done, total) rounds.
-    **choices
-        Of `TrainConfig`, such as ``method``, ``precision``, ``compile``, ``train_text``; the default method is
-        "symmetry_consistency".
+    An image is one view of a knee, so a step with the flip has twice as many. Omitted, the cohort is 80 phantoms (too
+    few for a batch are repeated) and the batch 16 on a CPU, by `largest_batch` on a GPU. `captions` are of the
+    baseline, see `TutorialStep`, and so are `workers`: omitted, none on a CPU, whose cores they would take from the
+    training, and up to 8 beside a GPU. With processes it is timed in bursts of consecutive steps, so that they have
+    ended when others are timed. The choices are those of `TrainConfig`, by default of the method
+    "symmetry_consistency".
 
-    Returns
-    -------
-    record
-        ``usual`` (None where it was not measured), ``ours``, ``limit``: each ``median`` and ``quartiles`` of seconds,
-        ``images_per_second``, ``seconds``, and ``rounds`` they were measured in. ``ours_to_limit`` and
-        ``ours_to_usual``: ratio of images/s, the median over rounds, above 1 where the kit is faster.
-        ``flops_per_step`` of the image tower, forward and backward; done in that time they are the ``peak_fraction``
-        of ``peak_flops`` that ``ours`` and ``limit`` reach.
+    The record holds ``usual`` (the tutorial baseline; None where it was not measured), ``ours`` and ``limit``: each
+    ``median`` and ``quartiles`` of seconds, ``images_per_second``, ``seconds``, and ``rounds`` they were measured in.
+    ``ours_to_limit`` and ``ours_to_usual``: ratio of images/s, the median over rounds, above 1 where the kit is faster.
+    ``flops_per_step`` of the image tower, forward and backward; done in that time they are the ``peak_fraction`` of
+    ``peak_flops`` that ``ours`` and ``limit`` reach.
     """
     from koa_kit.phantom import phantom_cohort
 

@@ -1,4 +1,4 @@
-"""The usual way to fine-tune CLIP on captioned images, as tutorials write it: what the kit is compared with."""
+"""CLIP fine-tuned on captioned images as tutorials write it: the baseline that the kit is compared with."""
 
 from __future__ import annotations
 
@@ -28,18 +28,7 @@ CONTEXT_LENGTH = 77
 class CaptionedKnees(Dataset):
     """Pairs of a preprocessed radiograph ``(3, size, size)`` and the tokens ``(L,)`` of its caption, from PNG files.
 
-    A file is opened when its knee is asked for. Captions are tokenised once, at the start.
-
-    Parameters
-    ----------
-    cohort
-        Knees.
-    folder
-        Folder their radiographs are written to.
-    towers
-        Whose size, normalisation and tokenizer are used.
-    captions
-        Five captions, one a grade.
+    A file is opened when its knee is asked for. The five captions, one per grade, are tokenised once, at the start.
     """
 
     def __init__(self, cohort: Cohort, folder: str | Path, towers: Towers, captions: list[str]):
@@ -86,9 +75,9 @@ class DualEncoder(nn.Module):
 
 
 class TutorialStep:
-    """One step of the usual recipe; called, it takes the next batch, trains on it and returns the loss on the device.
+    """One step of the tutorial baseline: called, it trains on the next batch and returns the loss on the device.
 
-    What is usual in it, after the fine-tuning loop that most tutorials repeat (openai/CLIP, issue 83):
+    What is in it, after the fine-tuning loop that most tutorials repeat (openai/CLIP, issue 83):
 
     - a `Dataset` opens PNG files with PIL, preprocesses them with open_clip's stock training transform (crop of 90 to
       100 % of the area, bicubic, three channels), and a shuffling `DataLoader` collates them;
@@ -105,31 +94,9 @@ class TutorialStep:
     beforehand, files lie in the operating system's memory after the first epoch, the mirror image is made from the
     tensor rather than read again, and the loss is not read back from the device after each step.
 
-    Parameters
-    ----------
-    towers
-        From `make_towers`; trained in place.
-    cohort
-        Train knees, at least a batch.
-    folder
-        Empty folder for their PNG files.
-    batch
-        Knees a step.
-    prompts
-        Prompt set; the first sentence of a grade is the caption of its knees.
-    flip
-        Train on the mirror image too.
-    captions
-        One of `CAPTIONS`.
-    device, dtype
-        Device, and autocast type or None for float32.
-    workers
-        Loader processes of `steps`. A call loads in line: processes that load ahead would take their time from
-        whatever is measured between two calls.
-    learning_rate
-        Of AdamW.
-    seed
-        Of the projection that starts at random.
+    The towers are trained in place, and `folder`, empty, is where the files go. The first sentence of a grade is the
+    caption of its knees. The `workers` load for `steps` alone, and a call loads in line: processes that load ahead
+    would take their time from whatever is measured between two calls.
     """
 
     def __init__(

@@ -27,20 +27,8 @@ def bench_workbench(sizes: Sequence[int] = KNEES, *, events: int = EVENTS, seed:
     Its val predictions are the table of 826 knees; a larger one repeats them under new names, each with a little noise
     of its own, so that no two knees tie. Radiographs are not drawn: their small pictures are made once and kept.
 
-    Parameters
-    ----------
-    sizes
-        Numbers of knees.
-    events
-        Of each kind, after one that is not counted.
-    seed
-        Of the noise.
-
-    Returns
-    -------
-    dict
-        ``opening``: seconds to make the workbench after imports. ``tables``: one a size, with ``median`` and
-        ``worst_of_20`` (95th percentile) milliseconds by event.
+    The record holds ``tables``, one per size: ``opening``, seconds to make the workbench after imports, and ``median``
+    and ``worst_of_20`` (95th percentile) milliseconds by event, after one of each kind that is not counted.
     """
     run = load_pretrained(device="cpu")
     vectors = np.load(run.folder / "embeddings.npy")

@@ -11,7 +11,7 @@ PACKAGE = ROOT / "koa_kit"
 FLOORS = (
     ("errors",),
     ("paths", "progress", "versions", "grades"),
-    ("choices", "style"),
+    ("configuration", "style"),
     ("prompts", "losses", "cohort"),
     ("phantom", "engine"),
     ("data", "model", "error_analysis"),

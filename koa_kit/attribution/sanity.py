@@ -11,16 +11,13 @@ import torch
 from scipy import stats
 from torch import nn
 
-from koa_kit.attribution.explain import as_in_evaluation, as_seen, explain, rows_seen
+from koa_kit.attribution.maps import as_in_evaluation, as_seen, explain, rows_seen
 from koa_kit.attribution.scores import score_table
 from koa_kit.cohort import Cohort
 from koa_kit.errors import KoaError
 from koa_kit.model import ClipKoa
 from koa_kit.phantom import phantom_masks
 from koa_kit.training.views import Progress
-
-RULES = ("runner-up",)
-"""Ways to choose the two grades of each knee: the predicted one rather than the next."""
 
 
 def score_on_phantoms(
@@ -35,7 +32,7 @@ def score_on_phantoms(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> pd.DataFrame:
-    """Table of `score_table`: how much of a model's maps lies where phantom knees truly have their signs.
+    """Table, one row per sign and one for all together: how much of a model's heat lies where phantoms have the sign.
 
     Parameters
     ----------
@@ -58,6 +55,16 @@ def score_on_phantoms(
     progress
         Called with (done, total) knees.
 
+    Returns
+    -------
+    DataFrame
+        ``sign``; ``knees`` that have it; ``hit_rate`` and ``energy``, means over them; ``hit_chance`` and ``chance``,
+        the mean share of the seen pixels that would be a hit, and that lie in the mask; ``lift``, energy divided by
+        chance: 1 for a map that knows nothing; ``typical``, the energy of the mean positive map of the other patients:
+        what a map scores that knows where signs tend to lie but never saw the knee (nan with one patient). Then
+        ``_low`` and ``_high`` of hit rate, energy and lift: 95 % by bootstrap over patients. A map without positive
+        heat misses, and has no share of it inside.
+
     Raises
     ------
     KoaError
@@ -69,28 +76,25 @@ def score_on_phantoms(
             where=f"cohort {cohort.name} of {len(cohort)} knees, most={most}",
             remedy="Pass a cohort from phantom_cohort: nobody knows where the signs of a real knee lie.",
         )
-    if isinstance(pair, str) and pair not in RULES:
-        raise KoaError(f"There is no rule {pair!r}.", where="pair", remedy=f"Give two grades, or one of {RULES}.")
+    if isinstance(pair, str) and pair != "runner-up":
+        raise KoaError(f"There is no rule {pair!r}.", where="pair", remedy="Give two grades, or 'runner-up'.")
     odd = [sign for sign, mask in (masks or {}).items() if np.shape(mask) != cohort.images.shape]
     if odd:
         raise KoaError(f"The masks of {odd[0]} do not fit the cohort.", where=f"{np.shape(masks[odd[0]])}")
     chosen = np.sort(np.random.default_rng(seed).permutation(len(cohort))[:most])
     knees = cohort.take(chosen)
+    sides, pairs = knees.table["side"], [pair] * len(knees)
+    if isinstance(pair, str):
+        pairs = np.argsort(-model.predict(knees.images, sides)[1])[:, :2]
     heats = np.empty(knees.images.shape, np.float32)
-    for row, (image, side) in enumerate(zip(knees.images, knees.table["side"], strict=True)):
-        grades = pair
-        if isinstance(pair, str):
-            grades = np.argsort(-model.predict(image[None], [side])[1][0])[:2]
-        asked = {"towards": grades[0], "rather_than": grades[1], "method": method, "side": side}
-        heats[row] = explain(model, image, **asked).heat
+    for row, (image, side, (towards, other)) in enumerate(zip(knees.images, sides, pairs, strict=True)):
+        heats[row] = explain(model, image, towards=towards, rather_than=other, method=method, side=side).heat
         if progress:
             progress(row + 1, len(knees))
-    height, width = heats.shape[1:]
-    seen = np.zeros((height, width), bool)
-    seen[rows_seen(model, (height, width))] = True
-    of_these = phantom_masks(knees.table, height) if masks is None else {sign: m[chosen] for sign, m in masks.items()}
-    patients = knees.table["patient"].to_numpy()
-    return score_table(heats, of_these, patients=patients, seen=seen, tolerance=tolerance, seed=seed)
+    seen = np.zeros(heats.shape[1:], bool)
+    seen[rows_seen(model, seen.shape)] = True
+    masks = phantom_masks(knees.table, len(seen)) if masks is None else {sign: m[chosen] for sign, m in masks.items()}
+    return score_table(heats, masks, patients=knees.table["patient"], seen=seen, tolerance=tolerance, seed=seed)
 
 
 def randomised_similarity(model: ClipKoa, image: np.ndarray, *, draws: int = 5, seed: int = 0, **options) -> np.ndarray:
@@ -99,17 +103,7 @@ def randomised_similarity(model: ClipKoa, image: np.ndarray, *, draws: int = 5, 
     A map that explains what the model learnt goes when the weights go: values near 1 mean that it shows the picture's
     edges, whatever the model. Each weight of the image tower and of what reads its features is drawn from a normal
     distribution with the mean and spread of its layer; the statistics of batch norms are then taken from this film. A
-    coarse map has few cells, so that one draw may agree by chance. nan where a map is flat.
-
-    Parameters
-    ----------
-    model
-        Not changed.
-    draws, seed
-        Of the weights. The global random state is left as it was.
-    image, **options
-        As of `explain`: towards, rather_than, method, mirror.
-
+    coarse map has few cells, so that one draw may agree by chance. nan where a map is flat. Options as of `explain`.
     Source: Adebayo et al. 2018, "Sanity checks for saliency maps", arXiv 1810.03292.
     """
     if draws < 1:

@@ -12,37 +12,31 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy import ndimage
 
-from koa_kit.error_analysis.statistics.intervals import draw_patients
+from koa_kit.error_analysis.statistics.intervals import draw_patients, percentile_interval
 from koa_kit.errors import KoaError
 
 UNION = "any sign"
 """Name of the row in which all masks are taken together."""
 
-COLUMNS = ("sign", "knees", "hit_rate", "hit_chance", "energy", "chance", "lift", "typical")
+COLUMNS = (
+    *("sign", "knees", "hit_rate", "hit_chance", "energy", "chance", "lift", "typical"),
+    *("hit_rate_low", "hit_rate_high", "energy_low", "energy_high", "lift_low", "lift_high"),
+)
+
 NAN = float("nan")
 
 
 @dataclass(frozen=True, eq=False)
 class Attribution:
-    """Where a model's answer comes from in one radiograph, as `koa_kit.attribution.explain.explain` finds it.
+    """Where a model's answer comes from in one radiograph, as `koa_kit.attribution.maps.explain` finds it.
 
-    Attributes
-    ----------
-    heat
-        float32 ``(H, W)`` in the frame of the radiograph. Above 0 where the picture speaks for `towards`, below 0
-        where it speaks for `rather_than`, and 0 outside the part that the model sees.
-    towards, rather_than
-        The two grades; the second is None where one logit is explained alone.
-    difference
-        Logit of `towards` minus that of `rather_than`, or the logit alone.
-    method
-        How the heat was found.
-    baseline
-        `difference` of the film that occlusion and integrated gradients compare with; nan for Grad-CAM.
-    gap
-        Of integrated gradients: by how much the heat fails to add up to ``difference - baseline``, in logits, as the
-        model sees the film; nan for the other methods, which promise no sum.
+    `heat` is float32 ``(H, W)`` in the frame of the radiograph: above 0 where the picture speaks for `towards`, below 0
+    where it speaks for `rather_than` (None where one logit is explained alone), 0 outside the part that the model sees.
+    `difference` is the logit of the one less that of the other, `baseline` that of the film that occlusion and
+    integrated gradients compare with (nan for Grad-CAM). `gap`, of integrated gradients: by how much the heat fails to
+    add up to ``difference - baseline`` as the model sees the film; nan for the others, which promise no sum.
     """
 
     heat: np.ndarray
@@ -62,38 +56,14 @@ class Attribution:
 def pointing(heat: np.ndarray, mask: np.ndarray, tolerance: float = 0) -> float:
     """1.0 if the hottest pixel lies in the mask or at most `tolerance` pixels from it, else 0.0; nan of an empty mask.
 
-    Where several pixels are the hottest, the one nearest to their middle counts. A map with no positive heat points
-    nowhere and misses.
-
-    Parameters
-    ----------
-    heat
-        Float ``(H, W)``.
-    mask
-        Bool ``(H, W)``.
-    tolerance
-        In pixels, 0 or more.
-
-    Raises
-    ------
-    KoaError
-        If the shapes differ, a heat is not finite, or the tolerance is below 0.
-
+    A map with no positive heat points nowhere and misses.
     Source: the pointing game, Zhang et al. 2018, Int J Comput Vis 126:1084-1102.
     """
-    heat, mask = _pair(heat, mask)
-    if tolerance < 0:
-        raise KoaError(f"A tolerance of {tolerance} pixels is none.", where="tolerance", remedy="Give 0 or more.")
+    heat, mask = _checked(heat, mask)
+    near = _widened(mask, tolerance)
     if not mask.any():
         return NAN
-    if heat.max() <= 0:
-        return 0.0
-    row, column = hottest(heat)
-    # only what lies within reach is looked at
-    reach = int(tolerance)
-    top, left = max(row - reach, 0), max(column - reach, 0)
-    rows, columns = np.nonzero(mask[top : row + reach + 1, left : column + reach + 1])
-    return float(((rows + top - row) ** 2 + (columns + left - column) ** 2 <= tolerance**2).any())
+    return float(heat.max() > 0 and near[hottest(heat)])
 
 
 def hottest(heat: np.ndarray) -> tuple[int, int]:
@@ -106,33 +76,21 @@ def hottest(heat: np.ndarray) -> tuple[int, int]:
 def energy_inside(heat: np.ndarray, mask: np.ndarray) -> float:
     """Share of the positive heat that lies inside the mask, 0 to 1; nan of an empty mask or a map without such heat.
 
-    Raises
-    ------
-    KoaError
-        If the shapes differ or a heat is not finite.
-
     Source: the energy-based pointing game, Wang et al. 2020, arXiv 1910.01279.
     """
-    heat, mask = _pair(heat, mask)
+    heat, mask = _checked(heat, mask)
     positive = np.maximum(heat, 0).astype(float)
     total = positive.sum()
     return float(positive[mask].sum() / total) if mask.any() and total > 0 else NAN
 
 
 def area_share(mask: np.ndarray, seen: np.ndarray | None = None) -> float:
-    """Share of the pixels that lie inside the mask, 0 to 1: the energy and the hit rate of a map that knows nothing.
+    """Share of the pixels inside the mask, 0 to 1: the energy and the hit rate of a map that knows nothing.
 
-    Parameters
-    ----------
-    mask
-        Bool ``(H, W)``.
-    seen
-        Bool ``(H, W)``: where a map can have heat at all; omitted, everywhere.
+    Of the pixels `seen`, bool ``(H, W)``, where a map can have heat at all; omitted, of all.
     """
     mask = np.asarray(mask, bool)
-    if seen is None:
-        return float(mask.mean())
-    mask, seen = _same_shape(mask, np.asarray(seen, bool))
+    mask, seen = _checked(mask, np.ones_like(mask) if seen is None else seen)
     return float(mask[seen].mean()) if seen.any() else NAN
 
 
@@ -146,38 +104,11 @@ def score_table(
     draws: int = 2000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Table, one row a sign and one for `UNION`: how often and how much of the heat lies where the sign lies.
+    """Table with the columns of `score_on_phantoms`, one row per sign and one for `UNION`.
 
-    Parameters
-    ----------
-    heats
-        Float ``(N, H, W)``.
-    masks
-        Sign to bool ``(N, H, W)``. A knee without the sign (an empty mask) says nothing about it and is left out.
-    patients
-        Patient of each knee. With them come 95 % intervals by bootstrap over patients; omitted, the intervals are nan
-        and each knee counts as a patient of its own.
-    seen
-        Bool ``(H, W)``: where a map can have heat at all; omitted, everywhere.
-    tolerance
-        In pixels, for the hits alone; see `pointing`.
-    draws, seed
-        Of the bootstrap.
-
-    Returns
-    -------
-    DataFrame
-        ``sign``; ``knees`` that have it; ``hit_rate`` and ``energy``, means over them; ``hit_chance`` and ``chance``,
-        the mean share of the seen pixels that would be a hit, and that lie in the mask; ``lift``, energy divided by
-        chance: 1 for a map that knows nothing; ``typical``, the energy of the mean positive map of the other patients:
-        what a map scores that knows where signs tend to lie but never saw the knee (nan with one patient). Then
-        ``_low`` and ``_high`` of hit rate, energy and lift. A map without positive heat misses, and has no share of it
-        inside.
-
-    Raises
-    ------
-    KoaError
-        If the shapes do not fit, there is no map or no mask, or a heat is not finite.
+    Of maps float ``(N, H, W)`` and of each sign's masks, bool of that shape; where a mask is empty, the knee is left
+    out. Without `patients`, ``(N,)``, the intervals are nan and each knee counts as a patient of its own. `seen`, bool
+    ``(H, W)``, is where a map can have heat at all; the `tolerance` in pixels is for hits alone.
     """
     heats = np.asarray(heats)
     if heats.ndim != 3 or not len(heats) or not masks:
@@ -185,32 +116,36 @@ def score_table(
             f"There is nothing to score: maps of shape {heats.shape}, {len(masks)} masks.",
             remedy="Give maps (N, H, W) and at least one sign's masks of that shape.",
         )
-    masks = {sign: _same_shape(np.asarray(mask, bool), heats)[0] for sign, mask in masks.items()}
-    masks[UNION] = np.logical_or.reduce(list(masks.values()))
-    with_interval, patients = patients is not None, np.arange(len(heats)) if patients is None else np.asarray(patients)
-    if len(patients) != len(heats):
-        raise KoaError(f"{len(patients)} patients do not fit {len(heats)} maps.", where="patients")
-    others = _mean_of_others(heats, patients)
+    masks = {sign: _checked(heats, mask)[1] for sign, mask in masks.items()}
+    masks |= {UNION: np.logical_or.reduce(list(masks.values()))}
+    names = np.arange(len(heats)) if patients is None else np.asarray(patients)
+    if len(names) != len(heats):
+        raise KoaError(f"{len(names)} patients do not fit {len(heats)} maps.", where="patients")
+    others = _mean_of_others(heats, names)
     rows = []
     for sign, mask in masks.items():
         has = np.flatnonzero(mask.any((1, 2)))
-        row = {"sign": sign, "knees": len(has)}
-        hit = np.array([pointing(heats[knee], mask[knee], tolerance) for knee in has])
-        energy = np.nan_to_num([energy_inside(heats[knee], mask[knee]) for knee in has])
-        chance = np.array([area_share(mask[knee], seen) for knee in has])
-        typical = np.array([energy_inside(others[knee], mask[knee]) for knee in has])
-        one = np.ones(len(has))
-        for name, top, bottom in (("hit_rate", hit, one), ("energy", energy, one), ("lift", energy, chance)):
-            value, low, high = _ratio_with_interval(top, bottom, patients[has], draws, seed)
-            row |= {name: value, f"{name}_low": low, f"{name}_high": high}
-            if not with_interval:
-                row |= {f"{name}_low": NAN, f"{name}_high": NAN}
-        wide = chance if not tolerance else np.array([area_share(_within(mask[knee], tolerance), seen) for knee in has])
-        for name, values in (("hit_chance", wide), ("chance", chance), ("typical", typical[~np.isnan(typical)])):
-            row[name] = values.mean() if len(values) else NAN
+        # widened once, for the hits and for their chance
+        near = [_widened(mask[knee], tolerance) for knee in has]
+        scores = {
+            "hit_rate": [pointing(heats[knee], within) for knee, within in zip(has, near, strict=True)],
+            "hit_chance": [area_share(within, seen) for within in near],
+            "energy": np.nan_to_num([energy_inside(heats[knee], mask[knee]) for knee in has]),
+            "chance": [area_share(mask[knee], seen) for knee in has],
+            "typical": [energy_inside(others[knee], mask[knee]) for knee in has],
+        }
+        table = pd.DataFrame(scores, dtype=float)
+        row = {"sign": sign, "knees": len(has)} | table.mean().to_dict()
+        known = None if patients is None else names[has]
+        whole = pd.Series(1.0, table.index)
+        for name, above, below in (
+            ("hit_rate", table["hit_rate"], whole),
+            ("energy", table["energy"], whole),
+            ("lift", table["energy"], table["chance"]),
+        ):
+            row[name], row[f"{name}_low"], row[f"{name}_high"] = _ratio(above, below, known, draws, seed)
         rows.append(row)
-    ends = [f"{name}_{end}" for name in ("hit_rate", "energy", "lift") for end in ("low", "high")]
-    return pd.DataFrame(rows)[[*COLUMNS, *ends]]
+    return pd.DataFrame(rows)[list(COLUMNS)]
 
 
 def _mean_of_others(heats: np.ndarray, patients: np.ndarray) -> np.ndarray:
@@ -224,34 +159,29 @@ def _mean_of_others(heats: np.ndarray, patients: np.ndarray) -> np.ndarray:
     return np.maximum(shares.sum(0) - own, 0)[row]
 
 
-def _within(mask: np.ndarray, tolerance: float) -> np.ndarray:
-    from scipy.ndimage import distance_transform_edt
+def _widened(mask: np.ndarray, tolerance: float) -> np.ndarray:
+    """Pixels in the mask or at most `tolerance` pixels from it."""
+    if tolerance < 0:
+        raise KoaError(f"A tolerance of {tolerance} pixels is none.", where="tolerance", remedy="Give 0 or more.")
+    return ndimage.distance_transform_edt(~mask) <= tolerance if tolerance and mask.any() else mask
 
-    return distance_transform_edt(~mask) <= tolerance
 
-
-def _ratio_with_interval(
-    top: np.ndarray, bottom: np.ndarray, patients: np.ndarray, draws: int, seed: int
-) -> tuple[float, float, float]:
+def _ratio(above: pd.Series, below: pd.Series, patients, draws: int, seed: int) -> tuple[float, float, float]:
     """Ratio of two sums over knees and its 95 % interval by bootstrap over patients; nan of no knee."""
-    if not len(top) or not bottom.sum():
-        return NAN, NAN, NAN
-    names, row = np.unique(patients.astype(str), return_inverse=True)
+    value = above.sum() / below.sum() if below.sum() else NAN
+    if patients is None or np.isnan(value):
+        return value, NAN, NAN
+    names, column = np.unique(np.asarray(patients).astype(str), return_inverse=True)
     weights = draw_patients(len(names), draws, seed)
-    above, below = (weights @ np.bincount(row, weights=values, minlength=len(names)) for values in (top, bottom))
-    ratios = np.divide(above, below, out=np.full(draws, NAN), where=below > 0)
-    low, high = np.nanpercentile(ratios, [2.5, 97.5])
-    return float(top.sum() / bottom.sum()), float(low), float(high)
+    tops, bottoms = (weights @ np.bincount(column, weights=values) for values in (above, below))
+    ratios = np.divide(tops, bottoms, out=np.full(draws, NAN), where=bottoms > 0)
+    return value, *percentile_interval(value, ratios, 0.95)[:2]
 
 
-def _pair(heat: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    heat, mask = _same_shape(np.asarray(heat), np.asarray(mask, bool))
+def _checked(heat: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    heat, mask = np.asarray(heat), np.asarray(mask, bool)
+    if heat.shape != mask.shape:
+        raise KoaError(f"A map and a mask differ in shape: {heat.shape} and {mask.shape}.", remedy="Use one frame.")
     if not np.isfinite(heat).all():
         raise KoaError("The map has heat that is not finite.", remedy="Check the model's logits with predict.")
     return heat, mask
-
-
-def _same_shape(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    if one.shape != other.shape:
-        raise KoaError(f"A map and a mask differ in shape: {one.shape} and {other.shape}.", remedy="Use one frame.")
-    return one, other

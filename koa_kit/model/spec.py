@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from koa_kit.choices import choices
+from koa_kit.configuration import choices
 from koa_kit.grades import RULES
 from koa_kit.prompts import from_texts, prompt_set
 

@@ -10,13 +10,13 @@ import pandas as pd
 import torch
 
 from koa_kit import paths
-from koa_kit.choices import write_yaml
 from koa_kit.cohort import Cohort
+from koa_kit.configuration import write_yaml
 from koa_kit.data.splits import HOLDOUT, set_aside
 from koa_kit.error_analysis.calibration import temperature
 from koa_kit.errors import KoaError
 from koa_kit.model import read_record, round_to_half, save_checkpoint
-from koa_kit.pretrained.model_card import model_card
+from koa_kit.pretrained.card import model_card
 from koa_kit.training.run import Run, load_run, write_predictions
 
 DEFAULT = "lite0-joint"

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from koa_kit.choices import changed, choices, parsed, read_yaml
+from koa_kit.configuration import changed, choices, parsed, read_yaml
 from koa_kit.engine.blocks import freeze_below
 from koa_kit.errors import KoaError
 from koa_kit.grades import RULES

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from koa_kit.choices import write_yaml
 from koa_kit.cohort import Cohort
+from koa_kit.configuration import write_yaml
 from koa_kit.data.splits import EARLIER_NAMES, HOLDOUT
 from koa_kit.engine.processes import Processes, choose_device
 from koa_kit.engine.resume import clear_folder, clear_state, read_identity, refuse_other_run, write_identity

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from koa_kit import paths
-from koa_kit.attribution.explain import explain
+from koa_kit.attribution.maps import explain
 from koa_kit.cohort import Cohort
 from koa_kit.data import find_dataset, load_cohort, load_followup, load_manifest
 from koa_kit.error_analysis.gallery import image_finder

@@ -44,17 +44,14 @@ def test_the_batch_is_the_last_that_fits_into_memory():
     assert asked == [16, 32, 64, 128]
 
 
-def test_where_no_batch_fits_the_user_is_told():
-    def tiny_gpu(batch: int) -> float:
-        raise torch.OutOfMemoryError("out of memory")
+def test_where_no_batch_fits_the_user_is_told_and_another_error_is_not_hidden():
+    def failing(error: Exception):
+        def step(batch: int) -> float:
+            raise error
+
+        return step
 
     with pytest.raises(KoaError, match="smallest batch"):
-        largest_batch(tiny_gpu, [8, 16])
-
-
-def test_an_error_that_is_not_about_memory_is_not_hidden():
-    def broken(batch: int) -> float:
-        raise ZeroDivisionError
-
+        largest_batch(failing(torch.OutOfMemoryError()), [8, 16])
     with pytest.raises(ZeroDivisionError):
-        largest_batch(broken, [8, 16])
+        largest_batch(failing(ZeroDivisionError()), [8, 16])

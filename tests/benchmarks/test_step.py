@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: the usual recipe is a fair one, and records agree with the seconds they are made of."""
+"""`python -m benchmarks`: the tutorial baseline is a fair one, and records agree with the seconds they are made of."""
 
 import json
 import statistics
@@ -51,21 +51,19 @@ def what_towers_see(step: TutorialStep) -> tuple[list, list]:
     return seen["visual"], seen["text"]
 
 
-def test_the_usual_recipe_learns(recipe):
+def test_the_tutorial_baseline_learns_in_both_towers(recipe):
     step = recipe(batch=16, captions="knee")
     losses = [float(step()) for _ in range(16)]
     assert statistics.mean(losses[-5:]) < statistics.mean(losses[:5]) - 0.5
-
-
-def test_the_usual_recipe_shows_every_knee_with_its_mirror_image_in_two_calls(recipe):
-    images, _ = what_towers_see(recipe())
-    assert [tuple(batch.shape) for batch in images] == [(BATCH, 3, SIZE, SIZE)] * 2
-    torch.testing.assert_close(images[1], images[0].flip(-1))
+    for tower in (step.model.text, step.model.visual):
+        assert all(parameter.grad is not None for parameter in tower.parameters())
 
 
 @pytest.mark.parametrize(("captions", "calls"), [("view", 2), ("knee", 1)])
-def test_the_usual_recipe_reads_a_caption_for_every_image(recipe, captions, calls):
-    _, tokens = what_towers_see(recipe(captions=captions))
+def test_the_tutorial_baseline_shows_every_knee_and_its_mirror_image_and_reads_their_captions(recipe, captions, calls):
+    images, tokens = what_towers_see(recipe(captions=captions))
+    assert [tuple(batch.shape) for batch in images] == [(BATCH, 3, SIZE, SIZE)] * 2
+    torch.testing.assert_close(images[1], images[0].flip(-1))
     assert [len(batch) for batch in tokens] == [BATCH] * calls
 
 
@@ -81,70 +79,49 @@ def test_the_caption_of_a_knee_is_that_of_its_grade(recipe, knees):
         assert float(image.mean()) == pytest.approx((knees.images[row].mean() / 255 - 0.5) / 0.25, abs=0.15)
 
 
-def test_both_towers_learn_in_the_usual_recipe(recipe):
-    step = recipe()
-    step()
-    assert all(parameter.grad is not None for parameter in step.model.text.parameters())
-    assert all(parameter.grad is not None for parameter in step.model.visual.parameters())
-
-
-def test_a_loader_with_processes_gives_as_many_steps_as_asked(recipe):
+def test_a_loader_with_processes_gives_as_many_steps_as_asked_of_a_batch_that_can_be_filled(recipe):
     assert len(list(recipe(workers=1).steps(3))) == 3
-
-
-def test_the_usual_recipe_needs_a_batch_of_knees(recipe):
     with pytest.raises(KoaError, match="do not fill a batch"):
         recipe(batch=1000)
 
 
-def test_a_step_is_measured_as_often_as_asked(record):
-    for name in ("usual", "ours", "limit"):
-        assert len(record[name]["seconds"]) == 5
-        assert all(seconds > 0 for seconds in record[name]["seconds"])
-
-
-def test_all_three_see_the_same_number_of_images(record):
+def test_all_three_see_the_same_images_as_often_as_asked_and_the_figures_follow_from_the_seconds(record):
     assert record["images_per_step"] == 2 * BATCH
     for name in ("usual", "ours", "limit"):
-        median = statistics.median(record[name]["seconds"])
-        assert record[name]["median"] == pytest.approx(median)
+        seconds, median = record[name]["seconds"], record[name]["median"]
+        assert len(seconds) == 5
+        assert min(seconds) > 0
+        assert median == pytest.approx(statistics.median(seconds))
         assert record[name]["images_per_second"] == pytest.approx(2 * BATCH / median)
+        pairs = zip(seconds, record["ours"]["seconds"], strict=True)
+        if name != "ours":
+            ratio = statistics.median(theirs / ours for theirs, ours in pairs)
+            assert record[f"ours_to_{name}"] == pytest.approx(ratio)
+        if name != "usual":
+            share = record["flops_per_step"] / median / record["peak_flops"]
+            assert record[name]["peak_fraction"] == pytest.approx(share)
 
 
-@pytest.mark.parametrize("other", ["usual", "limit"])
-def test_the_ratio_is_that_of_seconds_measured_next_to_each_other(record, other):
-    pairs = zip(record[other]["seconds"], record["ours"]["seconds"], strict=True)
-    assert record[f"ours_to_{other}"] == pytest.approx(statistics.median(theirs / ours for theirs, ours in pairs))
-
-
-def test_the_share_of_the_peak_follows_from_operations_and_seconds(record):
-    for name in ("ours", "limit"):
-        share = record["flops_per_step"] / record[name]["median"] / record["peak_flops"]
-        assert record[name]["peak_fraction"] == pytest.approx(share)
-
-
-def test_a_record_says_on_what_machine_and_by_what_command_it_was_made(record):
+def test_a_record_says_where_and_by_what_command_it_was_made_and_the_table_shows_its_ratios(record):
     assert {"command", "date", "cpu", "cores", "threads", "gpu", "versions"} <= set(record["machine"])
     assert json.loads(json.dumps(record)) == record
+    ours = next(line for line in table_of(record).splitlines() if "this kit" in line)
+    assert f"{record['ours_to_usual']:.2f}" in ours
+    assert f"{record['ours_to_limit']:.3f}" in ours
 
 
 def test_without_the_flip_a_step_shows_one_image_a_knee(knees):
     record = bench_step("koa-tiny", SIZE, BATCH, cohort=knees, steps=1, warmup=1, usual=False, method="plain")
     assert record["images_per_step"] == BATCH
-    assert record["usual"] is None
-    assert record["ours_to_usual"] is None
+    assert record["usual"] is record["ours_to_usual"] is None
 
 
-def test_a_loader_with_processes_is_timed_in_bursts(knees):
-    record = bench_step("koa-tiny", SIZE, BATCH, cohort=knees, steps=2, warmup=1, workers=1)
+def test_a_loader_with_processes_is_timed_in_bursts_and_too_few_knees_are_shown_more_than_once(make_knees):
+    record = bench_step("koa-tiny", SIZE, 16, cohort=make_knees(5), steps=2, warmup=1, workers=1, device="cpu")
+    assert record["batch"] == 16
     assert record["usual"]["rounds"] == [0]
     paired = record["usual"]["seconds"][0] / record["ours"]["seconds"][0]
     assert record["ours_to_usual"] == pytest.approx(paired)
-
-
-def test_too_few_knees_for_a_batch_are_shown_more_than_once(make_knees):
-    record = bench_step("koa-tiny", SIZE, 16, cohort=make_knees(5), steps=1, warmup=1, device="cpu")
-    assert record["batch"] == 16
 
 
 def test_the_limit_is_the_same_tower_forward_and_backward():
@@ -168,15 +145,12 @@ def test_embedding_counts_both_views_and_leaves_the_bare_passes_out(knees):
     assert len(record["bare"]["seconds"]) >= 8
 
 
-def test_scaling_fits_a_line_through_the_origin(knees):
+def test_scaling_fits_a_line_through_the_origin_to_knees_that_are_there(knees):
     table = bench_scaling("koa-tiny", SIZE, knees, [24, 48, 120], 24, device="cpu")
     slope = (table["knees"] * table["seconds"]).sum() / (table["knees"] ** 2).sum()
     pd.testing.assert_series_equal(table["fitted"], slope * table["knees"], check_names=False)
     pd.testing.assert_series_equal(table["seconds"], (table["up"] + table["down"]) / 2, check_names=False)
     assert table["deviation"].tolist() == pytest.approx((table["seconds"] / table["fitted"] - 1).tolist())
-
-
-def test_scaling_refuses_more_knees_than_there_are(knees):
     with pytest.raises(KoaError, match="1000 knees"):
         bench_scaling("koa-tiny", SIZE, knees, [10, 1000], 8)
 
@@ -194,9 +168,6 @@ def test_start_up_is_that_of_a_new_python(monkeypatch):
     seconds = bench_startup("koa-tiny", SIZE, repeats=1)["seconds"]
     assert seconds["asleep"] > 0.2
     assert seconds["named"] > 0
-
-
-def test_what_start_up_measures_can_be_run():
     for code in START_UPS.values():
         compile(code.format(towers="koa-tiny", image_size=None), "start-up", "exec")
 
@@ -221,16 +192,10 @@ def test_the_command_prints_json_and_keeps_it_in_a_file(koa_bench, tmp_path):
 def test_the_command_prints_a_table(koa_bench):
     done = koa_bench("step", "scaling", "--size", "10", "--size", "20", "--set", "method=symmetry")
     assert done.exit_code == 0, done.exception
-    for word in ("usual recipe", "this kit", "bare image tower", "images/s", "20 knees", "largest deviation"):
+    for word in ("tutorial baseline", "this kit", "bare image tower", "images/s", "20 knees", "largest deviation"):
         assert word in done.stdout
 
 
 @pytest.mark.parametrize("arguments", [("speed",), ("step", "--set", "methd=plain"), ("step", "--set", "batch_size=4")])
 def test_the_command_refuses_what_it_does_not_know(koa_bench, arguments):
     assert isinstance(koa_bench(*arguments).exception, KoaError)
-
-
-def test_the_table_shows_the_ratios_of_the_record(record):
-    ours = next(line for line in table_of(record).splitlines() if "this kit" in line)
-    assert f"{record['ours_to_usual']:.2f}" in ours
-    assert f"{record['ours_to_limit']:.3f}" in ours

@@ -2,7 +2,7 @@
 
 import pytest
 
-from koa_kit.choices import write_yaml
+from koa_kit.configuration import write_yaml
 from koa_kit.errors import KoaError
 from koa_kit.training import METHODS, SCALES, TrainConfig
 

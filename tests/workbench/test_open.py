@@ -4,7 +4,7 @@ import nbformat
 import numpy as np
 import pytest
 
-from koa_kit.attribution.explain import explain
+from koa_kit.attribution.maps import explain
 from koa_kit.data import load_cohort
 from koa_kit.errors import KoaError
 from koa_kit.pretrained.load import DEFAULT

@@ -13,7 +13,7 @@ import pandas as pd
 from pydantic import Field
 from scipy.special import softmax
 
-from koa_kit.choices import choices
+from koa_kit.configuration import choices
 from koa_kit.error_analysis.arrays import five_columns
 from koa_kit.error_analysis.predictions import VIEWS, similarities
 from koa_kit.errors import KoaError

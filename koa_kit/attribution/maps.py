@@ -7,7 +7,7 @@ of it a model that has learnt nothing would show as well.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 
 import numpy as np
@@ -50,10 +50,10 @@ def explain(
     side: str = "R",
     mirror: bool = False,
 ) -> Attribution:
-    """Where in a radiograph the logit of one grade gets its lead over that of another.
+    """Where in a radiograph the logit of one grade gets its lead over that of another; the model is left as it was.
 
     The model answers in evaluation mode, about what it sees: its crop at its own resolution, both views where it
-    averages them. The map is then put back bilinearly where it belongs on the radiograph. The model is left as it was.
+    averages them. The map is then put back bilinearly where it belongs on the radiograph.
 
     Parameters
     ----------
@@ -76,8 +76,7 @@ def explain(
     Raises
     ------
     KoaError
-        If the image is no uint8 ``(H, W)``, a grade or the method is unknown, the grades are the same, the tower has
-        no feature map for Grad-CAM, or a logit is not finite.
+        If there is no such grade or method, no feature map for Grad-CAM, or a logit is not finite.
 
     Examples
     --------
@@ -94,10 +93,11 @@ def explain(
         with torch.no_grad():
             difference = score(seen)
         check_finite(difference[:, None], f"KL{towards} of a radiograph")
-        finder = {"gradcam": _gradcam, "integrated_gradients": _integrated, "occlusion": _occluded}[method]
-        heat, found = finder(model, score, seen)
+        heat, found = _found_by(method, model, score, seen)
     whole = np.zeros(image.shape, np.float32)
-    whole[rows] = _resized(heat, whole[rows].shape)
+    shape = whole[rows].shape
+    options = {"mode": "bilinear", "antialias": shape[0] < heat.shape[0], "align_corners": False}
+    whole[rows] = functional.interpolate(heat[None, None].float(), shape, **options)[0, 0].cpu()
     if method == "integrated_gradients":
         # more pixels, less heat in each: the map adds up on the radiograph as well
         whole *= heat.numel() / whole[rows].size
@@ -164,46 +164,29 @@ def _lead(model: ClipKoa, towards: int, rather_than: int | None, films: Tensor) 
     return logits[:, towards].float() - (0 if rather_than is None else logits[:, rather_than].float())
 
 
-def _gradcam(model: ClipKoa, score: Callable[[Tensor], Tensor], seen: Tensor) -> tuple[Tensor, dict]:
-    """Signed map of the cells of the last feature map; of both views, the mirrored one turned back."""
-    views = _captum().LayerGradCam(score, _last_map(model, seen)).attribute(seen.requires_grad_()).detach()[:, 0]
-    return views[0] + views[1].flip(-1) if model.spec.flip_pooling else views[0], {}
-
-
-def _integrated(model: ClipKoa, score: Callable[[Tensor], Tensor], seen: Tensor) -> tuple[Tensor, dict]:
-    blurred = _blurred(seen)
+def _found_by(method: str, model: ClipKoa, score: Callable, seen: Tensor) -> tuple[Tensor, dict]:
+    """Heat ``(h, w)`` on the film as the model sees it, and what else `Attribution` tells of this method."""
+    attr = _captum()
+    if method == "gradcam":
+        views = attr.LayerGradCam(score, _last_map(model, seen)).attribute(seen.requires_grad_()).detach()[:, 0]
+        return views[0] + views[1].flip(-1) if model.spec.flip_pooling else views[0], {}
+    soft = ndimage.gaussian_filter(seen[0].cpu().numpy(), BLUR * seen.shape[-1], mode="nearest")
+    blurred = torch.from_numpy(soft)[None].to(seen)
     with torch.no_grad():
         baseline = float(score(blurred))
         change = float(score(seen)) - baseline
-    integrated = _captum().IntegratedGradients(score)
+    if method == "occlusion":
+        window = max(round(min(seen.shape[1:]) / 8), 2)
+        options = {"sliding_window_shapes": (window, window), "strides": (window // 2, window // 2)}
+        with torch.no_grad():
+            heat = attr.Occlusion(score).attribute(seen, baselines=blurred, perturbations_per_eval=BATCH, **options)
+        return heat[0], {"baseline": baseline}
     for steps in STEPS:
-        heat = integrated.attribute(seen, blurred, n_steps=steps, internal_batch_size=BATCH).detach()[0]
-        gap = float(heat.sum()) - change
+        heat = attr.IntegratedGradients(score).attribute(seen, blurred, n_steps=steps, internal_batch_size=BATCH)
+        gap = float(heat.detach().sum()) - change
         if abs(gap) <= CLOSE * abs(change):
             break
-    return heat, {"baseline": baseline, "gap": gap}
-
-
-def _occluded(model: ClipKoa, score: Callable[[Tensor], Tensor], seen: Tensor) -> tuple[Tensor, dict]:
-    blurred = _blurred(seen)
-    window = max(round(min(seen.shape[1:]) / 8), 2)
-    options = {"sliding_window_shapes": (window, window), "strides": (window // 2, window // 2)}
-    with torch.no_grad():
-        heat = _captum().Occlusion(score).attribute(seen, baselines=blurred, perturbations_per_eval=BATCH, **options)
-        return heat[0], {"baseline": float(score(blurred))}
-
-
-def _blurred(seen: Tensor) -> Tensor:
-    soft = ndimage.gaussian_filter(seen[0].cpu().numpy(), BLUR * seen.shape[-1], mode="nearest")
-    return torch.from_numpy(soft)[None].to(seen)
-
-
-def _resized(heat: Tensor, shape: tuple[int, int]) -> np.ndarray:
-    smaller = shape[0] < heat.shape[0]
-    heat = heat[None, None].float()
-    return (
-        functional.interpolate(heat, shape, mode="bilinear", antialias=smaller, align_corners=False)[0, 0].cpu().numpy()
-    )
+    return heat.detach()[0], {"baseline": baseline, "gap": gap}
 
 
 def _last_map(model: ClipKoa, seen: Tensor) -> nn.Module:
@@ -213,29 +196,26 @@ def _last_map(model: ClipKoa, seen: Tensor) -> nn.Module:
     ``(n, L, C)`` follow, the map is only where a transformer begins.
     """
     ran: list[tuple[nn.Module, tuple[int, ...]]] = []
-    hooks = [
-        module.register_forward_hook(lambda module, _, out: ran.append((module, tuple(getattr(out, "shape", ())))))
-        for module in model.image_tower.modules()
+    with ExitStack() as hooks, torch.no_grad():
+        for module in model.image_tower.modules():
+            note = module.register_forward_hook(
+                lambda part, _, out: ran.append((part, tuple(getattr(out, "shape", ()))))
+            )
+            hooks.callback(note.remove)
+        model.image_features(seen)
+    maps = [
+        place
+        for place, (module, shape) in enumerate(ran)
+        if len(shape) == 4 and max(shape[2:]) > 1 and any(isinstance(part, nn.Conv2d) for part in module.modules())
     ]
-    try:
-        with torch.no_grad():
-            model.image_features(seen)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    last = None
-    for place, (module, shape) in enumerate(ran):
-        is_map = len(shape) == 4 and max(shape[2:]) > 1
-        if is_map and any(isinstance(part, nn.Conv2d) for part in module.modules()):
-            last = place
-    if last is None or any(len(shape) == 3 for _, shape in ran[last:]):
-        others = " or ".join(name for name in METHODS if name != "gradcam")
+    after = ran[maps[-1] :] if maps else []
+    if not after or any(len(shape) == 3 for _, shape in after):
         raise KoaError(
             f"The image tower of {model.towers.name} has no last feature map: Grad-CAM needs a convolutional tower.",
             where=f"films of {seen.shape[1]} x {seen.shape[2]} pixels",
-            remedy=f"Choose method={others}.",
+            remedy=f"Choose method={' or '.join(name for name in METHODS if name != 'gradcam')}.",
         )
-    return [module for module, shape in ran[last:] if shape == ran[last][1]][-1]
+    return [module for module, shape in after if shape == after[0][1]][-1]
 
 
 def _captum():

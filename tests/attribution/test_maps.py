@@ -8,7 +8,7 @@ import torch
 from scipy import ndimage
 from torch import nn
 
-from koa_kit.attribution.explain import METHODS, explain
+from koa_kit.attribution.maps import METHODS, explain
 from koa_kit.attribution.sanity import randomised_similarity, score_on_phantoms
 from koa_kit.attribution.scores import UNION, hottest, score_table
 from koa_kit.errors import KoaError
@@ -111,18 +111,14 @@ def test_the_difference_is_that_of_the_predictions(pooled, phantoms):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_asking_the_other_way_round_turns_the_sign(method, tiny, phantoms):
-    one = explain(tiny, phantoms.images[0], towards=3, rather_than=1, method=method)
-    other = explain(tiny, phantoms.images[0], towards=1, rather_than=3, method=method)
+def test_a_pair_is_the_difference_of_both_grades_alone_and_asked_the_other_way_round_turns_the_sign(
+    method, tiny, phantoms
+):
+    pairs = {"towards": 2, "rather_than": 1}, {"towards": 1, "rather_than": 2}, {"towards": 2}, {"towards": 1}
+    one, other, *alone = (explain(tiny, phantoms.images[1], **grades, method=method) for grades in pairs)
     assert one.difference == pytest.approx(-other.difference, abs=1e-5)
     np.testing.assert_allclose(one.heat, -other.heat, atol=1e-4 * abs(one.heat).max())
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_a_difference_is_explained_by_the_difference_of_both_explanations(method, tiny, phantoms):
-    pair = explain(tiny, phantoms.images[1], **PAIR, method=method).heat
-    alone = [explain(tiny, phantoms.images[1], towards=grade, method=method).heat for grade in (2, 1)]
-    np.testing.assert_allclose(pair, alone[0] - alone[1], atol=2e-3 * abs(alone[0]).max())
+    np.testing.assert_allclose(one.heat, alone[0].heat - alone[1].heat, atol=2e-3 * abs(alone[0].heat).max())
 
 
 def test_integrated_gradients_add_up_to_what_the_film_has_over_the_blurred_film(tiny, phantoms):
@@ -164,20 +160,14 @@ def test_occlusion_is_the_mean_loss_over_the_windows_that_cover_a_pixel(tiny, ph
     assert np.isnan(found.gap)
 
 
+@pytest.mark.parametrize("pooled", [False, True])
 @pytest.mark.parametrize("method", METHODS)
-def test_a_mirrored_knee_gets_the_mirrored_map_from_a_model_that_averages_both_views(method, phantoms):
-    model = build_model(towers="koa-tiny", flip_pooling=True, seed=1)
-    film = phantoms.images[2]
-    heat, turned = (explain(model, image, **PAIR, method=method).heat for image in (film, film[:, ::-1]))
-    assert np.corrcoef(turned[:, ::-1].ravel(), heat.ravel())[0, 1] > 0.99
-    assert np.corrcoef(turned.ravel(), heat.ravel())[0, 1] < 0.9
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_a_left_knee_mirrored_first_gets_the_map_of_its_right_twin_turned_back(method, tiny, phantoms):
-    left = phantoms.images[0]
-    asked = explain(tiny, left, **PAIR, method=method, mirror=True).heat
-    twin = explain(tiny, np.ascontiguousarray(left[:, ::-1]), **PAIR, method=method).heat
+def test_a_mirrored_knee_gets_the_mirrored_map_if_it_is_turned_first_or_both_views_are_averaged(
+    method, pooled, phantoms
+):
+    model, film = build_model(towers="koa-tiny", flip_pooling=pooled, seed=1), phantoms.images[2 if pooled else 0]
+    asked = explain(model, film, **PAIR, method=method, mirror=not pooled).heat
+    twin = explain(model, np.ascontiguousarray(film[:, ::-1]), **PAIR, method=method).heat
     assert np.corrcoef(asked.ravel(), twin[:, ::-1].ravel())[0, 1] > 0.99
     assert np.corrcoef(asked.ravel(), twin.ravel())[0, 1] < 0.9
 
@@ -226,17 +216,14 @@ def test_maps_are_found_inside_inference_mode_too(tiny, phantoms):
         ({"towards": "KL2"}, "no grade"),
         ({"rather_than": 2}, "has no answer"),
         ({"method": "saliency"}, "no method"),
+        ({"image": np.zeros((1, 96, 96), np.uint8)}, "uint8"),
+        ({"image": np.zeros((96, 96))}, "uint8"),
+        ({"image": np.zeros((4, 96), np.uint8)}, "uint8"),
     ],
 )
-def test_a_question_without_an_answer_is_refused(change, match, tiny, phantoms):
+def test_a_question_without_an_answer_and_what_is_no_radiograph_are_refused(change, match, tiny, phantoms):
     with pytest.raises(KoaError, match=match):
-        explain(tiny, phantoms.images[0], **PAIR | change)
-
-
-@pytest.mark.parametrize("image", [np.zeros((1, 96, 96), np.uint8), np.zeros((96, 96)), np.zeros((4, 96), np.uint8)])
-def test_what_is_no_radiograph_is_refused(image, tiny):
-    with pytest.raises(KoaError, match="uint8"):
-        explain(tiny, image, **PAIR)
+        explain(tiny, **{"image": phantoms.images[0]} | PAIR | change)
 
 
 def test_a_transformer_has_no_grad_cam_and_the_error_names_what_it_has(phantoms):
