@@ -236,16 +236,12 @@ def test_expected_shares_without_those_of_training_are_refused_and_lists_of_them
     assert DecisionRule(prior=list(TRAINED_ON), trained_on=TRAINED_ON).prior == pytest.approx(TRAINED_ON)
 
 
-@pytest.mark.parametrize("logits", [np.zeros((0, 5)), np.zeros((3, 4)), np.zeros(5), np.full((2, 5), np.inf)])
-def test_logits_that_are_none_are_refused(logits):
-    with pytest.raises(KoaError, match="five finite numbers"):
-        decide(logits, DecisionRule())
-
-
-def test_grades_that_do_not_fit_the_knees_are_refused(knees):
+def test_logits_that_are_none_and_grades_that_do_not_fit_the_knees_are_refused(knees):
     s, kl = knees
     p, grades = decide(s, DecisionRule())
     refused = [("add up to 1", reject_curve, s, kl, grades), ("one grade", best_thresholds, expected_grade(p), 0 * kl)]
+    for none in (np.zeros((0, 5)), np.zeros((3, 4)), np.zeros(5), np.full((2, 5), np.inf)):
+        refused.append(("five finite numbers", decide, none, DecisionRule()))
     for wrong in (kl[1:], kl + 1, kl + 0.5):
         refused += [("grades of", kl1_curve, s, wrong, DecisionRule()), ("grades of", reject_curve, p, kl, wrong)]
         refused += [("grades of", best_thresholds, expected_grade(p), wrong)]

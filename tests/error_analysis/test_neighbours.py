@@ -130,16 +130,11 @@ def test_embeddings_that_are_no_unit_vectors_are_refused(embeddings, patients, c
         near_duplicates(change(embeddings), patients)
 
 
-@pytest.mark.parametrize("row", [-1, 60, 1.0, True, "3"])
-def test_a_row_that_is_no_knee_is_refused(embeddings, row):
-    with pytest.raises(KoaError, match="no knee in row"):
-        nearest(embeddings, row)
-
-
-def test_patients_and_limits_that_do_not_fit_are_refused(embeddings, patients):
-    for wrong, what in ({"patients": patients[:3]}, "do not fit 60 knees"), ({"count": 0}, "none"):
+def test_rows_patients_and_limits_that_do_not_fit_are_refused(embeddings, patients):
+    others = [({"row": row}, "no knee in row") for row in (-1, 60, 1.0, True, "3")]
+    for wrong, what in [({"patients": patients[:3]}, "do not fit 60 knees"), ({"count": 0}, "none"), *others]:
         with pytest.raises(KoaError, match=what):
-            nearest(embeddings, 0, **wrong)
+            nearest(embeddings, **{"row": 0} | wrong)
     limits = [({"above": 1.2}, "no cosine"), ({"quantile": 1}, "no share"), ({"most": 0}, "none")]
     for wrong, what in [({"patients": [None, *patients[1:]]}, "no patient"), *limits]:
         with pytest.raises(KoaError, match=what):

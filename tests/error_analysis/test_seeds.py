@@ -151,10 +151,10 @@ def test_a_comparison_has_a_row_for_each_row_and_metric_with_that_rows_own_inter
 def test_p_is_corrected_over_the_rows_within_each_metric(predictions):
     rows = {f"row {place}": {0: trained(predictions, place, 0.3 + 0.03 * place)} for place in range(5)}
     table = compare_arms(rows, draws=300)
-    told = table.dropna(subset="p")
-    assert (told["p_holm"] >= told["p"]).all()
-    assert (told["p_holm"] > told["p"]).any()
-    for _, own in told.groupby("metric"):
+    known = table.dropna(subset="p")
+    assert (known["p_holm"] >= known["p"]).all()
+    assert (known["p_holm"] > known["p"]).any()
+    for _, own in known.groupby("metric"):
         assert list(own["p_holm"]) == list(holm(own["p"]))
 
 
@@ -211,14 +211,14 @@ def rows(make_predictions):
     }
 
 
-def told(rows, metric="accuracy", **options):
-    table = compare_arms(rows, baseline="random-flip", metrics=(metric,), draws=400, **options)
+def sentences_on(rows, metric="accuracy"):
+    table = compare_arms(rows, baseline="random-flip", metrics=(metric,), draws=400)
     sentences = draw_conclusions(table, metric)
     return {sentence.split(":")[0]: sentence for sentence in sentences}
 
 
 def test_a_row_that_errs_less_is_better_one_that_errs_more_worse_and_one_alike_is_left_open(rows):
-    found = told(rows)
+    found = sentences_on(rows)
     assert found["good"].startswith("good: better by +")
     assert found["bad"].startswith("bad: worse by -")
     assert found["alike"].startswith("alike: no difference could be told")
@@ -236,7 +236,7 @@ def test_a_sentence_holds_the_difference_and_its_interval(rows):
 
 
 def test_a_larger_error_in_grades_is_worse_and_the_first_line_says_what_is_compared(rows):
-    found = told(rows, "mae")
+    found = sentences_on(rows, "mae")
     assert "better by -" in found["good"]
     assert "worse by +" in found["bad"]
     assert next(iter(found)) == "Mean absolute error (grades), each row beside random-flip"
@@ -269,12 +269,9 @@ def test_rows_whose_trainings_differ_more_than_patients_do_are_named(make_predic
     assert "25% of cases" in noisy[0]
 
 
-def test_a_metric_no_knee_can_tell_is_said_to_be_so(rows):
+def test_a_metric_no_knee_can_tell_is_said_to_be_so_one_not_compared_and_a_row_alone_are_refused(rows):
     normal = {row: {seed: table[table["kl"] == 0] for seed, table in tables.items()} for row, tables in rows.items()}
-    assert "cannot be compared" in told(normal, "kl1_recall")["good"]
-
-
-def test_a_metric_that_was_not_compared_or_a_row_alone_is_refused(rows):
+    assert "cannot be compared" in sentences_on(normal, "kl1_recall")["good"]
     table = compare_arms(rows, baseline="random-flip", metrics=("accuracy",), draws=50)
     with pytest.raises(KoaError, match="qwk"):
         draw_conclusions(table, "qwk")

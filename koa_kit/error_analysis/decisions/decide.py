@@ -19,9 +19,9 @@ from koa_kit.error_analysis.predictions import VIEWS, similarities
 from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES, RULES, grade_by_rule
 
-Share = Annotated[float, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0)]
 # lists are taken too
-Shares = Annotated[tuple[Share, Share, Share, Share, Share], Field(strict=False)]
+Shares = Annotated[tuple[Positive, Positive, Positive, Positive, Positive], Field(strict=False)]
 
 
 @choices
@@ -53,7 +53,7 @@ class DecisionRule:
         If one of these does not hold.
     """
 
-    temperature: Share = 1.0
+    temperature: Positive = 1.0
     kl1_bias: float = 0.0
     prior: Shares | None = None
     trained_on: Shares | None = None
