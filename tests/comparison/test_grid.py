@@ -12,7 +12,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from koa_kit.commands.ablate import ablate
+from koa_kit.commands.grids import ablate
 from koa_kit.comparison import backends
 from koa_kit.comparison.backends import trial_outcomes
 from koa_kit.comparison.grid import method_grid, run_grid

@@ -91,7 +91,7 @@ def test_alone_nothing_is_shared_and_nothing_changes():
 
 
 def test_more_processes_than_gpus_are_refused(monkeypatch):
-    from koa_kit.commands import train as training_commands
+    from koa_kit.commands import training as training_commands
 
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(KoaError, match="1 GPUs for 4 processes"):
