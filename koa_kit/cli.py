@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from koa_kit.commands.data import app as data_app
-from koa_kit.commands.doctor import doctor
+from koa_kit.commands.environment import doctor
 from koa_kit.commands.grids import ablate
 from koa_kit.commands.options import DataDir
 from koa_kit.commands.training import evaluate, train

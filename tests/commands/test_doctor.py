@@ -5,13 +5,13 @@ import sys
 import pytest
 from packaging.requirements import Requirement
 
-from koa_kit.commands import doctor
+from koa_kit.commands import environment
 from koa_kit.engine.weights import LITE
 
 
 @pytest.fixture(scope="module")
 def lines():
-    return doctor.check()
+    return environment.check()
 
 
 def test_the_tested_environment_meets_every_requirement_in_one_line_with_version_and_floor(lines):
@@ -34,7 +34,7 @@ def test_each_kind_of_requirement_is_looked_at(lines):
     [("numpy>=99", ">=99"), ("no-such-knee-package>=1.0", "is not installed (>=1.0)")],
 )
 def test_an_unmet_package_says_what_to_install(requirement, message):
-    line = doctor.check_package(Requirement(requirement))
+    line = environment.check_package(Requirement(requirement))
     assert not line.ok
     assert message in str(line)
     assert str(line).startswith("FIX ")
@@ -42,10 +42,10 @@ def test_an_unmet_package_says_what_to_install(requirement, message):
 
 
 def test_altered_or_missing_weights_are_to_be_installed_again():
-    (altered,) = doctor.check_weights([LITE["lite0"]._replace(sha256="0" * 64)])
+    (altered,) = environment.check_weights([LITE["lite0"]._replace(sha256="0" * 64)])
     assert not altered.ok
     assert "--force-reinstall" in altered.remedy
-    (missing,) = doctor.check_weights([LITE["lite0"]._replace(file="nowhere.pth")])
+    (missing,) = environment.check_weights([LITE["lite0"]._replace(file="nowhere.pth")])
     assert "are missing" in str(missing)
 
 
@@ -60,7 +60,7 @@ def test_torchvision_for_another_torch_is_recognised(monkeypatch):
 
     monkeypatch.delitem(sys.modules, "torchvision", raising=False)
     monkeypatch.setattr(sys, "meta_path", [Mismatched, *sys.meta_path])
-    (line,) = doctor.check_torch()
+    (line,) = environment.check_torch()
     assert not line.ok
     assert "built for another torch" in line.remedy
 
@@ -70,14 +70,14 @@ def test_a_cache_that_cannot_be_written_is_a_fault(monkeypatch, tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("", encoding="utf-8")
     monkeypatch.setenv("KOA_CACHE_DIR", str(blocked / "cache"))
-    (line,) = doctor.check_cache()
+    (line,) = environment.check_cache()
     assert not line.ok
     assert "KOA_CACHE_DIR" in line.remedy
 
 
 def test_a_data_set_that_is_not_here_is_no_fault(monkeypatch, tmp_path):
     monkeypatch.setenv("KOA_DATA_DIR", str(tmp_path))
-    lines = {line.name: line for line in doctor.check_data()}
+    lines = {line.name: line for line in environment.check_data()}
     assert lines["data set oai-kl224"].ok
     assert "is not here" in lines["data set oai-kl224"].found
     assert lines["data set phantom"].found == "is drawn by the kit"

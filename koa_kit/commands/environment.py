@@ -165,7 +165,7 @@ def check_data() -> Iterator[Check]:
     from koa_kit.data import load_manifest
 
     try:
-        entries = load_manifest().datasets.values()
+        entries = load_manifest().values()
     except KoaError as error:
         yield Check("data manifest", False, str(error), error.remedy or "")
         return
