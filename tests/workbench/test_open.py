@@ -66,6 +66,7 @@ def test_another_run_of_the_same_knees_stands_beside_it(run, tmp_path):
     bench = open_run(run.folder, beside=worse)
     elsewhere = run.predictions.query("pred != 0").groupby("kl").size().reindex(range(5), fill_value=0)
     assert bench.tables.change(bench.state)[:, 0].tolist() == (-elsewhere).tolist()
+    assert f">−{elsewhere[0]}<" in bench.show(matrix="change").panels["Knees"].matrix.html
     with pytest.raises(KoaError, match="in one table of predictions only"):
         open_run(DEFAULT, beside=worse, data_dir=tmp_path)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from filelock import FileLock
 
 from koa_kit.errors import KoaError
 from koa_kit.workbench.reviews import log as review_log
@@ -225,7 +226,11 @@ def test_a_folder_one_may_not_write_to_is_told_and_its_log_can_still_be_read():
             Path(folder).chmod(0o755)
 
 
-def test_a_path_that_cannot_hold_a_log_is_told(tmp_path):
+def test_a_path_that_cannot_hold_a_log_and_a_log_that_another_process_holds_are_told(tmp_path, log, monkeypatch):
+    monkeypatch.setattr(review_log, "PATIENCE", 0.05)
+    with FileLock(log.path.with_name(".verdicts.jsonl.lock")), pytest.raises(KoaError, match="held the log"):
+        log.add(review(0))
+    assert log.read().empty
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "file" / "verdicts.jsonl", tmp_path):
         with pytest.raises(KoaError, match="cannot be written"):
@@ -244,15 +249,6 @@ def test_a_full_disk_is_told_and_the_next_review_is_whole(log, monkeypatch):
     log.add(review(2))
     assert list(log.read()["knee_id"]) == ["0L", "2L"]
     assert [damage.line for damage in log.damaged] == [2]
-
-
-def test_a_log_that_another_process_holds_is_told(log, monkeypatch):
-    from filelock import FileLock
-
-    monkeypatch.setattr(review_log, "PATIENCE", 0.05)
-    with FileLock(log.path.with_name(".verdicts.jsonl.lock")), pytest.raises(KoaError, match="held the log"):
-        log.add(review(0))
-    assert log.read().empty
 
 
 REFUSED = {

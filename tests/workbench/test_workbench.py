@@ -16,13 +16,13 @@ from koa_kit.error_analysis.decisions.decide import DecisionRule, apply_rule
 from koa_kit.error_analysis.predictions import margin
 from koa_kit.errors import KoaError
 from koa_kit.prompts import prompt_set
-from koa_kit.workbench import Message, Workbench, WorkbenchState, drive, workbench
-from koa_kit.workbench.page import figures, svg
+from koa_kit.workbench import Message, Workbench, drive, workbench
+from koa_kit.workbench.page import svg
 from koa_kit.workbench.page.pictures import thumbnail, viewed
 from koa_kit.workbench.prompts.editor import PromptEditor
 from koa_kit.workbench.selection.filters import Filters
 from koa_kit.workbench.state import PAGE, Viewing
-from koa_kit.workbench.tables import Tables, later_grades
+from koa_kit.workbench.tables import later_grades
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>"
@@ -230,10 +230,12 @@ SPOILED = {
 
 
 @pytest.mark.parametrize("words", SPOILED)
-def test_a_table_that_is_none_becomes_a_message_in_the_page(predictions, monkeypatch, words):
+def test_a_table_or_prompts_that_do_not_fit_are_an_error_or_a_message_in_the_page(predictions, monkeypatch, words):
     table = SPOILED[words](predictions)
     with pytest.raises(KoaError, match=words):
         workbench(table)
+    with pytest.raises(KoaError):
+        workbench(predictions, prompts=["one", "two"])
     monkeypatch.delenv("KOA_STRICT")
     shown = workbench(table)
     assert isinstance(shown, Message)
@@ -268,14 +270,6 @@ def test_later_grades_come_from_visits_or_from_a_phantoms_own_columns(prediction
         later_grades(predictions, pd.DataFrame({"patient": []}))
 
 
-def test_the_change_of_a_matrix_is_against_the_other_run(predictions):
-    tables, state = Tables(predictions, predictions.assign(pred=0)), WorkbenchState(matrix="change")
-    change = tables.change(state)
-    assert change.sum() == 0
-    assert (change[1:, 0] <= 0).all()
-    assert "−" in figures.matrix_html(tables.counts(state), change, state)
-
-
 def test_a_plot_leaves_out_what_is_no_number_and_keeps_labels_inside():
     gap, none = float("nan"), svg.Line([0.5], [float("nan")], "#000", dots=True)
     drawn = svg.plot([svg.Line([0, 0.5, 1], [0.2, gap, 0.9], "#000", "end"), none], title="<b>", x="x", y="y")
@@ -291,11 +285,6 @@ def test_a_thumbnail_is_a_small_grey_png_that_spans_black_to_white():
     assert (picture.min(), picture.max()) == (0, 255)
     assert len(np.unique(picture)) <= 32
     assert abs(picture.astype(float) - ramp[::2, ::2]).max() <= 12
-
-
-def test_prompts_must_be_five(predictions):
-    with pytest.raises(KoaError):
-        Workbench(predictions, prompts=["one", "two"])
 
 
 def test_bars_mark_both_grades_follow_the_similarities_and_carry_the_mirror_image_and_the_prompt(bench, predictions):
