@@ -10,7 +10,7 @@ from koa_kit.errors import KoaError
 from koa_kit.pretrained.load import DEFAULT
 from koa_kit.training import TrainConfig, fit
 from koa_kit.workbench import Message, drive
-from koa_kit.workbench.open import open_run, true_signs
+from koa_kit.workbench.open import open_run
 from koa_kit.workbench.serve import asked_for, command, write_page
 
 
@@ -32,11 +32,14 @@ def _strict(monkeypatch):
     monkeypatch.setenv("KOA_STRICT", "1")
 
 
-def test_a_run_on_phantoms_brings_words_maps_true_signs_and_later_grades(run):
+def test_a_run_on_phantoms_brings_words_maps_true_signs_and_later_grades(run, cohort):
     bench = open_run(run.folder)
     assert bench.prompt_editor.original.prompts == run.model.spec.prompts.prompts
     assert set(bench.later) == set(run.predictions["knee_id"])
     assert bench.log.path == run.folder / "verdicts.jsonl"
+    signs = bench.masks(bench.tables.names[5])
+    assert {mask.shape for mask in signs.values()} == {cohort.images.shape[1:]}
+    assert signs["joint_space_medial"].any()
     assert drive(bench) > 60
     assert "The hottest point lies" in bench.panels["Why"].summary.value
     assert bench.panels["Why"].picture.value[:4] == b"\x89PNG"
@@ -48,12 +51,6 @@ def test_a_left_knee_of_a_canonical_model_is_mirrored_before_it_is_explained(run
     for side, mirror in (("L", True), ("R", False)):
         heat = explained(image, side=side, **grades).heat
         assert np.array_equal(heat, explain(run.model, image, mirror=mirror, **grades).heat)
-
-
-def test_the_signs_of_a_phantom_are_found_by_its_name(cohort):
-    signs = true_signs(cohort)(str(cohort.table["knee_id"].iat[5]))
-    assert {mask.shape for mask in signs.values()} == {cohort.images.shape[1:]}
-    assert signs["joint_space_medial"].any()
 
 
 def test_the_model_of_the_kit_opens_without_its_radiographs(tmp_path):
@@ -69,6 +66,7 @@ def test_another_run_of_the_same_knees_stands_beside_it(run, tmp_path):
     bench = open_run(run.folder, beside=worse)
     elsewhere = run.predictions.query("pred != 0").groupby("kl").size().reindex(range(5), fill_value=0)
     assert bench.tables.change(bench.state)[:, 0].tolist() == (-elsewhere).tolist()
+    assert f">−{elsewhere[0]}<" in bench.show(matrix="change").panels["Knees"].matrix.html
     with pytest.raises(KoaError, match="in one table of predictions only"):
         open_run(DEFAULT, beside=worse, data_dir=tmp_path)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from filelock import FileLock
 
 from koa_kit.errors import KoaError
 from koa_kit.workbench.reviews import log as review_log
@@ -53,11 +54,9 @@ def log(tmp_path):
 def test_what_was_accepted_survives_a_writer_that_is_killed_while_another_goes_on(log):
     piped = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     both = [subprocess.Popen([sys.executable, "-c", WRITER, log.path, name], **piped) for name in ("killed", "other")]
+    assert [writer.stdout.readline() for writer in both] == ["ready\n"] * 2
     for writer in both:
-        assert writer.stdout.readline() == "ready\n"
-    for writer in both:
-        writer.stdin.write("go\n")
-        writer.stdin.flush()
+        print("go", file=writer.stdin, flush=True)
     killed, other = both
     accepted = [killed.stdout.readline().strip() for _ in range(150)]
     killed.kill()
@@ -155,18 +154,16 @@ def test_only_what_was_added_is_parsed_again(log, monkeypatch):
     assert len(lines) == 1
 
 
-@pytest.mark.parametrize("place", ["same file", "new file"])
-def test_a_log_that_was_exchanged_is_read_anew(log, place):
+@pytest.mark.parametrize("removed", [False, True])
+def test_a_log_that_was_exchanged_is_read_anew(log, removed):
     for number in range(3):
         log.add(review(number, note="long" * 20))
     log.path.write_bytes(log.path.read_bytes() + b"damaged\n")
     assert (len(log.read()), len(log.damaged)) == (3, 1)
-    lines = [json.dumps(asdict(review(number))) for number in range(10, 20)]
-    if place == "new file":
-        log.path.rename(log.path.with_suffix(".old"))
-        assert log.read().empty
-        assert log.damaged == []
-    log.path.write_text("\n".join(lines) + "\n")
+    if removed:
+        log.path.unlink()
+        assert (len(log.read()), log.damaged) == (0, [])
+    log.path.write_text("".join(f"{json.dumps(asdict(review(number)))}\n" for number in range(10, 20)))
     assert list(log.read()["knee_id"]) == [f"{number}L" for number in range(10, 20)]
     assert log.damaged == []
 
@@ -229,7 +226,11 @@ def test_a_folder_one_may_not_write_to_is_told_and_its_log_can_still_be_read():
             Path(folder).chmod(0o755)
 
 
-def test_a_path_that_cannot_hold_a_log_is_told(tmp_path):
+def test_a_path_that_cannot_hold_a_log_and_a_log_that_another_process_holds_are_told(tmp_path, log, monkeypatch):
+    monkeypatch.setattr(review_log, "PATIENCE", 0.05)
+    with FileLock(log.path.with_name(".verdicts.jsonl.lock")), pytest.raises(KoaError, match="held the log"):
+        log.add(review(0))
+    assert log.read().empty
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "file" / "verdicts.jsonl", tmp_path):
         with pytest.raises(KoaError, match="cannot be written"):
@@ -248,15 +249,6 @@ def test_a_full_disk_is_told_and_the_next_review_is_whole(log, monkeypatch):
     log.add(review(2))
     assert list(log.read()["knee_id"]) == ["0L", "2L"]
     assert [damage.line for damage in log.damaged] == [2]
-
-
-def test_a_log_that_another_process_holds_is_told(log, monkeypatch):
-    from filelock import FileLock
-
-    monkeypatch.setattr(review_log, "PATIENCE", 0.05)
-    with FileLock(log.path.with_name(".verdicts.jsonl.lock")), pytest.raises(KoaError, match="held the log"):
-        log.add(review(0))
-    assert log.read().empty
 
 
 REFUSED = {

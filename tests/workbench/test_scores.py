@@ -78,7 +78,11 @@ def test_the_interval_of_a_change_is_that_of_the_paired_bootstrap_over_patients(
         assert summary[f"{name}_high"] == pytest.approx(usual["high"], abs=near)
 
 
-def test_nothing_changed_is_no_difference_and_no_knee(predictions):
+def test_rows_of_the_confusion_difference_add_up_to_zero_and_nothing_changed_is_no_difference(predictions, after):
+    difference = confusion_difference(predictions, after)
+    assert (difference.sum(axis=1) == 0).all()
+    assert difference.to_numpy().any()
+    pd.testing.assert_frame_equal(confusion(predictions) + difference, confusion(after))
     summary = change_summary(predictions, predictions)
     assert len(changed_knees(predictions, predictions)) == 0
     assert summary["changed"] == summary["qwk_difference"] == summary["qwk_low"] == summary["qwk_high"] == 0
@@ -92,13 +96,6 @@ def test_one_patient_has_scores_and_a_difference_without_an_interval(predictions
     assert table.loc["accuracy", "value"] == compute_metrics(predictions[:2])["accuracy"]
     assert table[["low", "high"]].isna().all(axis=None)
     assert (table["n_patients"] == 1).all()
-
-
-def test_every_row_of_the_confusion_difference_adds_up_to_zero(predictions, after):
-    difference = confusion_difference(predictions, after)
-    assert (difference.sum(axis=1) == 0).all()
-    pd.testing.assert_frame_equal(confusion(predictions) + difference, confusion(after))
-    assert difference.to_numpy().any()
 
 
 @pytest.mark.parametrize("compared", [changed_knees, change_summary, confusion_difference])
@@ -142,15 +139,12 @@ def test_their_intervals_are_those_of_the_bootstrap_over_patients(make_predictio
         assert (abs(fast[end] - usual[end]) < 0.06 * (usual["high"] - usual["low"])).all()
 
 
-def test_no_knee_has_no_score_and_is_no_error(predictions, recwarn):
+def test_no_knee_has_no_score_no_kl1_no_recall_and_neither_is_an_error(predictions, recwarn):
+    table = scores_of(Filters(grades=(0, 3)).apply(predictions)).set_index("metric")
+    assert table.loc["kl1_recall", ["value", "low"]].isna().all()
+    assert table.loc["accuracy", "low"] < table.loc["accuracy", "high"]
     table = scores_of(Filters(columns=(("file", "is", "nowhere"),)).apply(predictions))
     assert list(table["metric"]) == list(SCORES)
     assert table[["value", "low", "high"]].isna().all(axis=None)
     assert (table[["n_knees", "n_patients"]] == 0).all(axis=None)
     assert not recwarn.list
-
-
-def test_knees_without_kl1_have_no_kl1_recall(predictions):
-    table = scores_of(Filters(grades=(0, 3)).apply(predictions)).set_index("metric")
-    assert table.loc["kl1_recall", ["value", "low"]].isna().all()
-    assert table.loc["accuracy", "low"] < table.loc["accuracy", "high"]
