@@ -82,7 +82,7 @@ def make_towers(name: str, *, image_size: int = 0, seed: int = 0, device: str = 
 def _koa_tiny(image_size: int) -> Towers:
     import open_clip
 
-    import koa_kit.engine.koa_conv  # noqa: F401 - makes koa_conv known to timm
+    import koa_kit.engine.small_conv  # noqa: F401 - makes koa_conv known to timm
 
     open_clip.add_model_config(Path(__file__).parent / "configs" / "koa-tiny.json")
     clip = open_clip.create_model("koa-tiny", pretrained=None, force_custom_text=True)
