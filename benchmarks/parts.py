@@ -22,7 +22,7 @@ from koa_kit.training.batches import Batch, EpochSampler
 from koa_kit.training.config import TrainConfig, untrained
 from koa_kit.training.step import TrainingStep, compute_dtype
 from koa_kit.training.views import ImageViews
-from koa_kit.versions import versions
+from koa_kit.versions import installed_versions
 
 BATCH_ON_CPU = 16
 
@@ -39,7 +39,7 @@ def machine(device: str | torch.device = "cpu") -> dict:
         "cores": cores(),
         "threads": torch.get_num_threads(),
         "gpu": gpu,
-        "versions": versions(),
+        "versions": installed_versions(),
     }
 
 

@@ -43,7 +43,7 @@ def explore(
 
     Example: koa explore runs/lite0 --log verdicts.jsonl
     """
-    from koa_kit.workbench.serve import serve
+    from koa_kit.workbench.server import serve
 
     raise typer.Exit(serve(run, split=split, data_dir=data_dir, log=log, beside=beside, port=port, browser=browser))
 

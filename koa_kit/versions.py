@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 PACKAGES = ("koa_kit", "torch", "open_clip_torch", "timm", "transformers", "numpy", "pandas", "scikit-learn")
 
 
-def versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
+def installed_versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
     """Version of Python and of each package, "not installed" where there is none."""
     found = {"python": platform.python_version()}
     for package in packages:

@@ -12,7 +12,7 @@ from koa_kit import paths
 from koa_kit.comparison.source import GridSource, published_grid
 from koa_kit.comparison.tables import interval_text
 from koa_kit.data.splits import HOLDOUT
-from koa_kit.error_analysis.decisions.decide import apply_rule
+from koa_kit.error_analysis.decisions.decision import apply_rule
 from koa_kit.error_analysis.decisions.rules import DECISIONS, EQUAL_METRICS, MOVED, compare_at_recall, compare_rules
 from koa_kit.error_analysis.metrics import METRIC_LABELS
 from koa_kit.error_analysis.predictions import read_predictions

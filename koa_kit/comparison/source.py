@@ -14,7 +14,7 @@ from koa_kit.comparison.published import PREDICTIONS, read_arms
 from koa_kit.comparison.tables import TABLE, arms_of, read_table
 from koa_kit.data.splits import HOLDOUT
 from koa_kit.error_analysis.ceiling import CEILING_METRICS, consensus_posterior
-from koa_kit.error_analysis.decisions.decide import apply_rule
+from koa_kit.error_analysis.decisions.decision import apply_rule
 from koa_kit.error_analysis.decisions.rules import EXPECTED
 from koa_kit.error_analysis.predictions import flip_averaged
 from koa_kit.error_analysis.statistics.seeds import ARM_METRICS, seed_intervals

@@ -9,7 +9,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "ceiling": ["compare_with_ceiling", "ceiling_figure", "consensus_posterior"],
         "decisions.conformal": ["conformal_table"],
         "decisions.curves": ["best_thresholds", "kl1_curve", "kl1_point", "reject_curve"],
-        "decisions.decide": ["DecisionRule", "decide", "apply_rule"],
+        "decisions.decision": ["DecisionRule", "decide", "apply_rule"],
         "decisions.figures": ["decision_figure", "reject_figure", "conformal_figure"],
         "decisions.rules": ["compare_at_recall", "compare_rules", "rules_in_words"],
         "figures": [

@@ -15,7 +15,7 @@ from koa_kit.model.clip_koa import ClipKoa, build_model
 from koa_kit.model.spec import ModelSpec
 from koa_kit.paths import replacing
 from koa_kit.prompts import PromptSet, prompt_set
-from koa_kit.versions import versions
+from koa_kit.versions import installed_versions
 
 FORMAT = 2
 TOWER_PREFIX = {"image": "image_tower.", "text": "text_tower."}
@@ -41,7 +41,7 @@ def save_checkpoint(model: ClipKoa, folder: str | Path, *, half: bool = False, *
         "weights": model.towers.weights,
         "quick_gelu": model.towers.quick_gelu,
         "not_stored": _not_stored(model),
-        "versions": versions(),
+        "versions": installed_versions(),
         **facts,
     }
     with replacing(folder / "model.safetensors") as path:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from koa_kit import paths
 from koa_kit.errors import KoaError
 from koa_kit.style import quieten, use_style
-from koa_kit.versions import versions
+from koa_kit.versions import installed_versions
 
 if TYPE_CHECKING:
     from koa_kit.cohort import Cohort
@@ -66,7 +66,7 @@ class NotebookSession:
             "scale": self.scale,
             "seed": self.seed,
             "fingerprint": self._fingerprints[-1] if self._fingerprints else "",
-            "versions": versions(),
+            "versions": installed_versions(),
             "claims": {name: _plain(value, f"{notebook}, claim {name}") for name, value in claims.items()},
         }
         path = Path(self.out_dir) / notebook / "results.json"
@@ -110,7 +110,11 @@ def begin(
     use_style()
     pd.set_option("display.max_colwidth", None)  # a prompt that ends in dots teaches nothing
     device = "cuda" if scale != "smoke" and torch.cuda.is_available() else "cpu"
-    print(" · ".join(f"{name.removesuffix('_torch')} {number}" for name, number in versions(SHOWN_VERSIONS).items()))
+    print(
+        " · ".join(
+            f"{name.removesuffix('_torch')} {number}" for name, number in installed_versions(SHOWN_VERSIONS).items()
+        )
+    )
     print(f"device {device} · {os.cpu_count()} cores · data set {dataset} · scale {scale} · seed {seed}")
     folder = Path(data_dir).expanduser() if data_dir else None
     return NotebookSession(dataset, scale, seed, folder, Path(out_dir), device)

@@ -18,7 +18,7 @@ from koa_kit.training import run as folders
 from koa_kit.training.config import TrainConfig, untrained
 from koa_kit.training.loop import Training
 from koa_kit.training.run import Run, load_run
-from koa_kit.versions import versions
+from koa_kit.versions import installed_versions
 
 
 def fit(
@@ -83,7 +83,7 @@ def fit_or_load(
     folder, processes = Path(folder), find_processes(device)
     with alone_in(folder, processes, wait=True):
         resume = folders.holds(folder, config, set_aside(cohort, config.holdout), processes)
-        if resume and (folder / "metrics.json").is_file() and read_record(folder)["versions"] != versions():
+        if resume and (folder / "metrics.json").is_file() and read_record(folder)["versions"] != installed_versions():
             resume = False
         given = {"save_minutes": 5.0, "on_epoch": None, "on_embedding": None} | options
         return _fit(cohort, config, folder, processes, resume, **given)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from koa_kit.error_analysis.decisions.decide import DecisionRule
+from koa_kit.error_analysis.decisions.decision import DecisionRule
 from koa_kit.error_analysis.gallery import SORTS
 from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES

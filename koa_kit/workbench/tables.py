@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from koa_kit.error_analysis.decisions.decide import DecisionRule, apply_rule
+from koa_kit.error_analysis.decisions.decision import DecisionRule, apply_rule
 from koa_kit.error_analysis.gallery import gallery_order
 from koa_kit.error_analysis.predictions import VIEWS, probabilities, similarities
 from koa_kit.error_analysis.statistics.comparison import align_predictions

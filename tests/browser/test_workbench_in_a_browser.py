@@ -14,7 +14,7 @@ from koa_kit.data import load_cohort
 from koa_kit.paths import resource
 from koa_kit.training import TrainConfig, fit
 from koa_kit.workbench.reviews.log import ReviewLog
-from koa_kit.workbench.serve import LOG, RUN, command, write_page
+from koa_kit.workbench.server import LOG, RUN, command, write_page
 from koa_kit.workbench.state import PAGE
 
 pytestmark = pytest.mark.browser

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from simulated_predictions import simulate_predictions
 
-from koa_kit.error_analysis.decisions.decide import DecisionRule, apply_rule, decide
+from koa_kit.error_analysis.decisions.decision import DecisionRule, apply_rule, decide
 from koa_kit.error_analysis.decisions.rules import (
     DECISIONS,
     MOVED,

@@ -8,7 +8,7 @@ import pytest
 from sklearn.metrics import cohen_kappa_score
 
 from koa_kit.error_analysis.decisions.curves import ROWS, best_thresholds, kl1_curve, kl1_point, reject_curve
-from koa_kit.error_analysis.decisions.decide import RULES, DecisionRule, apply_rule, decide, expected_grade
+from koa_kit.error_analysis.decisions.decision import RULES, DecisionRule, apply_rule, decide, expected_grade
 from koa_kit.error_analysis.decisions.figures import decision_figure, reject_figure
 from koa_kit.error_analysis.metrics import compute_metrics
 from koa_kit.error_analysis.predictions import check_predictions, probabilities, similarities

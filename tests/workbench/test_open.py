@@ -11,7 +11,7 @@ from koa_kit.pretrained.load import DEFAULT
 from koa_kit.training import TrainConfig, fit
 from koa_kit.workbench import Message, drive
 from koa_kit.workbench.open import open_run
-from koa_kit.workbench.serve import asked_for, command, write_page
+from koa_kit.workbench.server import asked_for, command, write_page
 
 
 @pytest.fixture(scope="module")

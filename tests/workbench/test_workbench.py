@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from koa_kit.error_analysis import compute_metrics, confusion
-from koa_kit.error_analysis.decisions.decide import DecisionRule, apply_rule
+from koa_kit.error_analysis.decisions.decision import DecisionRule, apply_rule
 from koa_kit.error_analysis.predictions import margin
 from koa_kit.errors import KoaError
 from koa_kit.prompts import prompt_set

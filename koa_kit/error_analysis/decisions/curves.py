@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from koa_kit.error_analysis.arrays import checked_grades, checked_probabilities
-from koa_kit.error_analysis.decisions.decide import DecisionRule, changed_logits, decide
+from koa_kit.error_analysis.decisions.decision import DecisionRule, changed_logits, decide
 from koa_kit.error_analysis.metrics import K, count_grades, metrics_of_counts
 from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from koa_kit.error_analysis.decisions.curves import kl1_curve
-from koa_kit.error_analysis.decisions.decide import DecisionRule, apply_rule
+from koa_kit.error_analysis.decisions.decision import DecisionRule, apply_rule
 from koa_kit.error_analysis.metrics import METRIC_LABELS, compute_metrics
 from koa_kit.error_analysis.predictions import grade_column, similarities
 from koa_kit.error_analysis.statistics.seeds import SeedTables, compare_arms

@@ -10,7 +10,7 @@ import pandas as pd
 
 from koa_kit.error_analysis.decisions.conformal import calibration_half, conformal_table_of
 from koa_kit.error_analysis.decisions.curves import kl1_curve, kl1_point, reject_curve
-from koa_kit.error_analysis.decisions.decide import RULES, DecisionRule
+from koa_kit.error_analysis.decisions.decision import RULES, DecisionRule
 from koa_kit.error_analysis.decisions.figures import FEW
 from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES

@@ -14,7 +14,7 @@ from koa_kit.errors import KoaError
 RUN, DATA, LOG, SPLIT, BESIDE = (f"KOA_EXPLORE_{name}" for name in ("RUN", "DATA", "LOG", "SPLIT", "BESIDE"))
 """Environment of the served page: a path in a notebook's text would be code."""
 
-CELL = """from koa_kit.workbench.serve import asked_for
+CELL = """from koa_kit.workbench.server import asked_for
 asked_for()"""
 
 
