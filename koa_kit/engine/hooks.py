@@ -160,7 +160,14 @@ class KeepState(Hook):
 
     def restore(self) -> None:
         """Take up the run where `save` put it down; nothing happens where it never did."""
-        for name, state in (load_state(self.folder) or {}).items():
+        kept = load_state(self.folder)
+        if kept and set(kept) != set(self.parts):
+            raise KoaError(
+                "The state of the run was kept by another version of koa_kit.",
+                where=self.folder,
+                remedy="Train again without --resume, or go on with that version.",
+            )
+        for name, state in (kept or {}).items():
             self.parts[name].load_state_dict(state)
 
 

@@ -80,3 +80,8 @@ def test_earlier_names_of_choices_are_understood(tmp_path):
     assert (config.normalize, config.val_views) == ("per_image", "both")
     (tmp_path / "config.yaml").write_text("towers: koa-tiny\nexposure: tower\nscored_views: one\n")
     assert TrainConfig.read(tmp_path / "config.yaml") == TrainConfig()
+
+
+def test_a_misspelt_choice_is_refused_where_a_run_is_written_down_too():
+    with pytest.raises(KoaError, match="no choice 'epoch'"):
+        TrainConfig(epoch=3)

@@ -106,6 +106,13 @@ def test_a_damaged_state_is_refused(knees, interrupted):
         fit(knees, TINY, interrupted, resume=True)
 
 
+def test_a_state_of_another_version_is_refused(knees, interrupted):
+    state = interrupted / "state" / "state.pt"
+    torch.save({"epoch": 2, "model": {}}, state)
+    with pytest.raises(KoaError, match="another version"):
+        fit(knees, TINY, interrupted, resume=True)
+
+
 def test_a_finished_run_is_not_trained_again(knees, tmp_path, monkeypatch):
     first = fit(knees, TINY.with_changes(epochs=1), tmp_path / "run")
     monkeypatch.setattr(TrainingStep, "__call__", None)
