@@ -73,7 +73,10 @@ def parsed(texts: Iterable[str]) -> dict[str, Any]:
             raise KoaError("A choice must be written NAME=VALUE.", where=text, remedy="For example epochs=12.")
         # YAML reads 1e-3 as text
         number = re.fullmatch(r"\s*[-+]?\d+(\.\d*)?e[-+]?\d+\s*", value, re.IGNORECASE)
-        values[name.strip()] = float(value) if number else _frozen(yaml.safe_load(value))
+        try:
+            values[name.strip()] = float(value) if number else frozen(yaml.safe_load(value))
+        except yaml.YAMLError as error:
+            raise KoaError("A choice cannot be read as YAML.", where=text, remedy="For example epochs=12.") from error
     return values
 
 
@@ -88,9 +91,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not Path(path).is_file():
         raise KoaError("There is no run here.", where=path, remedy="Train first: koa train --help.")
     raw = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    return {name: _frozen(value) for name, value in raw.items()}
+    return {name: frozen(value) for name, value in raw.items()}
 
 
-def _frozen(value: object) -> object:
-    """Lists as YAML gives them, at any depth, as the tuples a frozen record holds."""
-    return tuple(map(_frozen, value)) if isinstance(value, list) else value
+def frozen(value: object) -> object:
+    """Lists, as YAML gives them, at any depth, as the tuples a record of choices holds."""
+    return tuple(map(frozen, value)) if isinstance(value, list | tuple) else value

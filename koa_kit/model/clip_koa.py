@@ -61,6 +61,8 @@ class ClipKoa(nn.Module):
         self.register_buffer("feature_mean", torch.zeros(towers.image_width))
         self.register_buffer("feature_std", torch.ones(towers.image_width))
         self.register_buffer("tokens", towers.tokenize(spec.prompts.sentences), persistent=False)
+        # on the device from the start: nothing is copied there in a step
+        self.register_buffer("averages", averaging(spec.prompts), persistent=False)
         # the towers' autocast type, None for their own; projections and logits stay in float32
         self.compute_dtype: torch.dtype | None = None
         self._read: Tensor | None = None
@@ -209,7 +211,7 @@ class ClipKoa(nn.Module):
 
     def prompt_embeddings(self) -> Tensor:
         """Unit vectors ``(5, D)`` of the model's prompts, one per grade."""
-        return grade_vectors(self.sentence_vectors(), self.spec.prompts)
+        return grade_vectors(self.sentence_vectors(), self.averages)
 
     # From both to an answer
 
@@ -256,6 +258,10 @@ class ClipKoa(nn.Module):
     @torch.inference_mode()
     def answer(self, images: np.ndarray, sides: Sequence[str], *, batch: int = 64) -> Answers:
         """What the model says of radiographs and of their mirror images, in evaluation mode; see `predict`."""
+        if len(sides) != len(images) or set(sides) - {"L", "R"}:
+            raise KoaError(
+                "Give the side of each image, L or R.", where=f"{len(images)} images, sides {list(sides)[:5]}"
+            )
         with evaluating(self):
             seen = self.shown(self.resampled(images), sides)
             parts = [
@@ -295,12 +301,15 @@ class ClipKoa(nn.Module):
         return torch.where(left[:, None, None], images.flip(-1), images)
 
 
-def grade_vectors(sentences: Tensor, prompts: PromptSet) -> Tensor:
+def averaging(prompts: PromptSet) -> Tensor:
+    """Matrix ``(5, P)`` that takes the mean over the sentences of each grade."""
+    of_grade = functional.one_hot(torch.tensor(prompts.grade_of_sentence), len(prompts.prompts)).T.float()
+    return of_grade / of_grade.sum(1, keepdim=True)
+
+
+def grade_vectors(sentences: Tensor, averages: Tensor) -> Tensor:
     """Unit vectors ``(5, D)``: per grade the normalised mean of the unit vectors ``(P, D)`` of its sentences."""
-    of_grade = functional.one_hot(torch.tensor(prompts.grade_of_sentence, device=sentences.device)).T.to(
-        sentences.dtype
-    )
-    return functional.normalize((of_grade / of_grade.sum(1, keepdim=True)) @ sentences, dim=-1)
+    return functional.normalize(averages @ sentences, dim=-1)
 
 
 def build_model(spec: ModelSpec | None = None, *, device: str = "cpu", **choices) -> ClipKoa:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from torch.nn import functional
 
 from koa_kit.grades import GRADES
-from koa_kit.model.clip_koa import ClipKoa, grade_vectors
+from koa_kit.model.clip_koa import ClipKoa, averaging, grade_vectors
 from koa_kit.model.towers import Towers
 from koa_kit.prompts import PromptSet, prompt_set
 from koa_kit.style import SEQUENTIAL
@@ -25,7 +25,7 @@ def encode_prompts(towers: Towers, prompts: str | PromptSet) -> np.ndarray:
     words = prompt_set(prompts)
     with torch.no_grad():
         sentences = functional.normalize(towers.text.eval()(towers.tokenize(words.sentences)), dim=-1)
-        return grade_vectors(sentences, words).numpy()
+        return grade_vectors(sentences, averaging(words)).numpy()
 
 
 def trained_prompts(model: ClipKoa) -> np.ndarray:

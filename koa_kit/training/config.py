@@ -8,13 +8,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from koa_kit.configuration import changed, choices, parsed, read_yaml
+from koa_kit.configuration import changed, choices, frozen, parsed, read_yaml
 from koa_kit.engine.blocks import freeze_below
 from koa_kit.errors import KoaError
 from koa_kit.grades import RULES
 from koa_kit.losses import CONSISTENCY_FORMS, LOSSES
 from koa_kit.model.clip_koa import ClipKoa, build_model
 from koa_kit.model.spec import Crop, Head, ModelSpec, Normalize
+from koa_kit.prompts import PromptSet, prompt_set
 
 METHODS = {
     "plain": "cross-entropy over the five prompts, the knee as it lies on the film",
@@ -134,6 +135,9 @@ class TrainConfig:
     seed: Annotated[int, Field(ge=0)] = 0
 
     def __post_init__(self):
+        words = self.prompts.prompts if isinstance(self.prompts, PromptSet) else self.prompts
+        object.__setattr__(self, "prompts", frozen(words))
+        prompt_set(self.prompts)  # refuses what is none
         if self.train_text and self.head == "linear":
             raise KoaError("A linear head uses no words, so there is no text tower to train.", where="train_text=True")
 
@@ -177,8 +181,8 @@ class TrainConfig:
     def with_changes(self, **changes) -> TrainConfig:
         """The same run with other choices; a misspelt name is refused."""
         changes = {RENAMED.get(name, name): value for name, value in changes.items()}
-        if "normalize" in changes:
-            changes["normalize"] = RENAMED_OPTIONS.get(changes["normalize"], changes["normalize"])
+        if changes.get("normalize") in tuple(RENAMED_OPTIONS):
+            changes["normalize"] = RENAMED_OPTIONS[changes["normalize"]]
         return changed(self, changes)
 
     def with_text(self, changes: list[str]) -> TrainConfig:

@@ -92,10 +92,10 @@ def fit_or_load(
 def _fit(cohort, config, folder, processes, resume, save_minutes, on_epoch, on_embedding) -> Run:
     cohort = set_aside(cohort, config.holdout)
     train, val = cohort.split("train"), cohort.split("val")
-    if config.batch_size % processes.count:
+    if (size := min(config.batch_size, len(train))) % processes.count:
         raise KoaError(
-            f"{processes.count} processes cannot share batches of {config.batch_size} knees equally.",
-            remedy=f"Choose a multiple: --set batch_size={-(-config.batch_size // processes.count) * processes.count}.",
+            f"{processes.count} processes cannot share batches of {size} knees equally.",
+            remedy=f"Choose a multiple: --set batch_size={-(-size // processes.count) * processes.count}.",
         )
     device = str(processes.device)
     resume = resume and (folder / "config.yaml").is_file()

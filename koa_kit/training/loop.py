@@ -18,6 +18,7 @@ from koa_kit.engine.hooks import Average, FiniteLosses, Hook, KeepState, Progres
 from koa_kit.engine.processes import Processes
 from koa_kit.engine.resume import PartialWeights, RandomState
 from koa_kit.error_analysis.metrics import count_grades, metrics_of_counts
+from koa_kit.grades import RULES, grade_by_rule
 from koa_kit.losses import check_finite
 from koa_kit.model.checkpoint import save_checkpoint
 from koa_kit.model.clip_koa import ClipKoa
@@ -129,7 +130,8 @@ class Training:
                 answers.append(torch.stack(pair).mean(0) if both else pair[0])
         logits = torch.cat(self.processes.all(torch.cat(answers).float()))
         check_finite(logits, "the val knees")
-        counts = count_grades(self.val_kl, logits.argmax(1).numpy())
+        answers = logits if self.config.rule == RULES[0] else logits.softmax(-1)
+        counts = count_grades(self.val_kl, grade_by_rule(answers.numpy(), self.config.rule))
         scores = metrics_of_counts(counts[None], ("accuracy", "qwk", "kl1_recall"))
         return {f"val_{name}": float(value[0]) for name, value in scores.items()}
 

@@ -73,8 +73,8 @@ def load_run(folder: str | Path, *, device: str | None = None) -> Run:
     folder = Path(folder)
     config = TrainConfig.read(folder / "config.yaml")
     read_record(folder)
-    if not (folder / "predictions.parquet").is_file():
-        raise KoaError("The run was not finished: it has no predictions.", where=folder, remedy="Train it again.")
+    if not all((folder / name).is_file() for name in ("predictions.parquet", "metrics.json")):
+        raise KoaError("The run was not finished: it has no metrics.", where=folder, remedy="Train it again.")
     model = load_checkpoint(folder, towers=config.towers, prompts=config.prompts, device=choose_device(device))
     history = pd.read_csv(folder / "history.csv")
     return Run(folder, config, model, history, pd.read_parquet(folder / "predictions.parquet"))

@@ -4,6 +4,7 @@ import pytest
 
 from koa_kit.configuration import write_yaml
 from koa_kit.errors import KoaError
+from koa_kit.prompts import prompt_set
 from koa_kit.training import METHODS, SCALES, TrainConfig
 
 
@@ -85,3 +86,9 @@ def test_earlier_names_of_choices_are_understood(tmp_path):
 def test_a_misspelt_choice_is_refused_where_a_run_is_written_down_too():
     with pytest.raises(KoaError, match="no choice 'epoch'"):
         TrainConfig(epoch=3)
+
+
+def test_prompts_of_every_kind_are_the_same_choice():
+    texts = [list(sentences) for sentences in prompt_set("attributes").prompts]
+    kinds = [TrainConfig(prompts=prompts) for prompts in (prompt_set("attributes"), texts, tuple(map(tuple, texts)))]
+    assert len(set(kinds)) == 1

@@ -35,3 +35,9 @@ def test_a_model_with_a_canonical_side_grades_a_left_knee_like_its_right_twin():
 def test_colour_radiographs_are_refused():
     with pytest.raises(KoaError, match=r"\(N, H, W\)"):
         build_model().predict(np.zeros((2, 64, 64, 3), np.uint8), "RR")
+
+
+@pytest.mark.parametrize("sides", [["L"], ["L", "left"], "LR?"])
+def test_sides_that_do_not_fit_the_radiographs_are_refused(sides):
+    with pytest.raises(KoaError, match="its side"):
+        build_model().predict(np.zeros((2, 64, 64), np.uint8), sides)
