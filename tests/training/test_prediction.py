@@ -39,5 +39,5 @@ def test_colour_radiographs_are_refused():
 
 @pytest.mark.parametrize("sides", [["L"], ["L", "left"], "LR?"])
 def test_sides_that_do_not_fit_the_radiographs_are_refused(sides):
-    with pytest.raises(KoaError, match="its side"):
+    with pytest.raises(KoaError, match="side of each image"):
         build_model().predict(np.zeros((2, 64, 64), np.uint8), sides)
