@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -108,7 +108,8 @@ def prompt_set(name: str | PromptSet | Sequence = "paper") -> PromptSet:
 
 def from_texts(texts: Sequence, name: str = "custom", source: str = "yours", note: str = "") -> PromptSet:
     """Prompt set of five texts; an entry that is a list of texts is an ensemble."""
-    if not isinstance(texts, list | tuple) or not all(isinstance(entry, str | list | tuple) for entry in texts):
+    texts = list(texts) if isinstance(texts, Iterable) and not isinstance(texts, str | dict) else [texts]
+    if not all(isinstance(entry, str | list | tuple) for entry in texts):
         raise KoaError(f"{texts!r} are no prompts.", remedy="Give the name of a prompt set, or five sentences.")
     prompts = tuple((entry,) if isinstance(entry, str) else tuple(entry) for entry in texts)
     return PromptSet(name, prompts, source, note)

@@ -30,7 +30,7 @@ def publish_trials(
     Other trials that are there already stay, so that a grid may grow over days and machines; the same are replaced.
     `trials`, `table` and `folder` are those of `run_grid`, `cohort` the knees, to measure how steady each model is.
     """
-    from koa_kit.training.run import load_run
+    from koa_kit.training.run import load_run, split_stem
     from koa_kit.training.stability import augmentation_stability
 
     ended = table[table["status"] != "failed"]
@@ -41,7 +41,7 @@ def publish_trials(
         stability[trial.name] = augmentation_stability(run.model, val)
         answers = [run.predictions]
         if config.holdout:
-            answers.append(pd.read_parquet(run.folder / f"{HOLDOUT}-predictions.parquet"))
+            answers.append(pd.read_parquet(run.folder / f"{split_stem(run.folder, HOLDOUT)}predictions.parquet"))
         kept = pd.concat(answers)[[*IDENTITY, *SIMILARITIES]].astype(dict.fromkeys(SIMILARITIES, np.float32))
         for place, (name, value) in enumerate((("cell", trial.name), ("row", trial.arm), ("seed", config.seed))):
             kept.insert(place, name, value)
@@ -94,7 +94,7 @@ def read_arms(folder: str | Path, split: str = "val") -> dict[str, dict[int, pd.
         raise KoaError("No grid is published here.", where=path, remedy=remedy)
     table = pd.read_parquet(path)
     table = table.astype({name: str for name in _TEXTS if name in table}).replace({"split": EARLIER_NAMES})
-    known = sorted(table["split"].unique())
+    known, split = sorted(table["split"].unique()), EARLIER_NAMES.get(split, split)
     if split not in known:
         remedy = f"Choose from {', '.join(known)}."
         raise KoaError(f"Nothing is published of a split {split!r}.", where=path, remedy=remedy)

@@ -6,11 +6,12 @@ import numpy as np
 import pandas as pd
 
 from koa_kit.error_analysis.metrics import BINS, confidence_bin
-from koa_kit.error_analysis.predictions import VIEWS, grade_column, probabilities, similarities
+from koa_kit.error_analysis.predictions import VIEWS, checked, grade_column, probabilities, similarities
 from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES
 
 
+@checked
 def reliability(predictions: pd.DataFrame, *, bins: int = BINS) -> pd.DataFrame:
     """One row per confidence bin: ``low``, ``high``, ``knees``, mean ``confidence``, ``accuracy`` and ``gap``.
 
@@ -27,6 +28,7 @@ def reliability(predictions: pd.DataFrame, *, bins: int = BINS) -> pd.DataFrame:
     return table.assign(gap=table["confidence"] - table["accuracy"])
 
 
+@checked
 def expected_calibration_error(predictions: pd.DataFrame, *, bins: int = BINS) -> float:
     """Mean absolute gap of `reliability`, each bin weighted by its knees, 0 to 1 (Naeini et al. 2015, Guo et al. 2017).
 
@@ -36,6 +38,7 @@ def expected_calibration_error(predictions: pd.DataFrame, *, bins: int = BINS) -
     return float((table["gap"].abs() * table["knees"]).sum() / table["knees"].sum())
 
 
+@checked
 def temperature(predictions: pd.DataFrame) -> float:
     """Temperature, 0.05 to 20, that makes these knees' grades most likely under softmax(s / T) (Guo et al. 2017).
 

@@ -7,6 +7,7 @@ import pandas as pd
 
 from koa_kit.cohort import Cohort
 from koa_kit.error_analysis.metrics import METRIC_LABELS, compute_metrics
+from koa_kit.error_analysis.predictions import checked
 from koa_kit.error_analysis.statistics.intervals import metric_intervals
 from koa_kit.errors import KoaError
 from koa_kit.phantom.knee.features import SIGNS
@@ -31,6 +32,7 @@ def consensus_posterior(predictions: pd.DataFrame, cohort: Cohort | None) -> np.
     return consensus_probabilities(knees.loc[predictions["knee_id"], list(SIGNS)].reset_index(drop=True))
 
 
+@checked
 def compare_with_ceiling(predictions: pd.DataFrame, posterior: np.ndarray, *, seed: int = 0) -> pd.DataFrame:
     """Accuracy, QWK and KL1 recall of the model and of the best rule that knows every sign, one row a metric.
 

@@ -14,7 +14,7 @@ from matplotlib.patches import Rectangle
 
 from koa_kit.error_analysis.calibration import expected_calibration_error, reliability
 from koa_kit.error_analysis.metrics import BINS, confusion, per_grade
-from koa_kit.error_analysis.predictions import VIEWS, grade_column, margin, probabilities, similarities
+from koa_kit.error_analysis.predictions import VIEWS, checked, grade_column, margin, probabilities, similarities
 from koa_kit.error_analysis.statistics.intervals import metric_intervals
 from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES, grade_label
@@ -80,6 +80,7 @@ def _frame(ax: Axes, row: int, column: int, **look) -> None:
     ax.add_patch(Rectangle((column + 0.02, row + 0.02), 0.96, 0.96, fill=False, **look))
 
 
+@checked
 def recall_figure(
     predictions: pd.DataFrame, *, draws: int = 2000, seed: int = 0, level: float = 0.95, ax: Axes | None = None
 ) -> Axes:
@@ -108,6 +109,7 @@ def reliability_figure(predictions: pd.DataFrame, *, bins: int = BINS, ax: Axes 
     return ax
 
 
+@checked
 def similarity_figure(predictions: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """Axes with the mean scaled similarity of each grade's knees (rows) to each grade's prompt (columns)."""
     s = pd.DataFrame(similarities(predictions), columns=list(GRADES))
@@ -122,6 +124,7 @@ def similarity_figure(predictions: pd.DataFrame, *, ax: Axes | None = None) -> A
     return ax
 
 
+@checked
 def kl1_figure(predictions: pd.DataFrame, *, grade: int = 1) -> Figure:
     """Figure of where the knees of one grade go: the grades they are given, and the margins by which its prompt loses.
 
@@ -156,6 +159,7 @@ def kl1_figure(predictions: pd.DataFrame, *, grade: int = 1) -> Figure:
     return figure
 
 
+@checked
 def flip_figure(predictions: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """Axes with the probability of the reader's grade, knee against mirror image; ringed where the grade changes."""
     rows, kl = np.arange(len(predictions)), grade_column(predictions, "kl")
@@ -175,6 +179,7 @@ def flip_figure(predictions: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     return ax
 
 
+@checked
 def similarity_scatter(predictions: pd.DataFrame, *, height: int = 460):
     """Plotly figure of all knees: expected grade across, margin of the winning prompt up, colour the reader's grade.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from koa_kit.error_analysis.predictions import grade_column, margin_of, probabilities, similarities
+from koa_kit.error_analysis.predictions import checked, grade_column, margin_of, probabilities, similarities
 from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES
 from koa_kit.style import ACCENT, FAINT, INK, RADIOGRAPH
@@ -33,6 +33,7 @@ def gallery_order(s: np.ndarray, p: np.ndarray, p_flip: np.ndarray, pred: np.nda
     return np.argsort(keys[sort], kind="stable")
 
 
+@checked
 def confused(
     predictions: pd.DataFrame, true: int | None = None, pred: int | None = None, *, sort: str = "closest"
 ) -> pd.DataFrame:

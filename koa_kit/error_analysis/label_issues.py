@@ -19,7 +19,7 @@ import pandas as pd
 
 from koa_kit.error_analysis.arrays import checked_grades, checked_probabilities
 from koa_kit.error_analysis.metrics import count_grades
-from koa_kit.error_analysis.predictions import VIEWS, grade_column, probabilities
+from koa_kit.error_analysis.predictions import VIEWS, checked, grade_column, probabilities
 from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES
 
@@ -54,6 +54,7 @@ def share_wrong(joint: np.ndarray) -> float:
     return float(1 - np.trace(joint) / joint.sum())
 
 
+@checked
 def find_label_issues(predictions: pd.DataFrame) -> pd.DataFrame:
     """All knees, the most probable label errors first, with the grade the model proposes instead.
 
@@ -86,6 +87,7 @@ def find_label_issues(predictions: pd.DataFrame) -> pd.DataFrame:
     return table.sort_values(["suspect", "lead"], ascending=False, kind="stable", ignore_index=True)
 
 
+@checked
 def unstable(predictions: pd.DataFrame, steady: pd.DataFrame | None = None) -> pd.DataFrame:
     """All knees, those first whose answer changes most when the knee is mirrored or lies a little otherwise.
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from koa_kit.error_analysis.predictions import grade_column, probabilities
+from koa_kit.error_analysis.predictions import checked, grade_column, probabilities
 from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES, grade_label
 
@@ -35,6 +35,7 @@ K = len(GRADES)
 BLOCK = 250  # draws ranked at a time for AUC, which keeps the memory of 6,000 knees under 20 MB
 
 
+@checked
 def compute_metrics(predictions: pd.DataFrame) -> dict[str, float]:
     """All of `METRICS` by name, each nan where these knees cannot tell it.
 
@@ -137,6 +138,7 @@ def count_grades(kl: np.ndarray, pred: np.ndarray) -> np.ndarray:
     return np.bincount(kl * K + pred, minlength=K * K).reshape(K, K)
 
 
+@checked
 def confusion(predictions: pd.DataFrame, grades: Sequence[int] = GRADES) -> pd.DataFrame:
     """Number of knees by the reader's grade (rows ``kl``) and the model's (columns ``pred``).
 
@@ -148,6 +150,7 @@ def confusion(predictions: pd.DataFrame, grades: Sequence[int] = GRADES) -> pd.D
     return chosen if set(grades) == set(GRADES) else chosen.assign(other=table.sum(axis=1) - chosen.sum(axis=1))
 
 
+@checked
 def per_grade(predictions: pd.DataFrame) -> pd.DataFrame:
     """Precision, recall, F1 and support (knees) of each grade; index ``kl`` 0 to 4, column ``grade`` its name.
 

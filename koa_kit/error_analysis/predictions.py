@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +113,16 @@ def _check_numbers(predictions: pd.DataFrame, where: object) -> None:
             )
 
 
+def checked(function: Callable) -> Callable:
+    """The same function of a predictions table, which refuses what is none before it looks at it."""
+
+    @wraps(function)
+    def with_check(predictions: pd.DataFrame, *values, **options):
+        return function(check_predictions(predictions), *values, **options)
+
+    return with_check
+
+
 def grade_column(predictions: pd.DataFrame, column: str = "kl", *, where: object = "predictions") -> np.ndarray:
     """Grades of one column, int64 ``(N,)``; raises `KoaError` if it is absent or holds other than whole 0 to 4."""
     _require(predictions, (column,), where)
@@ -147,6 +159,7 @@ def margin_of(s: np.ndarray, pred: np.ndarray) -> np.ndarray:
     return s[own] - np.where(own, -np.inf, s).max(1)
 
 
+@checked
 def flip_averaged(predictions: pd.DataFrame) -> pd.DataFrame:
     """Predictions with each knee and its mirror image averaged: a baseline of every symmetry loss without training.
 

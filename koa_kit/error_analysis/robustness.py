@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from koa_kit.error_analysis.figures import share_bars
-from koa_kit.error_analysis.predictions import grade_column, margin
+from koa_kit.error_analysis.predictions import checked, grade_column, margin
 from koa_kit.error_analysis.statistics.shares import share_with_interval
 from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES, grade_label
@@ -17,6 +17,7 @@ from koa_kit.style import ACCENT, FAINT, GRADE_COLOURS
 MARGIN_BINS = 5
 
 
+@checked
 def prediction_robustness(predictions: pd.DataFrame, answers: np.ndarray) -> pd.DataFrame:
     """Table, one row per knee: ``knee_id``, ``patient``, ``kl``, ``margin``, ``given`` grades, ``keeps``, ``spread``.
 

@@ -258,6 +258,7 @@ class ClipKoa(nn.Module):
     @torch.inference_mode()
     def answer(self, images: np.ndarray, sides: Sequence[str], *, batch: int = 64) -> Answers:
         """What the model says of radiographs and of their mirror images, in evaluation mode; see `predict`."""
+        images = np.asarray(images)
         if len(sides) != len(images) or set(sides) - {"L", "R"}:
             raise KoaError(
                 "Give the side of each image, L or R.", where=f"{len(images)} images, sides {list(sides)[:5]}"

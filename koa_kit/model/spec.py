@@ -49,13 +49,11 @@ class ModelSpec:
     embed_dim
         Length of the embedding that images and prompts share; 0: the text width for towers trained together, else at
         most 256.
-    locked
-        Components that are not trained. A locked text tower reads its prompts once in all.
+    locked, seed
+        Components that are not trained; a seed of weights that start at random.
     feature_dropout
         Share of the image features left out at random in training: it keeps a probe of a thousand features on a few
         thousand knees from learning them by heart.
-    seed
-        Of weights that start at random.
     """
 
     towers: str = "koa-tiny"

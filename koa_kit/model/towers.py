@@ -55,7 +55,7 @@ def make_towers(name: str, *, image_size: int = 0, seed: int = 0, device: str = 
     image_size
         Width in pixels; 0 is what the tower was made for.
     seed
-        Of weights that start at random; the global random state is left as it was.
+        Of weights that start at random.
 
     Raises
     ------

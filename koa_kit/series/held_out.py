@@ -18,7 +18,7 @@ from koa_kit.model import read_record
 from koa_kit.pretrained.load import load_pretrained
 from koa_kit.training.config import TrainConfig
 from koa_kit.training.fitting import fit_or_load
-from koa_kit.training.run import Run
+from koa_kit.training.run import Run, split_stem
 from koa_kit.training.stability import augmented_answers
 
 if TYPE_CHECKING:
@@ -85,8 +85,9 @@ def _pretrained_results(session: NotebookSession) -> HeldOutResults:
     """The pretrained model's own tables; the radiographs too if they are here."""
     run = load_pretrained(device=session.device)
     fingerprint = read_record(run.folder)["cohort_fingerprint"]
-    predictions = read_predictions(run.folder / f"{HOLDOUT}-predictions.parquet")
-    embeddings = np.load(run.folder / f"{HOLDOUT}-embeddings.npy")
+    stem = split_stem(run.folder, HOLDOUT)
+    predictions = read_predictions(run.folder / f"{stem}predictions.parquet")
+    embeddings = np.load(run.folder / f"{stem}embeddings.npy")
     knees = None
     try:
         find_dataset(session.dataset, session.data_dir)

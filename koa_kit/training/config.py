@@ -183,6 +183,12 @@ class TrainConfig:
         changes = {RENAMED.get(name, name): value for name, value in changes.items()}
         if changes.get("normalize") in tuple(RENAMED_OPTIONS):
             changes["normalize"] = RENAMED_OPTIONS[changes["normalize"]]
+        if not changes.get("compile", True):
+            changes["compile"] = ""
+        for name, value in changes.items():
+            # a whole number may be written 12.0
+            if type(getattr(self, name, None)) is int and isinstance(value, float) and value.is_integer():
+                changes[name] = int(value)
         return changed(self, changes)
 
     def with_text(self, changes: list[str]) -> TrainConfig:

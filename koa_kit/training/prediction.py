@@ -20,16 +20,7 @@ def predict(
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """Predictions and embeddings of every knee of a cohort, each shown from the side the model knows.
 
-    Parameters
-    ----------
-    model
-        Trained model; used in evaluation mode.
-    cohort
-        Knees to grade.
-    batch
-        Knees per forward pass, each with its mirror image.
-    progress
-        Called with (done, total) knees.
+    The model is used in evaluation mode, on `batch` knees per pass; `progress` is called with (done, total) knees.
 
     Returns
     -------

@@ -24,16 +24,13 @@ from koa_kit.training.config import TrainConfig
 from koa_kit.training.prediction import predict
 from koa_kit.training.views import Progress
 
+PREDICTED = ("predictions.parquet", "embeddings.npy", "metrics.json")
 RESULTS = (
     "history.csv",
     "model.safetensors",
     "model.json",
-    f"{HOLDOUT}-predictions.parquet",
-    f"{HOLDOUT}-embeddings.npy",
-    f"{HOLDOUT}-metrics.json",
-    "predictions.parquet",
-    "embeddings.npy",
-    "metrics.json",
+    *(f"{split}-{name}" for split in (HOLDOUT, *EARLIER_NAMES) for name in PREDICTED),
+    *PREDICTED,
 )
 
 

@@ -99,3 +99,21 @@ def test_a_model_scaled_three_times_too_sure_is_cooled_by_three(make_predictions
     assert (probabilities(cooled).argmax(1) == loud["pred"]).all()
     with pytest.raises(KoaError, match="above 0"):
         ea.calibrated(plain, 0)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        *(ea.compute_metrics, ea.confusion, ea.per_grade, ea.metric_intervals, ea.reliability, ea.temperature),
+        *(ea.find_label_issues, ea.unstable, ea.flip_averaged, ea.confused, ea.recall_figure, ea.flip_figure),
+        *(ea.similarity_figure, ea.kl1_figure, ea.similarity_scatter, ea.confusion_figure, ea.reliability_figure),
+        lambda predictions: ea.conformal_table(predictions, 0.9),
+        lambda predictions: ea.apply_rule(predictions, ea.DecisionRule()),
+    ],
+)
+def test_no_public_function_takes_a_table_that_is_no_predictions_table(predictions, function):
+    twice = pd.concat([predictions, predictions[:1]])
+    absent, empty = predictions.drop(columns=["pred", "patient"]), predictions[:0]
+    for wrong in (twice, absent, empty, predictions.assign(p1=3.0), predictions.assign(s2=np.nan), None):
+        with pytest.raises(KoaError):
+            function(wrong)

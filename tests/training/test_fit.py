@@ -12,6 +12,7 @@ from koa_kit.error_analysis import similarities
 from koa_kit.errors import KoaError
 from koa_kit.model import build_model
 from koa_kit.training import METHODS, TrainConfig, embed_cohort, fit, load_run, predict
+from koa_kit.training.run import split_stem
 
 QUICK = TrainConfig(image_size=32, epochs=12, batch_size=16, train_text=True, augment=0.3)
 PROBE = TrainConfig(
@@ -218,9 +219,12 @@ def test_patients_set_aside_are_scored_and_never_trained_on(knees, tmp_path, mon
     assert not set(aside["patient"]) & set(seen[0].table["patient"])
     assert len(aside) + len(seen[0]) == knees.splits["train"]
     assert set(run.predictions["split"]) == {"val"}
-    # without patients set aside, what an earlier run said of them is gone
+    # without patients set aside, what an earlier run said of them is gone, also under the split's earlier name
+    (tmp_path / "run" / "holdout-predictions.parquet").rename(tmp_path / "run" / "development-predictions.parquet")
+    assert split_stem(tmp_path / "run", "holdout") == split_stem(tmp_path / "run", "development") == "development-"
     fit(knees, QUICK.with_changes(epochs=1), tmp_path / "run")
-    assert not list((tmp_path / "run").glob("holdout-*"))
+    assert not [*(tmp_path / "run").glob("holdout-*"), *(tmp_path / "run").glob("development-*")]
+    assert split_stem(tmp_path / "run", "holdout") == "holdout-"
 
 
 @pytest.mark.parametrize("change", [{"head": "linear", "train_text": False}, {"loss": "corn"}, {"loss": "cdw_ce"}])

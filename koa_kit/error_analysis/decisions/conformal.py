@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from koa_kit.error_analysis.arrays import checked_grades, checked_probabilities
-from koa_kit.error_analysis.predictions import grade_column, probabilities
+from koa_kit.error_analysis.predictions import checked, grade_column, probabilities
 from koa_kit.error_analysis.statistics.shares import share_with_interval
 from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES
@@ -87,6 +87,7 @@ def calibration_half(patients: np.ndarray) -> np.ndarray:
     return np.array(chosen, bool)[row]
 
 
+@checked
 def conformal_table(predictions: pd.DataFrame, coverage: float, *, draws: int = 2000, seed: int = 0) -> pd.DataFrame:
     """Size and coverage of the sets per grade: calibrated on one half of the patients, judged on the other.
 

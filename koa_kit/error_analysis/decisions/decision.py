@@ -15,7 +15,7 @@ from scipy.special import softmax
 
 from koa_kit.configuration import choices
 from koa_kit.error_analysis.arrays import five_columns
-from koa_kit.error_analysis.predictions import VIEWS, similarities
+from koa_kit.error_analysis.predictions import VIEWS, checked, similarities
 from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES, RULES, grade_by_rule
 
@@ -97,6 +97,7 @@ def decide(logits: np.ndarray, decision: DecisionRule) -> tuple[np.ndarray, np.n
     return p, grade_by_rule(changed if decision.rule == "most_likely" else p, decision.rule)
 
 
+@checked
 def apply_rule(predictions: pd.DataFrame, decision: DecisionRule) -> pd.DataFrame:
     """Predictions as they would be under `decision`, knee and mirror image alike; the given table stays as it is.
 

@@ -8,9 +8,11 @@ import numpy as np
 import pandas as pd
 
 from koa_kit.error_analysis.metrics import METRICS, weighted_metrics
+from koa_kit.error_analysis.predictions import checked
 from koa_kit.errors import KoaError
 
 
+@checked
 def metric_intervals(
     predictions: pd.DataFrame,
     *,
