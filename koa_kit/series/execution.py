@@ -117,9 +117,12 @@ def _execute_here(job: dict) -> tuple[float | None, str | None]:
     """Largest resident memory of the kernel in MB, and what went wrong outside the cells."""
     import papermill
 
+    from koa_kit.series.kernel import WakefulManager
+
     error = None
     try:
-        papermill.execute_notebook(**job, kernel_name="python3", progress_bar=False, start_timeout=120)
+        options = {"kernel_name": "python3", "progress_bar": False, "start_timeout": 120}
+        papermill.execute_notebook(**job, **options, kernel_manager_class=WakefulManager)
     except papermill.PapermillExecutionError:
         pass  # the error stands in the notebook's outputs, where the contract finds it
     except Exception as problem:

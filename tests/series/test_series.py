@@ -236,3 +236,27 @@ def test_make_format_strips_what_must_not_be_committed_and_leaves_the_rest(tmp_p
     for _ in range(2):
         subprocess.run(command, check=True)
         assert path.read_bytes() == clean
+
+
+def test_a_reply_that_woke_nobody_is_found():
+    """The socket of a reader that was never woken is looked at again."""
+    import asyncio
+    from queue import Empty
+
+    from koa_kit.series import kernel
+
+    class Socket:
+        calls = 0
+
+        async def poll(self, timeout):
+            Socket.calls += 1
+            await asyncio.sleep(min(timeout, 20) / 1000)
+            return Socket.calls > 2
+
+    channel = kernel.WakefulChannel.__new__(kernel.WakefulChannel)
+    channel.socket = Socket()
+    channel._recv = lambda: asyncio.sleep(0, {"content": "KL1"})
+    assert asyncio.run(channel.get_msg()) == {"content": "KL1"}
+    Socket.calls = -100
+    with pytest.raises(Empty):
+        asyncio.run(channel.get_msg(timeout=0.03))
