@@ -241,6 +241,7 @@ def test_make_format_strips_what_must_not_be_committed_and_leaves_the_rest(tmp_p
 def test_a_reply_that_woke_nobody_is_found():
     """The socket of a reader that was never woken is looked at again."""
     import asyncio
+    from concurrent.futures import ThreadPoolExecutor
     from queue import Empty
 
     from koa_kit.series import kernel
@@ -256,7 +257,9 @@ def test_a_reply_that_woke_nobody_is_found():
     channel = kernel.WakefulChannel.__new__(kernel.WakefulChannel)
     channel.socket = Socket()
     channel._recv = lambda: asyncio.sleep(0, {"content": "KL1"})
-    assert asyncio.run(channel.get_msg()) == {"content": "KL1"}
-    Socket.calls = -100
-    with pytest.raises(Empty):
-        asyncio.run(channel.get_msg(timeout=0.03))
+    # in a thread: the browser's tests leave a loop running in this one
+    with ThreadPoolExecutor() as threads:
+        assert threads.submit(asyncio.run, channel.get_msg()).result() == {"content": "KL1"}
+        Socket.calls = -100
+        with pytest.raises(Empty):
+            threads.submit(asyncio.run, channel.get_msg(timeout=0.03)).result()
