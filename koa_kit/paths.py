@@ -74,7 +74,7 @@ def _disk_full(error: BaseException | None) -> bool:
     """True if an error or what led to it is a full disk; torch hides it in a chain, safetensors tells it in words."""
     if error is None:
         return False
-    told = re.search(r"os error (\d+)", str(error))
-    if getattr(error, "errno", None) in DISK_FULL or (told and int(told.group(1)) in DISK_FULL):
+    number = re.search(r"os error (\d+)", str(error))
+    if getattr(error, "errno", None) in DISK_FULL or (number and int(number.group(1)) in DISK_FULL):
         return True
     return _disk_full(error.__cause__ or error.__context__)

@@ -20,7 +20,7 @@ def block_depths(parameters: Iterable[str]) -> dict[str, int]:
 
     Before the first block lie the stem and the patch, token and position embeddings; after the last one the last norm,
     a convolutional head, pooling and projection. A block is a stage of a convolutional tower or a layer of a
-    transformer, told by its name (``blocks.3``, ``resblocks.3``, ``stages.3``, ``layer.3``, ``layers.3``, ``layer3``);
+    transformer, known by its name (``blocks.3``, ``resblocks.3``, ``stages.3``, ``layer.3``, ``layers.3``, ``layer3``);
     what has no such name lies where it was registered, and between two blocks it belongs to the one before. In a tower
     without blocks everything has depth 0.
 
