@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from koa_kit.cli import main as run_command
 from koa_kit.errors import KoaError
 from koa_kit.progress import Bar
 
@@ -269,14 +269,10 @@ def _realism(towers: str, dataset: str, data_dir, knees) -> dict:
 
 
 def main() -> None:
-    """Run the command; a `KoaError` is shown as a message, without a traceback."""
+    """Run the command, with errors shown as those of ``koa``."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     app.command()(bench)
-    try:
-        app()
-    except KoaError as error:
-        typer.echo(f"Error: {error}", err=True)
-        sys.exit(1)
+    run_command(app)
 
 
 if __name__ == "__main__":

@@ -69,10 +69,10 @@ def run(
     typer.echo(f"Open {out / 'index.html'}")
 
 
-def main() -> None:
-    """Run the command; a `KoaError` is shown as a message, without a traceback."""
+def main(command: typer.Typer = app) -> None:
+    """Run a command; a `KoaError` is shown as a message, without a traceback."""
     try:
-        app()
+        command()
     except KoaError as error:
         typer.echo(f"Error: {error}", err=True)
         sys.exit(1)

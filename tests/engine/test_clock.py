@@ -17,38 +17,34 @@ class HandClock:
         return self.seconds
 
 
-def test_the_clock_tells_images_a_second_and_the_share_of_data():
-    hand = HandClock()
-    clock = StepClock("cpu", now=hand)
-    for _ in range(4):
+def take_steps(clock, steps, images, *, data, compute=0.0, idle=0.0):
+    """Steps of so many seconds each: waiting for data, computing, and idle after the step."""
+    for _ in range(steps):
         with clock.data():
-            hand.seconds += 0.5
-        hand.seconds += 1.5
-        clock.step(16)
+            clock.now.seconds += data
+        clock.now.seconds += compute
+        clock.step(images)
+        clock.now.seconds += idle
+
+
+def test_the_clock_tells_images_a_second_and_the_share_of_data():
+    clock = StepClock("cpu", now=HandClock())
+    take_steps(clock, 4, 16, data=0.5, compute=1.5)
     assert clock.summary() == pytest.approx({"images_per_second": 64 / 8, "data_share": 0.25})
 
 
 def test_time_between_epochs_does_not_count():
-    hand = HandClock()
-    clock = StepClock("cpu", now=hand)
+    clock = StepClock("cpu", now=HandClock())
     for _ in range(2):
-        with clock.data():
-            hand.seconds += 1
-        hand.seconds += 1
-        clock.step(10)
+        take_steps(clock, 1, 10, data=1, compute=1)
         summary = clock.summary()
-        hand.seconds += 1000
+        clock.now.seconds += 1000
     assert summary == pytest.approx({"images_per_second": 5.0, "data_share": 0.5})
 
 
 def test_waiting_between_two_steps_of_an_epoch_counts():
-    hand = HandClock()
-    clock = StepClock("cpu", now=hand)
-    for _ in range(2):
-        with clock.data():
-            hand.seconds += 1
-        clock.step(10)
-        hand.seconds += 8
+    clock = StepClock("cpu", now=HandClock())
+    take_steps(clock, 2, 10, data=1, idle=8)
     assert clock.summary()["images_per_second"] == pytest.approx(20 / 10)
 
 
