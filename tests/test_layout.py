@@ -24,7 +24,7 @@ FLOORS = (
 GROUND = {name for floor in FLOORS[:3] for name in floor}
 CORE = (
     *("grades", "cohort", "data.manifest", "data.load", "data.radiograph", "data.splits"),
-    *("prompts", "model.spec", "model.clip_koa", "model.towers", "model.checkpoint", "losses"),
+    *("prompts", "model.spec", "model.grader", "model.clip_koa", "model.towers", "model.checkpoint", "losses"),
     *("training.config", "training.augmentation", "training.batches", "training.views", "training.step"),
     *("training.loop", "training.fitting", "training.prediction", "training.run"),
     *("error_analysis.predictions", "error_analysis.metrics", "error_analysis.statistics.intervals"),

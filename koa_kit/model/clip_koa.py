@@ -6,20 +6,16 @@ import math
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import NamedTuple
 
-import numpy as np
 import torch
-from scipy.special import softmax
 from torch import Tensor, nn
 from torch.nn import functional
 
-from koa_kit.engine.modes import evaluating
-from koa_kit.engine.pixels import resample
 from koa_kit.errors import KoaError
-from koa_kit.grades import GRADES, grade_by_rule
-from koa_kit.losses import check_finite, continuation_logits
-from koa_kit.model.spec import ModelSpec, crop_rows
+from koa_kit.grades import GRADES
+from koa_kit.losses import continuation_logits
+from koa_kit.model.grader import Grader
+from koa_kit.model.spec import ModelSpec
 from koa_kit.model.towers import Towers, make_towers
 from koa_kit.prompts import PromptSet
 
@@ -27,14 +23,7 @@ COMPONENTS = ("image", "text", "projections")
 TEMPERATURE, COLDEST = 0.07, 0.01
 
 
-class Answers(NamedTuple):
-    """What a model says of N knees: ``[:, 0]`` of each as it is shown, ``[:, 1]`` of its mirror image."""
-
-    logits: np.ndarray  # float32 (N, 2, 5)
-    embeddings: np.ndarray  # float32 (N, 2, D), unit vectors in the space of the prompts
-
-
-class ClipKoa(nn.Module):
+class ClipKoa(Grader):
     """Scaled cosine similarities between knees and five grade descriptions (CLIP-KOA, arXiv 2504.19443).
 
     ``S = scale · cos(P_i f(x), P_t g(t))`` with an image tower f, a text tower g, linear projections P into one space
@@ -128,17 +117,6 @@ class ClipKoa(nn.Module):
         return self
 
     # From an image to its embedding
-
-    def resampled(self, images: np.ndarray) -> Tensor:
-        """uint8 ``(N, height, width)``: whole radiographs uint8 ``(N, H, W)`` as the image tower sees them.
-
-        Cropped, resampled bilinearly with antialiasing and rounded; images of the tower's own shape stay as they are.
-        """
-        if images.ndim != 3:
-            raise KoaError("Expected grey images (N, H, W).", where=f"shape {tuple(images.shape)}")
-        whole = tuple(images.shape[1:]) != self.spec.image_shape
-        rows = crop_rows(images.shape[1], self.spec.crop) if whole else slice(None)
-        return resample(images[:, rows], self.spec.image_shape)
 
     def image_features(self, images: Tensor, *, through_locked: bool = False) -> Tensor:
         """Features ``(N, image_width)`` of images ``(N, height, width)`` as the tower sees them, of 0 to 255.
@@ -244,62 +222,8 @@ class ClipKoa(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits ``(N, 5)`` of images as the tower sees them; of both views together with `ModelSpec.flip_pooling`."""
-        if not self.spec.flip_pooling:
-            return self.logits(self.image_features(images))[0]
-        return self.logits(*self.image_features(torch.cat([images, images.flip(-1)])).chunk(2))[0]
-
-    @torch.inference_mode()
-    def answer_features(self, features: Tensor, features_flip: Tensor) -> Answers:
-        """`Answers` from the features of some knees and of their mirror images."""
-        logits = torch.stack(self.logits(features, features_flip), 1).float().cpu()
-        vectors = torch.stack([self.image_embeddings(view) for view in (features, features_flip)], 1)
-        return Answers(logits.numpy(), vectors.float().cpu().numpy())
-
-    @torch.inference_mode()
-    def answer(self, images: np.ndarray, sides: Sequence[str], *, batch: int = 64) -> Answers:
-        """What the model says of radiographs and of their mirror images, in evaluation mode; see `predict`."""
-        images = np.asarray(images)
-        if len(sides) != len(images) or set(sides) - {"L", "R"}:
-            raise KoaError(
-                "Give the side of each image, L or R.", where=f"{len(images)} images, sides {list(sides)[:5]}"
-            )
-        with evaluating(self):
-            seen = self.shown(self.resampled(images), sides)
-            parts = [
-                self.answer_features(*self.image_features(torch.cat([views, views.flip(-1)])).chunk(2))
-                for views in seen.to(self.device).split(batch)
-            ]
-        answers = Answers(*(np.concatenate(part) for part in zip(*parts, strict=True)))
-        check_finite(torch.from_numpy(answers.logits).flatten(1), "radiographs")
-        return answers
-
-    def predict(self, images: np.ndarray, sides: Sequence[str], *, batch: int = 64) -> tuple[np.ndarray, np.ndarray]:
-        """Grades int64 ``(N,)`` by the model's own rule, and probabilities float32 ``(N, 5)``.
-
-        Parameters
-        ----------
-        images
-            uint8 ``(N, H, W)``: whole radiographs, bone bright, or images of the tower's own shape.
-        sides
-            "R" or "L" of each; a model with a canonical side is shown every left knee mirrored.
-        batch
-            Knees per forward pass, each with its mirror image.
-
-        Raises
-        ------
-        KoaError
-            If the images are not grey ones, or a logit is not finite.
-        """
-        logits = self.answer(images, sides, batch=batch).logits[:, 0]
-        probabilities = softmax(logits, axis=1)
-        return grade_by_rule(probabilities, self.spec.rule), probabilities
-
-    def shown(self, images: Tensor, sides: Sequence[str]) -> Tensor:
-        """Images ``(N, height, width)`` as the model is shown them: left knees mirrored if it has a canonical side."""
-        if not self.spec.canonical_side:
-            return images
-        left = torch.tensor([side == "L" for side in sides], device=images.device)
-        return torch.where(left[:, None, None], images.flip(-1), images)
+        views = [images, images.flip(-1)] if self.spec.flip_pooling else [images]
+        return self.logits(*self.image_features(torch.cat(views)).chunk(len(views)))[0]
 
 
 def averaging(prompts: PromptSet) -> Tensor:
@@ -320,9 +244,7 @@ def build_model(spec: ModelSpec | None = None, *, device: str = "cpu", **choices
     spec = ModelSpec(**choices) if spec is None else replace(spec, **choices)
     towers = make_towers(spec.towers, image_size=spec.image_size, seed=spec.seed)
     if spec.crop != "whole" and not towers.channels_last:
-        raise KoaError(
-            f"{spec.towers} sees square images only.", where=f"crop={spec.crop}", remedy="Choose crop=whole."
-        )
+        raise KoaError(f"{spec.towers} sees square images only.", where=f"crop={spec.crop}", remedy="Use crop=whole.")
     # new layers draw their first weights from the global state, which is the caller's
     with torch.random.fork_rng(devices=[]):
         return ClipKoa(towers, spec).to(device)

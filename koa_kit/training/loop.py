@@ -22,7 +22,7 @@ from koa_kit.grades import RULES, grade_by_rule
 from koa_kit.losses import check_finite
 from koa_kit.model.checkpoint import save_checkpoint
 from koa_kit.model.clip_koa import ClipKoa
-from koa_kit.training import run as folders
+from koa_kit.paths import replacing
 from koa_kit.training.batches import EpochSampler
 from koa_kit.training.config import TrainConfig
 from koa_kit.training.step import PARTS, TrainingStep
@@ -92,7 +92,8 @@ class Training:
             self._keep_if_best(scored, row)
             progress.history.append(row | {"seconds": before + time.perf_counter() - started} | speed)
             if self.processes.main:
-                folders.write_history(self.folder, progress.history)
+                with replacing(self.folder / "history.csv") as path:
+                    pd.DataFrame(progress.history).to_csv(path, index=False)
             progress.next_epoch()
             self.sampler.remember()
             for hook in self.hooks:

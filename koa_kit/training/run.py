@@ -38,7 +38,7 @@ RESULTS = (
 class Run:
     """A finished training run and what it left in its folder."""
 
-    folder: Path  # with config.yaml, history.csv, model.safetensors, model.json and, of val, the three files of RESULTS
+    folder: Path  # with config.yaml, history.csv, model.safetensors, model.json and, of val, the files PREDICTED
     config: TrainConfig
     model: ClipKoa  # of the best epoch, in evaluation mode
     history: pd.DataFrame  # one row per epoch: losses, learning rate, val scores, seconds
@@ -84,12 +84,6 @@ def split_stem(folder: str | Path, split: str) -> str:
         if (Path(folder) / f"{name}-predictions.parquet").is_file():
             return f"{name}-"
     return "" if split == "val" else f"{split}-"
-
-
-def write_history(folder: Path, history: list[dict]) -> None:
-    """Write one row per epoch into ``history.csv``."""
-    with replacing(folder / "history.csv") as path:
-        pd.DataFrame(history).to_csv(path, index=False)
 
 
 def check_same_run(folder: Path, config: TrainConfig, cohort: Cohort, processes: Processes) -> None:
