@@ -27,7 +27,7 @@ run: $(STAMP)
 	@$(BIN)/koa run $(ARGS)
 
 test: $(STAMP)
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lab: $(STAMP)
 	@$(BIN)/jupyter lab notebooks $(ARGS)

@@ -6,8 +6,15 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+if "PYTEST_XDIST_WORKER" in os.environ:  # side by side, each with all cores, they would only wait for one another
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 pytest_plugins = ["bright_knees", "simulated_predictions"]
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole notebooks first: begun last, they would leave the other workers idle."""
+    items.sort(key=lambda item: item.get_closest_marker("series") is None)
 
 
 @pytest.fixture(scope="session")
