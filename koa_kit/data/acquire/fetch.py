@@ -82,8 +82,6 @@ def fetch_dataset(
 
 
 def _take_source(source: Source, wanted: dict, folder: Path, downloads: Path, kaggle: bool, progress: bool) -> None:
-    if source.kind == "registration":
-        raise KoaError("It has no address to download from.")
     if source.kind != "url":
         take_files(_from_kaggle(source, kaggle) if source.kind == "kaggle" else Path(source.at), wanted, folder)
         return
