@@ -21,15 +21,11 @@ def tables(tmp_path):
     return write
 
 
-def test_of_two_readings_the_one_of_project_15_is_kept(tables):
-    home = tables(kl_by_visit_csv=HEADER + "1,L,0,2,37\n1,L,0,1,15\n1,R,0,3,42\n1,R,0,2,37\n")
+def test_of_two_readings_the_one_of_project_15_is_kept_and_patients_are_text_as_in_a_cohort(tables):
+    home = tables(kl_by_visit_csv=HEADER + "012,L,0,2,37\n012,L,0,1,15\n012,R,0,3,42\n012,R,0,2,37\n")
     table = load_followup(home)
-    assert table[["side", "kl", "reading_project"]].to_numpy().tolist() == [["L", 1, 15], ["R", 2, 37]]
+    assert table.to_numpy().tolist() == [["012", "L", 0, 1, 15], ["012", "R", 0, 2, 37]]
     assert len(load_followup(home, raw=True)) == 4
-
-
-def test_patients_are_text_as_in_a_cohort(tables):
-    assert load_followup(tables(kl_by_visit_csv=HEADER + "0012,L,0,2,15\n"))["patient"].tolist() == ["0012"]
 
 
 @pytest.mark.parametrize("row", ["1,X,0,2,15", "1,L,0,5,15", "1,L,7,2,15", "1,L,0,2,"])
