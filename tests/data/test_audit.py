@@ -75,8 +75,8 @@ def test_a_shared_patient_would_be_counted_and_pairs_are_of_patients_with_both_k
 
 
 def test_counts_that_differ_from_the_published_are_named(data_home, published):
-    assert audit_cohort("oai-kl224").differs_from_published == ()
     cohort = load_cohort("oai-kl224")
+    assert audit_cohort(cohort).differs_from_published == ()
     fewer = cohort.take(np.arange(1, len(cohort)))
     assert "train: grades [1, 2, 2, 2, 2] differ from the published" in audit_cohort(fewer).differs_from_published[0]
 
@@ -171,7 +171,7 @@ def test_the_source_of_a_published_cohort_is_named_and_of_ones_own_asked_for(odd
 
 
 def test_the_real_train_and_val_knees_hold_84_inverted_images_and_share_no_patient(real_data):
-    result = audit_cohort("oai-kl224", data_dir=real_data)
+    result = audit_cohort(load_cohort("oai-kl224", data_dir=real_data))
     assert result.inverted["inverted"].to_dict() == {"train": 70, "val": 14}
     assert result.overlap["patients"].to_dict() == {"train & val": 0}
     assert result.duplicates.empty
