@@ -108,10 +108,6 @@ def qwk_expected(pred: np.ndarray, posterior: np.ndarray) -> float:
 
     It is the QWK of a cohort in which every knee occurs very often; nan when consensus and `pred` are all one grade.
     """
-    posterior = _checked(posterior)
-    pred = np.asarray(pred)
-    if pred.shape != (len(posterior),) or not np.isin(pred, _GRADES).all():
-        raise KoaError(f"Predictions of shape {pred.shape} do not fit.", remedy="Give one grade from 0 to 4 a knee.")
     mean, square = posterior @ _GRADES, posterior @ _GRADES**2
     return float(_kappa(pred, mean, square))
 
