@@ -112,10 +112,7 @@ def _from_kaggle(source: Source, asked: bool) -> Path:
 def _wanted(entry: Entry, folder: Path) -> dict[str, str | None]:
     """Files still to be had with their sha256; without known hashes a pattern for each folder short of files."""
     if entry.hashes:
-        known = entry.file_hashes()
-        if not folder.is_dir():
-            return known
-        checks = check_files(entry, folder)
+        known, checks = entry.file_hashes(), check_files(entry, folder)
         return {file: known[file] for check in checks for file in (*check.missing, *check.altered)}
     expected = {
         f"{part}/{name}/*.png": count
