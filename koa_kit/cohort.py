@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
 
 from koa_kit.errors import KoaError
-from koa_kit.grades import LABEL_NAMES
 
 COLUMNS = ("knee_id", "patient", "side", "split", "kl", "file", "sha256", "inverted")
 MONTHS = {"00": 0, "01": 12, "03": 24, "05": 36, "06": 48, "08": 72, "10": 96}
 """Months after baseline of each OAI visit code with a KL reading."""
 
 
-def excluded_table(rows: list[dict] | tuple = ()) -> pd.DataFrame:
+def excluded_table(rows: list | tuple = ()) -> pd.DataFrame:
     """Table of what was left out, columns ``part``, ``images`` and ``reason``; empty without `rows`."""
     columns = {"part": str, "images": int, "reason": str}
     return pd.DataFrame(list(rows), columns=list(columns)).astype(columns)
+
+
+def fingerprint_of(knees: pd.DataFrame, made: str) -> str:
+    """First 16 hex digits of a sha256 over how the images were `made` and each knee's split, grade, file and hash."""
+    digest = hashlib.sha256(made.encode())
+    for knee in knees[["split", "kl", "file", "sha256"]].itertuples(index=False):
+        digest.update("\n".join(map(str, knee)).encode())
+    return digest.hexdigest()[:16]
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,8 +42,8 @@ class Cohort:
     table
         One row per knee, at least the columns `COLUMNS`: ``side`` is "L" or "R" ("?" where the source does not say),
         ``kl`` 0 to 4, ``inverted`` tells that the file showed bone dark and was inverted on reading.
-    fingerprint, label_names
-        First 16 hex digits of a sha256 over the knees' hashes and how they were read; the five grades' names.
+    fingerprint
+        Tells cohorts apart, as `fingerprint_of` gives it.
     excluded
         What lies next to the knees and was left out: ``part`` (folder or file), ``images``, ``reason``.
 
@@ -46,7 +54,6 @@ class Cohort:
     images: np.ndarray
     table: pd.DataFrame = field(repr=False)
     fingerprint: str
-    label_names: tuple[str, ...] = LABEL_NAMES
     excluded: pd.DataFrame = field(default_factory=excluded_table, repr=False)
 
     def __post_init__(self):

@@ -94,7 +94,7 @@ def run_grid(
     _require_distinct(trials)
     require_usable(backend, jobs, threads, scheduler)
     cohort = load_cohort(dataset, data_dir=data_dir)  # now, so that not every trial finds out that there are no knees
-    if str(dataset) not in load_manifest().names:
+    if str(dataset) not in load_manifest():
         dataset = Path(dataset).expanduser().absolute()
     folder.mkdir(parents=True, exist_ok=True)
     facts = {"cohort": cohort.name, "cohort_fingerprint": cohort.fingerprint}

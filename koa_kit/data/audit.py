@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 
 from koa_kit.cohort import Cohort
-from koa_kit.data.load import load_cohort
 from koa_kit.data.manifest import find_dataset, load_manifest
 from koa_kit.data.sources.followup import COLUMNS as FOLLOWUP_COLUMNS
 from koa_kit.data.sources.followup import load_followup
@@ -80,16 +79,8 @@ class Audit:
         return "\n".join(lines + (list(self.differs_from_published) or [counts]))
 
 
-def audit_cohort(cohort: Cohort | str | os.PathLike, *, data_dir: str | os.PathLike | None = None) -> Audit:
-    """Tables of what a cohort holds and what is odd about it.
-
-    Parameters
-    ----------
-    cohort
-        A cohort, or the name of one, read by `load_cohort` from `data_dir` with its default splits.
-    """
-    if not isinstance(cohort, Cohort):
-        cohort = load_cohort(cohort, data_dir=data_dir)
+def audit_cohort(cohort: Cohort) -> Audit:
+    """Tables of what a cohort holds and what is odd about it."""
     classes, inverted = class_counts(cohort), count_inverted(cohort)
     entry = load_manifest().get(cohort.name)
     published = {split: entry.counts[split] for split in classes.index if split in entry.counts} if entry else {}

@@ -1,4 +1,4 @@
-"""Cohorts kept on disk: one memory-mapped array, one table, one small record, replaced as a whole or not at all."""
+"""Cohorts kept on disk: one memory-mapped array and one table, replaced as a whole or not at all."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from koa_kit import paths
 from koa_kit.cohort import Cohort, excluded_table
 from koa_kit.errors import KoaError
 
-IMAGES, TABLE, RECORD = "images.npy", "table.parquet", "cohort.json"
+IMAGES, TABLE = "images.npy", "table.parquet"
 
 
 def cached(name: str, recipe: dict, build: Callable[[Path], Cohort], cache_dir: str | os.PathLike | None) -> Cohort:
-    """Cohort made from `recipe` before, or by ``build(folder)`` now; opened from the cache either way.
+    """Cohort `name` made from `recipe` before, or by ``build(folder)`` now; opened from the cache either way.
 
     A note ``<name>-<recipe's hash>.json`` says which folder ``<name>-<fingerprint>`` holds the result: the same files
     under another date or path share one copy. Processes that build at once do the work twice and agree. `recipe` is all
@@ -33,7 +33,7 @@ def cached(name: str, recipe: dict, build: Callable[[Path], Cohort], cache_dir: 
     label = re.sub(r"[^\w.-]+", "_", name)
     key = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
     note = home / f"{label}-{key}.json"
-    if (cohort := _open(home, note)) is not None:
+    if (cohort := _open(name, home, note)) is not None:
         return cohort
     try:
         home.mkdir(parents=True, exist_ok=True)
@@ -41,7 +41,9 @@ def cached(name: str, recipe: dict, build: Callable[[Path], Cohort], cache_dir: 
             folder = Path(scratch) / "cohort"
             folder.mkdir()
             cohort = build(folder)
-            _write(cohort, folder)
+            if not (folder / IMAGES).exists():
+                np.save(folder / IMAGES, cohort.images, allow_pickle=False)
+            cohort.table.to_parquet(folder / TABLE, index=False)
             content = {"folder": f"{label}-{cohort.fingerprint}", "excluded": cohort.excluded.to_dict("records")}
             del cohort  # Windows renames no folder while an array in it is mapped.
             _publish(folder, home / content["folder"])
@@ -53,17 +55,16 @@ def cached(name: str, recipe: dict, build: Callable[[Path], Cohort], cache_dir: 
             where=home,
             remedy="Free some space (about 350 MB for oai-kl224) or set KOA_CACHE_DIR to another folder.",
         ) from error
-    if (cohort := _open(home, note)) is None:
+    if (cohort := _open(name, home, note)) is None:
         raise KoaError("The cohort was written and cannot be read back.", where=home, remedy="Check the disk.")
     return cohort
 
 
-def _open(home: Path, note: Path) -> Cohort | None:
+def _open(name: str, home: Path, note: Path) -> Cohort | None:
     """Cohort that a note points to; None if it was not made yet, or damaged since: it is made again."""
     try:
         content = json.loads(note.read_text(encoding="utf-8"))
         folder = home / content["folder"]
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         images = np.load(folder / IMAGES, mmap_mode="r", allow_pickle=False)
         table = pd.read_parquet(folder / TABLE)
         excluded = excluded_table(content["excluded"])
@@ -71,15 +72,7 @@ def _open(home: Path, note: Path) -> Cohort | None:
             return None
     except (OSError, ValueError, KeyError):
         return None
-    return Cohort(record["name"], images, table, record["fingerprint"], tuple(record["label_names"]), excluded)
-
-
-def _write(cohort: Cohort, folder: Path) -> None:
-    if not (folder / IMAGES).exists():
-        np.save(folder / IMAGES, cohort.images, allow_pickle=False)
-    cohort.table.to_parquet(folder / TABLE, index=False)
-    record = {"name": cohort.name, "fingerprint": cohort.fingerprint, "label_names": list(cohort.label_names)}
-    (folder / RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")
+    return Cohort(name, images, table, folder.name.rpartition("-")[2], excluded)
 
 
 def _publish(folder: Path, final: Path) -> None:

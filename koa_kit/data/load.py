@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from koa_kit.cohort import Cohort, excluded_table
+from koa_kit.cohort import Cohort, excluded_table, fingerprint_of
 from koa_kit.data.manifest import find_dataset, load_manifest
 from koa_kit.data.radiograph import READER
 from koa_kit.errors import KoaError
@@ -118,7 +118,5 @@ def _read(plan, folder: Path, progress: bool) -> Cohort:
     plan.refuse([problem for problem in problems if problem])
     images.flush()
     table = plan.knees.assign(sha256=digests, inverted=inverted)
-    fingerprint = hashlib.sha256(f"reader {READER} {plan.shape}".encode())
-    for knee in table[["split", "kl", "file", "sha256"]].itertuples(index=False):
-        fingerprint.update("\n".join(map(str, knee)).encode())
-    return Cohort(plan.name, images, table, fingerprint.hexdigest()[:16], excluded=excluded_table(plan.excluded))
+    fingerprint = fingerprint_of(table, f"reader {READER} {plan.shape}")
+    return Cohort(plan.name, images, table, fingerprint, excluded_table(plan.excluded))

@@ -119,11 +119,6 @@ class Manifest(dict[str, Entry]):
         choices = f"Choose from {', '.join(self)}."
         raise KoaError(f"There is no data set {name!r} in the manifest.", where="data_manifest.yaml", remedy=choices)
 
-    @property
-    def names(self) -> list[str]:
-        """Names of the data sets, in the manifest's order."""
-        return list(self)
-
 
 def load_manifest(path: str | os.PathLike | None = None) -> Manifest:
     """Manifest in `path`, or the kit's own; `KoaError` names every key that is unknown, missing or of a wrong type."""

@@ -13,7 +13,7 @@ import pandas as pd
 from PIL import Image
 
 from koa_kit import paths
-from koa_kit.cohort import COLUMNS, Cohort
+from koa_kit.cohort import COLUMNS, Cohort, fingerprint_of
 from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES
 from koa_kit.phantom.drawing.masks import MASKS, knee_masks
@@ -69,10 +69,7 @@ def phantom_cohort(
         image[:] = draw_knee(KneeFeatures.from_row(knee), side=knee["side"], size=size, seed=knee["draw_seed"])
     table["sha256"] = [hashlib.sha256(image.tobytes()).hexdigest() for image in images]
     images.flags.writeable = False
-    digest = hashlib.sha256(f"phantom {size}".encode())
-    for knee in table[["split", "kl", "file", "sha256"]].itertuples(index=False):
-        digest.update("\n".join(map(str, knee)).encode())
-    return Cohort("phantom", images, table, digest.hexdigest()[:16])
+    return Cohort("phantom", images, table, fingerprint_of(table, f"phantom {size}"))
 
 
 def phantom_masks(table: pd.DataFrame, size: int = 224) -> dict[str, np.ndarray]:

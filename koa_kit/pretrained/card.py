@@ -29,7 +29,7 @@ def model_card(run: Run, holdout: pd.DataFrame, cohort: Cohort) -> str:
     from jinja2 import StrictUndefined, Template
 
     tables, manifest, source = {"val": run.predictions, "holdout": holdout}, load_manifest(), ""
-    if cohort.name in manifest.names:
+    if cohort.name in manifest:
         source = f"{manifest[cohort.name].citation.strip()} Licence: {manifest[cohort.name].licence.strip()} "
     counts, (height, width) = confusion(holdout), run.model.spec.image_shape
     words = Path(__file__).with_name("card.md").read_text(encoding="utf-8")

@@ -147,7 +147,7 @@ def _images(run: Run, predictions: pd.DataFrame, data_dir) -> Cohort | None:
     """The cohort the run was trained on, if it is at hand and holds these knees."""
     record, manifest = read_record(run.folder), load_manifest()
     name = str(record["cohort"])
-    if name not in manifest.names or (manifest[name].access != "generated" and not _is_here(name, data_dir)):
+    if name not in manifest or (manifest[name].access != "generated" and not _is_here(name, data_dir)):
         return None
     cohort = load_cohort(name, data_dir=data_dir)
     same = cohort.fingerprint == record["cohort_fingerprint"]

@@ -1,6 +1,7 @@
 import json
 import shutil
 from dataclasses import replace
+from functools import partial
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -20,6 +21,8 @@ from koa_kit.data.audit import (
     provenance,
 )
 from koa_kit.errors import KoaError
+
+koa_data = partial(CliRunner().invoke, app)
 
 
 @pytest.fixture(autouse=True)
@@ -72,33 +75,30 @@ def test_a_shared_patient_would_be_counted_and_pairs_are_of_patients_with_both_k
 
 
 def test_counts_that_differ_from_the_published_are_named(data_home, published):
-    assert audit_cohort("oai-kl224").differs_from_published == ()
     cohort = load_cohort("oai-kl224")
+    assert audit_cohort(cohort).differs_from_published == ()
     fewer = cohort.take(np.arange(1, len(cohort)))
     assert "train: grades [1, 2, 2, 2, 2] differ from the published" in audit_cohort(fewer).differs_from_published[0]
 
 
 def test_the_command_prints_tables_for_a_reader_and_json_for_a_script(data_home):
-    runner = CliRunner()
-    assert "patients in two splits: train & val 0" in runner.invoke(app, ["audit", "oai-kl224"]).stdout
-    content = json.loads(runner.invoke(app, ["audit", "oai-kl224", "--json"]).stdout)
+    assert "patients in two splits: train & val 0" in koa_data(["audit", "oai-kl224"]).stdout
+    content = json.loads(koa_data(["audit", "oai-kl224", "--json"]).stdout)
     assert content["classes"][0] == {"split": "train", "KL0": 2, "KL1": 2, "KL2": 2, "KL3": 2, "KL4": 2, "total": 10}
 
 
 def test_list_and_show_say_what_is_here_and_under_which_licence(data_home):
-    runner = CliRunner()
-    rows = json.loads(runner.invoke(app, ["list", "--json"]).stdout)
-    here = {row["name"]: row["here"] for row in rows}
+    here = {row["name"]: row["here"] for row in json.loads(koa_data(["list", "--json"]).stdout)}
     assert here["oai-kl224"].endswith("oai-kl224")
     assert here["digital-knee"] == "not here"
-    shown = runner.invoke(app, ["show", "oai-kl224"]).stdout
+    shown = koa_data(["show", "oai-kl224"]).stdout
     assert "CC BY 4.0" in shown
     assert "10.17632/56rmx5bjcr.1" in shown
 
 
 @pytest.mark.parametrize("command", ["list", "fetch", "verify", "audit", "show"])
 def test_every_command_shows_an_example(command):
-    assert f"Example: koa data {command}" in CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"}).stdout
+    assert f"Example: koa data {command}" in koa_data([command, "--help"], env={"COLUMNS": "200"}).stdout
 
 
 def test_the_figures_show_the_knees_they_name(odd_cohort):
@@ -122,11 +122,11 @@ def test_a_cohort_of_mirrored_pairs_has_equal_mean_knees_after_flipping(tmp_path
         save(left, pixels)
         right = next(root.rglob(f"{left.stem[:-1]}R.png"))
         save(right, pixels[:, ::-1])
-    left, right = figures.mean_knees(load_cohort(root, cache_dir=tmp_path / "cache", size=SIZE))
+    cohort = load_cohort(root, cache_dir=tmp_path / "cache", size=SIZE)
+    left, right = figures.mean_knees(cohort)
     assert np.allclose(left, right[:, ::-1])
     assert not np.allclose(left, right)
-    figure = figures.mean_knee_figure(load_cohort(root, cache_dir=tmp_path / "cache", size=SIZE))
-    titles = [ax.get_title(loc="left") for ax in figure.axes]
+    titles = [ax.get_title(loc="left") for ax in figures.mean_knee_figure(cohort).axes]
     assert "r = 1.000" in titles[2]
     assert "r = 1.000" not in titles[1]
 
@@ -142,12 +142,15 @@ def test_split_by_image_most_val_knees_would_meet_their_patient_in_training(odd_
         leak_of_image_split(odd_cohort.table, val_share=1.0)
 
 
-def test_follow_up_is_of_the_cohorts_own_knees_and_empty_where_there_is_none(odd_cohort, tmp_path):
+def test_follow_up_is_of_the_cohorts_own_knees_and_where_there_is_none_the_figure_says_so(odd_cohort, tmp_path):
     table = tmp_path / "oai-followup" / "kl_by_visit.csv"
     table.parent.mkdir()
     rows = ["9000001,L,0,1,15", "9000001,L,48,2,15", "9000001,R,0,0,15", "9000002,L,0,4,15"]
     table.write_text("patient,side,months,kl,reading_project\n" + "\n".join(rows) + "\n")
-    assert cohort_followup(odd_cohort, data_dir=tmp_path).empty
+    nothing = cohort_followup(odd_cohort, data_dir=tmp_path)
+    assert nothing.empty
+    assert progression(nothing).columns.tolist() == ["n", "reached_kl2", "one_grade_worse"]
+    assert "no follow-up" in figures.progression_figure(progression(nothing)).texts[0].get_text()
     oai = replace(odd_cohort, table=odd_cohort.table.assign(patient=["9000001"] * 10 + ["9000003"] * 10))
     oai = oai.take(np.flatnonzero(oai.table.duplicated(["patient", "side"]).eq(False)))
     assert cohort_followup(oai, data_dir=tmp_path / "elsewhere").empty
@@ -160,13 +163,6 @@ def test_follow_up_is_of_the_cohorts_own_knees_and_empty_where_there_is_none(odd
         cohort_followup(oai, data_dir=tmp_path)
 
 
-def test_knees_without_follow_up_get_a_sentence_not_an_empty_picture(odd_cohort, tmp_path):
-    table = progression(cohort_followup(odd_cohort, data_dir=tmp_path))
-    assert table.columns.tolist() == ["n", "reached_kl2", "one_grade_worse"]
-    ax = figures.progression_figure(table)
-    assert "no follow-up" in ax.texts[0].get_text()
-
-
 def test_the_source_of_a_published_cohort_is_named_and_of_ones_own_asked_for(odd_cohort, data_home):
     source = provenance(load_cohort("oai-kl224"))
     assert "CC BY 4.0" in source["licence"]
@@ -175,7 +171,7 @@ def test_the_source_of_a_published_cohort_is_named_and_of_ones_own_asked_for(odd
 
 
 def test_the_real_train_and_val_knees_hold_84_inverted_images_and_share_no_patient(real_data):
-    result = audit_cohort("oai-kl224", data_dir=real_data)
+    result = audit_cohort(load_cohort("oai-kl224", data_dir=real_data))
     assert result.inverted["inverted"].to_dict() == {"train": 70, "val": 14}
     assert result.overlap["patients"].to_dict() == {"train & val": 0}
     assert result.duplicates.empty

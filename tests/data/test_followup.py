@@ -9,39 +9,34 @@ HEADER = "patient,side,months,kl,reading_project\n"
 
 @pytest.fixture
 def tables(tmp_path):
-    """Writes files into a folder ``oai-followup`` and gives the data folder above it."""
+    """Writes texts by file name into a folder ``oai-followup`` and gives the data folder above it."""
 
-    def write(**files):
-        folder = tmp_path / "oai-followup"
-        folder.mkdir(exist_ok=True)
-        for name, text in files.items():
-            (folder / name.replace("_csv", ".csv").replace("_txt", ".txt")).write_text(text)
+    def write(texts):
+        (tmp_path / "oai-followup").mkdir()
+        for name, text in texts.items():
+            (tmp_path / "oai-followup" / name).write_text(text)
         return tmp_path
 
     return write
 
 
-def test_of_two_readings_the_one_of_project_15_is_kept(tables):
-    home = tables(kl_by_visit_csv=HEADER + "1,L,0,2,37\n1,L,0,1,15\n1,R,0,3,42\n1,R,0,2,37\n")
+def test_of_two_readings_the_one_of_project_15_is_kept_and_patients_are_text_as_in_a_cohort(tables):
+    home = tables({"kl_by_visit.csv": HEADER + "012,L,0,2,37\n012,L,0,1,15\n012,R,0,3,42\n012,R,0,2,37\n"})
     table = load_followup(home)
-    assert table[["side", "kl", "reading_project"]].to_numpy().tolist() == [["L", 1, 15], ["R", 2, 37]]
+    assert table.to_numpy().tolist() == [["012", "L", 0, 1, 15], ["012", "R", 0, 2, 37]]
     assert len(load_followup(home, raw=True)) == 4
-
-
-def test_patients_are_text_as_in_a_cohort(tables):
-    assert load_followup(tables(kl_by_visit_csv=HEADER + "0012,L,0,2,15\n"))["patient"].tolist() == ["0012"]
 
 
 @pytest.mark.parametrize("row", ["1,X,0,2,15", "1,L,0,5,15", "1,L,7,2,15", "1,L,0,2,"])
 def test_a_side_grade_or_visit_that_does_not_exist_is_refused(tables, row):
     with pytest.raises(KoaError, match=r"does not exist[\s\S]*kl_by_visit\.csv"):
-        load_followup(tables(kl_by_visit_csv=HEADER + row + "\n"))
+        load_followup(tables({"kl_by_visit.csv": HEADER + row + "\n"}))
 
 
 def test_the_oais_own_tables_are_read_with_their_labels_and_missing_values(tables):
     first = "ID|SIDE|READPRJ|VERSION|V00XRKL\n9000001|2: Left|15|1|2: 2\n9000001|1|15|1|0\n9000002|1|15|1|.: Missing\n"
     fourth = "id|side|readprj|v06xrkl\n9000001|2|15|3\n9000001|2|37|4\n"
-    home = tables(kxr_sq_bu00_txt=first, kxr_sq_bu06_txt=fourth, other_txt="x")
+    home = tables({"kxr_sq_bu00.txt": first, "kxr_sq_bu06.txt": fourth, "other.txt": "x"})
     readings = read_oai_tables(home / "oai-followup")
     assert readings.to_numpy().tolist() == [
         ["9000001", "L", 0, 2, 15],
@@ -53,7 +48,7 @@ def test_the_oais_own_tables_are_read_with_their_labels_and_missing_values(table
 
 
 def test_a_table_without_its_grades_is_refused_by_column(tables):
-    home = tables(kxr_sq_bu06_txt="ID|SIDE|READPRJ|V05XRKL\n1|1|15|2\n")
+    home = tables({"kxr_sq_bu06.txt": "ID|SIDE|READPRJ|V05XRKL\n1|1|15|2\n"})
     with pytest.raises(KoaError, match=r"lacks the columns V06XRKL[\s\S]*kxr_sq_bu06\.txt"):
         load_followup(home)
 

@@ -162,16 +162,12 @@ def test_two_processes_that_build_at_once_agree(tmp_path):
     assert len(written(tmp_path, ".npy")) == 1
 
 
-def test_a_published_data_set_gives_its_train_and_val_knees(data_home):
-    cohort = load_cohort("oai-kl224")
-    assert cohort.splits == {"train": 10, "val": 10}
-    assert cohort.name == "oai-kl224"
-
-
-def test_an_altered_or_missing_published_knee_is_named_and_an_extra_one_left_out(data_home, tmp_path):
+def test_of_a_published_data_set_an_extra_knee_is_left_out_and_an_altered_or_missing_one_named(data_home, tmp_path):
     folder = data_home / "oai-kl224"
     save(folder / "train" / "0" / "OTHERL.png", bright_knee(9))
-    assert load_cohort("oai-kl224").excluded["part"].tolist() == ["train/0/OTHERL.png"]
+    cohort = load_cohort("oai-kl224")
+    assert (cohort.name, cohort.splits) == ("oai-kl224", {"train": 10, "val": 10})
+    assert cohort.excluded["part"].tolist() == ["train/0/OTHERL.png"]
     files = sorted(folder.rglob("VAL*.png"))
     save(files[0], bright_knee(9))
     files[1].unlink()

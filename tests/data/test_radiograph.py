@@ -9,23 +9,29 @@ from koa_kit.data import read_radiograph
 from koa_kit.errors import KoaError
 
 
-def png(pixels):
+def encoded(image, format="PNG", **options):
+    """The bytes of an image file."""
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
+    image.save(buffer, format, **options)
     return buffer.getvalue()
 
 
-def test_an_8_bit_knee_is_read_as_it_is(tmp_path):
-    pixels, inverted = read_radiograph(save(tmp_path / "P1L.png", bright_knee()))
+def png(pixels):
+    return encoded(Image.fromarray(pixels))
+
+
+@pytest.mark.parametrize(
+    ("on_file", "bone_dark"),
+    [(bright_knee(), False), (255 - bright_knee(), True), (bright_knee().astype(np.uint16) * 257, False)],
+    ids=["8 bits", "bone dark", "16 bits"],
+)
+def test_a_knee_is_read_with_8_bits_and_bone_bright_and_marked_where_the_file_shows_bone_dark(
+    tmp_path, on_file, bone_dark
+):
+    pixels, inverted = read_radiograph(save(tmp_path / "P1L.png", on_file))
     assert pixels.dtype == np.uint8
     assert np.array_equal(pixels, bright_knee())
-    assert not inverted
-
-
-def test_a_16_bit_knee_is_scaled_by_its_bit_depth_not_clipped(tmp_path):
-    deep = bright_knee().astype(np.uint16) * 257
-    pixels, _ = read_radiograph(save(tmp_path / "P1L.png", deep))
-    assert np.array_equal(pixels, bright_knee())
+    assert inverted == bone_dark
 
 
 def test_grey_saved_as_rgb_is_read_and_colour_is_refused(tmp_path):
@@ -36,51 +42,31 @@ def test_grey_saved_as_rgb_is_read_and_colour_is_refused(tmp_path):
         read_radiograph(save(tmp_path / "P2L.png", grey))
 
 
-def test_a_knee_with_dark_bone_is_turned_bone_bright_and_marked(tmp_path):
-    pixels, inverted = read_radiograph(save(tmp_path / "P1L.png", 255 - bright_knee()))
-    assert inverted
-    assert np.array_equal(pixels, bright_knee())
-
-
-REFUSED = {
-    "truncated": (lambda: png(bright_knee())[:-400], "truncated or damaged"),
-    "no image": (lambda: b"PNG? no.", "no PNG, JPEG, TIFF image"),
-    "empty": (lambda: b"", "no PNG, JPEG, TIFF image"),
-    "constant": (lambda: png(np.full((SIZE, SIZE), 7, np.uint8)), "same grey level, 7"),
-    "one bit": (lambda: png(bright_knee() > 100), "1 bit"),
-    "four bits": (lambda: _four_bits(), "4 bit"),
-    "palette": (lambda: _converted("P"), "mode is P"),
-    "transparent": (lambda: _converted("RGBA"), "mode is RGBA"),
-    "12 of 16 bits": (lambda: png(bright_knee().astype(np.uint16) * 16), "uses no level above"),
-    "two frames": (lambda: _two_frames(), "2 frames"),
-    "wrong size": (lambda: png(bright_knee(size=SIZE + 2)), "34 x 34 pixels, not 32 x 32"),
-}
-
-
-def _converted(mode):
-    buffer = io.BytesIO()
-    Image.fromarray(bright_knee()).convert(mode).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
 def _four_bits():
-    buffer = io.BytesIO()
     image = Image.fromarray(bright_knee() >> 4).convert("P")
     image.putpalette([level for level in range(0, 256, 17) for _ in range(3)])
-    image.save(buffer, "PNG", bits=4)
-    return buffer.getvalue()
+    return encoded(image, bits=4)
 
 
-def _two_frames():
-    buffer = io.BytesIO()
-    frames = [Image.fromarray(bright_knee(seed)) for seed in (1, 2)]
-    frames[0].save(buffer, "TIFF", save_all=True, append_images=frames[1:])
-    return buffer.getvalue()
+KNEE, OTHER = (Image.fromarray(bright_knee(seed)) for seed in (0, 1))
+REFUSED = {
+    "truncated": (png(bright_knee())[:-400], "truncated or damaged"),
+    "no image": (b"PNG? no.", "no PNG, JPEG, TIFF image"),
+    "empty": (b"", "no PNG, JPEG, TIFF image"),
+    "constant": (png(np.full((SIZE, SIZE), 7, np.uint8)), "same grey level, 7"),
+    "one bit": (png(bright_knee() > 100), "1 bit"),
+    "four bits": (_four_bits(), "4 bit"),
+    "palette": (encoded(KNEE.convert("P")), "mode is P"),
+    "transparent": (encoded(KNEE.convert("RGBA")), "mode is RGBA"),
+    "12 of 16 bits": (png(bright_knee().astype(np.uint16) * 16), "uses no level above"),
+    "two frames": (encoded(KNEE, "TIFF", save_all=True, append_images=[OTHER]), "2 frames"),
+    "wrong size": (png(bright_knee(size=SIZE + 2)), "34 x 34 pixels, not 32 x 32"),
+}
 
 
 @pytest.mark.parametrize("fault", REFUSED)
 def test_a_file_that_is_no_sound_x_ray_is_refused_by_name_and_reason(tmp_path, fault):
-    make, reason = REFUSED[fault]
-    (tmp_path / "P1L.png").write_bytes(make())
+    data, reason = REFUSED[fault]
+    (tmp_path / "P1L.png").write_bytes(data)
     with pytest.raises(KoaError, match=rf"{reason}[\s\S]*P1L\.png"):
         read_radiograph(tmp_path / "P1L.png", size=SIZE)

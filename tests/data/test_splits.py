@@ -16,14 +16,10 @@ def patients(cohort, split):
     return set(cohort.split(split).table["patient"])
 
 
-def test_no_patient_is_in_train_and_in_the_development_test(phantoms):
+def test_the_holdout_is_whole_train_patients_and_val_and_test_knees_stay_where_they_are(phantoms):
     parted = set_aside(phantoms, 0.2)
     assert not patients(parted, "train") & patients(parted, HOLDOUT)
     assert patients(parted, "train") | patients(parted, HOLDOUT) == patients(phantoms, "train")
-
-
-def test_val_and_test_knees_stay_where_they_are(phantoms):
-    parted = set_aside(phantoms, 0.2)
     for split in ("val", "test"):
         assert parted.split(split).table.equals(phantoms.split(split).table)
     assert parted.fingerprint == phantoms.fingerprint

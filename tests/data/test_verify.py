@@ -10,51 +10,45 @@ from koa_kit.errors import KoaError
 
 
 @pytest.fixture
-def check(data_home):
-    """Verification of the small data set's state, after a change to its folder."""
-
-    def check(change=None, **options):
-        if change:
-            change(data_home / "oai-kl224")
-        return verify_dataset("oai-kl224", **options)
-
-    return check
+def folder(data_home):
+    """The small data set, without its test split."""
+    return data_home / "oai-kl224"
 
 
-def flip_last_byte(folder):
-    file = sorted((folder / "val/1").iterdir())[0]
-    data = file.read_bytes()
-    file.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+def test_an_absent_test_split_is_no_fault_unless_it_is_required(folder):
+    result = verify_dataset("oai-kl224")
+    assert result.to_frame()["state"].to_dict() == {"train": "complete", "val": "complete", "test": "absent"}
+    assert result.ok
+    assert not verify_dataset("oai-kl224", require=["test"]).ok
 
 
-def test_an_absent_test_split_is_no_fault_unless_it_is_required(check):
-    assert check().to_frame()["state"].to_dict() == {"train": "complete", "val": "complete", "test": "absent"}
-    assert check().ok
-    assert not check(require=["test"]).ok
-
-
-def test_a_knee_that_is_missing_makes_its_split_partial(check):
-    result = check(lambda folder: next((folder / "train/0").iterdir()).unlink())
+def test_a_knee_that_is_missing_makes_its_split_partial(folder):
+    next((folder / "train/0").iterdir()).unlink()
+    result = verify_dataset("oai-kl224")
     assert result.to_frame().loc["train", ["found", "missing", "state"]].tolist() == [9, 1, "partial"]
     assert not result.ok
 
 
-def test_one_changed_byte_is_found_and_named(check):
-    result = check(flip_last_byte)
-    assert [file[:6] for file in result.splits[1].altered] == ["val/1/"]
+def test_one_changed_byte_is_found_and_named(folder):
+    file = sorted((folder / "val/1").iterdir())[0]
+    *data, last = file.read_bytes()
+    file.write_bytes(bytes([*data, last ^ 1]))
+    result = verify_dataset("oai-kl224")
+    assert result.splits[1].altered == (f"val/1/{file.name}",)
     assert not result.ok
 
 
-def test_a_file_nobody_published_is_reported_as_extra(check):
-    result = check(lambda folder: save(folder / "train/0/OTHERL.png", bright_knee(9)))
+def test_a_file_nobody_published_is_reported_as_extra(folder):
+    save(folder / "train/0/OTHERL.png", bright_knee(9))
+    result = verify_dataset("oai-kl224")
     assert result.splits[0].extra == ("train/0/OTHERL.png",)
     assert result.to_frame().loc["train", ["expected", "found", "extra", "state"]].tolist() == [10, 10, 1, "complete"]
     assert result.ok
 
 
-def test_an_unknown_split_or_a_data_set_without_hashes_is_refused(check):
+def test_an_unknown_split_or_a_data_set_without_hashes_is_refused(folder):
     with pytest.raises(KoaError, match=r"no split 'tset'[\s\S]*train, val, test"):
-        check(require=["tset"])
+        verify_dataset("oai-kl224", require=["tset"])
     with pytest.raises(KoaError, match="No file hashes"):
         verify_dataset("digital-knee")
 

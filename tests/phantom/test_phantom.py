@@ -224,13 +224,11 @@ def test_these_knees_are_the_same_on_every_machine():
     )
 
 
-def test_a_later_visit_shows_the_same_patients_with_knees_no_better(cohort):
+def test_a_later_visit_shows_knees_built_as_before_with_the_grades_of_that_visit(cohort):
     later = phantom_cohort(40, size=32, seed=5, months=48).table.set_index("knee_id")
     now = cohort.table.set_index("knee_id").loc[later.index]
-    assert (later["kl"] >= now["kl"]).all()
     assert later["kl"].tolist() == now["kl_48"].tolist()
     assert (later["bone_width"] == now["bone_width"]).all()
-    assert (later["jsw_medial_mm"] <= now["jsw_medial_mm"]).all()
 
 
 def test_a_marker_in_the_table_shows_in_the_picture():

@@ -82,8 +82,6 @@ def fetch_dataset(
 
 
 def _take_source(source: Source, wanted: dict, folder: Path, downloads: Path, kaggle: bool, progress: bool) -> None:
-    if source.kind == "registration":
-        raise KoaError("It has no address to download from.")
     if source.kind != "url":
         take_files(_from_kaggle(source, kaggle) if source.kind == "kaggle" else Path(source.at), wanted, folder)
         return
@@ -114,10 +112,7 @@ def _from_kaggle(source: Source, asked: bool) -> Path:
 def _wanted(entry: Entry, folder: Path) -> dict[str, str | None]:
     """Files still to be had with their sha256; without known hashes a pattern for each folder short of files."""
     if entry.hashes:
-        known = entry.file_hashes()
-        if not folder.is_dir():
-            return known
-        checks = check_files(entry, folder)
+        known, checks = entry.file_hashes(), check_files(entry, folder)
         return {file: known[file] for check in checks for file in (*check.missing, *check.altered)}
     expected = {
         f"{part}/{name}/*.png": count

@@ -42,14 +42,13 @@ def plan(name: str, root: Path, parts: list[str], shape: tuple[int, int], entry:
     contradicted = first.groupby("sha256")["kl"].transform("nunique") > 1
     repeated = first.duplicated("sha256") & ~contradicted
     too_wide = f"{TWO_KNEES_WIDTH} pixels wide: both knees are in the image, one grade cannot belong to both"
-    for part, images, reason in (
-        ("two knees in one image", wide, too_wide),
+    left_out = (
+        ("two knees in one image", int(wide), too_wide),
         *((file, 1, "its colour channels differ: marks were drawn into the image") for file in marked["file"]),
-        ("files under two grades", contradicted.sum(), "the same bytes lie under two grades of one expert"),
-        ("repeated files", repeated.sum(), "the same bytes as another image of the same grade"),
-    ):
-        if images:
-            result.leave_out(part, int(images), reason)
+        ("files under two grades", int(contradicted.sum()), "the same bytes lie under two grades of one expert"),
+        ("repeated files", int(repeated.sum()), "the same bytes as another image of the same grade"),
+    )
+    result.excluded += [part for part in left_out if part[1]]
 
     knees = first[~contradicted & ~repeated].reset_index(drop=True)
     knee_id = knees["file"].str.extract(r"^[^/]+/(.+)\.[^.]+$", expand=False)

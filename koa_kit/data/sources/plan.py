@@ -18,8 +18,8 @@ LISTED_AT_MOST = 20
 class Plan:
     """Knees to read and how: ``read(bytes, file, shape)`` gives pixels and inversion, files are named from `root`.
 
-    `hashes` are the published ones by file, empty where none are known; any line in `problems` stops the reading, and
-    `remedy` says what to do about them.
+    `hashes` are the published ones by file, empty where none are known; `excluded` are part, number of images and
+    reason of what is left out; any line in `problems` stops the reading, and `remedy` says what to do about them.
     """
 
     name: str
@@ -29,12 +29,8 @@ class Plan:
     remedy: str
     hashes: dict[str, str] = field(default_factory=dict)
     knees: pd.DataFrame = field(default_factory=pd.DataFrame)
-    excluded: list[dict] = field(default_factory=list)
+    excluded: list[tuple[str, int, str]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
-
-    def leave_out(self, part: str, images: int, reason: str) -> None:
-        """Note a part that is left out."""
-        self.excluded.append({"part": part, "images": images, "reason": reason})
 
     def refuse(self, further: Sequence[str] = ()) -> None:
         """Raise one `KoaError` that lists every problem, `further` ones included (20 lines, then a count), if any."""

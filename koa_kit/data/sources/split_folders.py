@@ -54,9 +54,7 @@ def plan(name: str, root: Path, splits: list[str], shape: tuple[int, int], entry
         explained = tuple(f"{folder}/" for folder in absent + missing)
         unexplained = [file for file in result.hashes.keys() - set(files) if not file.startswith(explained)]
         result.problems += [f"{file}: missing" for file in sorted(unexplained)]
-        for file in files:
-            if file not in result.hashes:
-                result.leave_out(file, 1, "not among the published files")
+        result.excluded += [(file, 1, "not among the published files") for file in files if file not in result.hashes]
         files = [file for file in files if file in result.hashes]
     else:
         faults = _faults(files)
@@ -102,7 +100,7 @@ def _leave_out_other_folders(plan: Plan, splits: list[str], entry: Entry | None)
         if folder.name == "test" and "test" in published:
             reason = "a test split is opened only when it is asked for by name"
         images = sum(file.lower().endswith(SUFFIXES) for file, _, _ in survey(plan.root, [folder.name]))
-        plan.leave_out(folder.name, images, reason)
+        plan.excluded.append((folder.name, images, reason))
 
 
 def _knees(files: list[str]) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from koa_kit.errors import KoaError
 
 HARDWARE = ("none", "screw", "staple")
 ALIKE = 0.8
-"""Correlation of the build of a person's two knees."""
+"""Correlation of what differs among people in a person's two knees."""
 
 
 def number(default: float, low: float, high: float, **further):
@@ -84,6 +84,11 @@ class Build(Ranged):
     growth_line: float = number(0.5, 0, 1, spread=0.3)
 
 
+def like_the_other(own, other, mean: float):
+    """Value of a second knee, correlated by `ALIKE` with the `other` knee's, from one drawn for it alone, `own`."""
+    return mean + ALIKE * (other - mean) + (1 - ALIKE**2) ** 0.5 * (own - mean)
+
+
 def sample_build(rng: np.random.Generator, *, other_knee: Build | None = None) -> Build:
     """A person's build; with `other_knee`, that of the second knee of a person whose first knee is built so."""
     drawn = {}
@@ -91,7 +96,7 @@ def sample_build(rng: np.random.Generator, *, other_knee: Build | None = None) -
         spread, mean = entry.metadata["spread"], entry.metadata.get("mean", entry.default)
         value = mean + spread * rng.standard_normal()
         if other_knee is not None:
-            value = mean + ALIKE * (getattr(other_knee, entry.name) - mean) + (1 - ALIKE**2) ** 0.5 * (value - mean)
+            value = like_the_other(value, getattr(other_knee, entry.name), mean)
         drawn[entry.name] = round(float(np.clip(value, *entry.metadata["range"])), 3)
     return Build(**drawn)
 

@@ -100,9 +100,9 @@ LIMITS = LabState.ranges()
 """Least and greatest value of each number of `LabState`: the ends of its sliders."""
 
 
-def draw(state: LabState, size: int = PICTURE) -> np.ndarray:
-    """Radiograph of the state's knee, uint8 ``(size, size)``."""
-    return draw_knee(state.features(), side=state.side, size=size, seed=state.seed)
+def draw(state: LabState) -> np.ndarray:
+    """Radiograph of the state's knee, uint8, `PICTURE` pixels square."""
+    return draw_knee(state.features(), side=state.side, size=PICTURE, seed=state.seed)
 
 
 def png(pixels: np.ndarray) -> bytes:

@@ -143,10 +143,10 @@ def shares_of(shares: str | Sequence[float]) -> tuple[float, ...]:
 
 
 @lru_cache(maxsize=1)
-def grades_by_band(knees: int = 4000) -> np.ndarray:
-    """Share of each consensus grade among `knees` knees of severity 0 to 1, 1 to 2, ..., 4 to 5, ``(5, 5)``."""
+def grades_by_band() -> np.ndarray:
+    """Share of each consensus grade among 4,000 knees of severity 0 to 1, 1 to 2, ..., 4 to 5, ``(5, 5)``."""
     rng = np.random.default_rng(0)
-    bands = [consensus_probabilities(sample_signs(band + rng.random(knees), rng)).mean(axis=0) for band in GRADES]
+    bands = [consensus_probabilities(sample_signs(band + rng.random(4000), rng)).mean(axis=0) for band in GRADES]
     return np.round(bands, 4)
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES
 from koa_kit.phantom.knee.features import LATERAL_SURPLUS_MM, RANGES, SITES, KneeFeatures, kl_grades
-from koa_kit.phantom.knee.records import Build, Exposure, sample_build, sample_exposure
+from koa_kit.phantom.knee.records import ALIKE, Build, Exposure, like_the_other, sample_build, sample_exposure
 
 # Severity runs from 0 to this; between k and k + 1 the typical knee has KL grade k.
 MOST_SEVERE = 5.0
@@ -38,8 +38,6 @@ _AMONG_KNEES = {
     "spared_mm": (4.5, 0.7),  # width of the spared compartment in health, medial scale
     "healthy_valgus_deg": (5.0, 2.0),  # before the disease bends the shafts
 }
-# Correlation of these numbers in a person's two knees, and share of people whose disease must sit on one side in both.
-ALIKE = 0.8
 
 
 def sample_habit(knees: int, rng: np.random.Generator, *, other_knee: pd.DataFrame | None = None) -> pd.DataFrame:
@@ -52,10 +50,10 @@ def sample_habit(knees: int, rng: np.random.Generator, *, other_knee: pd.DataFra
     for name, (mean, spread) in _AMONG_KNEES.items():
         habit[name] = mean + spread * rng.standard_normal(knees)
         if other_knee is not None:
-            shared, own = other_knee[name].to_numpy() - mean, habit[name] - mean
-            habit[name] = mean + ALIKE * shared + (1 - ALIKE**2) ** 0.5 * own
+            habit[name] = like_the_other(habit[name], other_knee[name].to_numpy(), mean)
     medial = rng.random(knees) < MEDIAL_SHARE
     if other_knee is not None:
+        # The share of people whose disease must sit on one side in both knees is the same number.
         medial = np.where(rng.random(knees) < ALIKE, other_knee["medial"], medial)
     # One site leads; its partner across the joint follows closely, the far side less.
     partner, far = rng.uniform(0.6, 1.0, knees), rng.uniform(0.35, 0.75, knees)

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from koa_kit.errors import KoaError
-from koa_kit.grades import GRADES
+from koa_kit.grades import GRADES, grade_by_rule
 
 _GRADES = np.array(GRADES)
 _NUMBERS_AT_ONCE = 2_000_000
@@ -63,7 +63,7 @@ def noise_ceiling(posterior: np.ndarray) -> NoiseCeiling:
     posterior = _checked(posterior)
     pred = accuracy_rule(posterior)
     hit = posterior * (pred[:, None] == _GRADES)
-    median = (np.cumsum(posterior, axis=1)[:, :-1] < 0.5).sum(axis=1)
+    median = grade_by_rule(posterior, "median_grade")
     with np.errstate(invalid="ignore"):
         recall = hit.sum(axis=0) / posterior.sum(axis=0)
     return NoiseCeiling(
@@ -108,10 +108,6 @@ def qwk_expected(pred: np.ndarray, posterior: np.ndarray) -> float:
 
     It is the QWK of a cohort in which every knee occurs very often; nan when consensus and `pred` are all one grade.
     """
-    posterior = _checked(posterior)
-    pred = np.asarray(pred)
-    if pred.shape != (len(posterior),) or not np.isin(pred, _GRADES).all():
-        raise KoaError(f"Predictions of shape {pred.shape} do not fit.", remedy="Give one grade from 0 to 4 a knee.")
     mean, square = posterior @ _GRADES, posterior @ _GRADES**2
     return float(_kappa(pred, mean, square))
 

@@ -84,9 +84,9 @@ READER_COLUMNS = tuple(f"reader_{name}" for name in READERS)
 """Columns of a table that hold the readers' grades."""
 
 
-def reading_errors(knees: int, rng: np.random.Generator, readers: Mapping[str, Reader] = READERS) -> np.ndarray:
-    """Errors of each reader at each knee in standard deviations, float64 ``(R, N, 4)``, columns as in `ERRORS`."""
-    return rng.standard_normal((len(readers), knees, len(ERRORS)))
+def reading_errors(knees: int, rng: np.random.Generator) -> np.ndarray:
+    """Errors of each reader at each knee in standard deviations, float64 ``(3, N, 4)``, columns as in `ERRORS`."""
+    return rng.standard_normal((len(READERS), knees, len(ERRORS)))
 
 
 def read(signs: pd.DataFrame, reader: Reader, errors: np.ndarray) -> np.ndarray:
@@ -104,10 +104,10 @@ def read(signs: pd.DataFrame, reader: Reader, errors: np.ndarray) -> np.ndarray:
     return kl_grades(perceived, reader.rules)
 
 
-def readings(signs: pd.DataFrame, errors: np.ndarray, readers: Mapping[str, Reader] = READERS) -> pd.DataFrame:
-    """Grades by every reader, one column ``reader_<name>`` each, from the signs and `reading_errors`."""
-    columns = zip(readers.items(), errors, strict=True)
-    return pd.DataFrame({f"reader_{name}": read(signs, one, drawn) for (name, one), drawn in columns}, signs.index)
+def readings(signs: pd.DataFrame, errors: np.ndarray) -> pd.DataFrame:
+    """Grades by every reader, the columns `READER_COLUMNS`, from the signs and `reading_errors`."""
+    columns = zip(READER_COLUMNS, READERS.values(), errors, strict=True)
+    return pd.DataFrame({name: read(signs, one, drawn) for name, one, drawn in columns}, signs.index)
 
 
 def consensus(grades: np.ndarray | pd.DataFrame) -> np.ndarray:
