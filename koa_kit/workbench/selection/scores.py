@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from koa_kit.error_analysis.metrics import confusion, metrics_of_counts
+from koa_kit.error_analysis.metrics import metrics_of_counts
 from koa_kit.error_analysis.predictions import check_predictions
 from koa_kit.error_analysis.statistics.comparison import align_predictions
 from koa_kit.error_analysis.statistics.intervals import check_level, percentile_interval
@@ -89,11 +89,3 @@ def change_summary(
     changed = {"changed": moved, "became_right": right, "became_wrong": wrong, "other_wrong": moved & ~right & ~wrong}
     summary |= {name: int(knees.sum()) for name, knees in changed.items()}
     return summary | {"n_knees": len(before), "n_patients": patients}
-
-
-def confusion_difference(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
-    """Knees more (or fewer) in each cell after than before, int ``(5, 5)``, reader's grade by the model's.
-
-    Every row adds up to 0: the reader's grades stay. `KoaError` if the two are not of the same knees.
-    """
-    return confusion(align_predictions(before, after, names=("before", "after"))) - confusion(before)
