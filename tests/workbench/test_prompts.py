@@ -98,9 +98,6 @@ def test_the_model_that_comes_with_the_kit_repeats_its_own_tables_from_its_own_w
         kept = pd.read_parquet(run.folder / f"{stem}predictions.parquet")
         again = rescore(kept, np.load(run.folder / f"{stem}embeddings.npy"), encoder, run.model.spec.prompts)
         pd.testing.assert_frame_equal(again, kept, rtol=0, atol=1e-3)
-    long = "The joint space is narrow. " * 40
-    assert encoder.unread(run.model.spec.prompts) == []
-    assert encoder.unread(run.model.spec.prompts.with_grade(3, "Short.", long)) == [long]
 
 
 def test_only_new_sentences_are_read_in_evaluation_mode_and_the_model_is_left_as_it_was():
@@ -167,8 +164,7 @@ def test_editing_one_grade_changes_its_similarity_and_no_other_and_the_same_word
 def test_every_step_can_be_taken_back_and_made_again(prompt_editor):
     first = prompt_editor.original
     second = prompt_editor.edit(1, "Unsure.")
-    third = prompt_editor.add_synonym(1, "Perhaps.")
-    assert third.prompts[1] == ("Unsure.", "Perhaps.")
+    third = prompt_editor.edit(1, ["Unsure.", "Perhaps."])
     tables = prompt_editor.table
     assert prompt_editor.history == [first, second, third]
     assert (prompt_editor.undo(), prompt_editor.undo()) == (second, first)
@@ -207,8 +203,6 @@ def test_an_edited_set_says_which_grades_were_reworded(prompt_editor):
         (lambda p: p.edit(1, ["Unsure.", 3]), "not text"),
         (lambda p: p.edit(1, "x" * 2001), "longer"),
         (lambda p: p.edit(5, "A sixth grade."), "no grade"),
-        (lambda p: p.add_synonym(7, "An eighth grade."), "no grade"),
-        (lambda p: p.add_synonym(2, "Certain."), "already"),
         (lambda p: p.redo(), "taken back"),
     ],
 )
@@ -233,9 +227,3 @@ def test_a_sentence_the_tower_fails_on_leaves_everything_as_it_was(prompt_editor
         prompt_editor.edit(1, "Unsure.")
     assert prompt_editor.present == prompt_editor.original
     assert not prompt_editor.can_undo
-
-
-def test_an_editor_may_start_from_other_words_than_the_models_own(told):
-    prompt_editor = PromptEditor(*told, PromptEncoder(model_of()), OTHER)
-    assert prompt_editor.original == OTHER
-    assert abs(prompt_editor.before["p1"] - told[0]["p1"]).max() > 0.01
