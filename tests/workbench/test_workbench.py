@@ -199,7 +199,7 @@ def test_a_review_is_on_disk_when_the_click_returns_and_shows_up_in_another_work
     assert form.note.value == ""
     assert f"Ann</b> disagrees: KL{proposed}" in form.summary.value
     again = Workbench(predictions, log=tmp_path / "verdicts.jsonl")
-    said = again.log.latest("Ann").iloc[0]
+    said = again.log.latest().iloc[0]
     assert (said["knee_id"], said["grade"], said["note"]) == (knee["knee_id"], proposed, "osteophyte, medial")
     reviews = opened(again, "Reviews")
     assert "1 review of 1 knee by 1 reader." in reviews.summary.value

@@ -128,7 +128,7 @@ def in_words(row, characters: int = 80) -> str:
     return f"{SAID[row.answer]}{grade}{note}"
 
 
-def agreement_html(everything: pd.DataFrame, latest: pd.DataFrame, damaged: list) -> str:
+def agreement_html(everything: pd.DataFrame, latest: pd.DataFrame, damaged: dict) -> str:
     """Counts of reviews, and quadratic kappa between readers and with the given grades."""
     rows = []
     for row in reader_agreement(latest, draws=DRAWS).itertuples():
