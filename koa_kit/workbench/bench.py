@@ -67,8 +67,6 @@ class Workbench:
         Later grades; see `koa_kit.workbench.tables.later_grades`.
     baseline
         Predictions of another run of the same knees, for the matrix "change from the original".
-    robustness
-        Table of `koa_kit.error_analysis.robustness`.
     log
         File that keeps readers' reviews; omitted, none are kept.
     state
@@ -101,7 +99,6 @@ class Workbench:
         masks: Callable[[str], Mapping[str, np.ndarray] | None] | None = None,
         followup: pd.DataFrame | None = None,
         baseline: pd.DataFrame | None = None,
-        robustness: pd.DataFrame | None = None,
         log: str | os.PathLike | None = None,
         state: WorkbenchState | None = None,
     ):
@@ -110,7 +107,7 @@ class Workbench:
         self.find = None if images is None else image_finder(images, predictions)
         self.embeddings = fitting_embeddings(embeddings, len(predictions))
         self.patients = predictions["patient"].to_numpy()
-        self.prompt_editor, self.explain, self.masks, self.robustness = prompt_editor, explain, masks, robustness
+        self.prompt_editor, self.explain, self.masks = prompt_editor, explain, masks
         if prompts is None and prompt_editor:
             prompts = prompt_editor.original
         # the sentences of an ensemble stand one after the other
