@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from koa_kit.error_analysis import compute_metrics, metric_intervals, paired_difference
+from koa_kit.error_analysis import compare, compute_metrics, metric_intervals
 from koa_kit.errors import KoaError
 from koa_kit.workbench.selection.scores import BECAME, SCORES, change_summary, changed_knees, scores_of
 
@@ -62,11 +62,10 @@ def test_the_interval_of_a_change_is_that_of_the_paired_bootstrap_over_patients(
     rng = np.random.default_rng(2)
     after = answering(before, np.where(rng.random(800) < 0.2, before["kl"], before["pred"]))
     summary = change_summary(before, after, draws=20_000)
-    for name in SCORES:
-        usual = paired_difference(after, before, name, draws=4000)
-        near = 0.06 * (usual["high"] - usual["low"])
-        assert summary[f"{name}_low"] == pytest.approx(usual["low"], abs=near)
-        assert summary[f"{name}_high"] == pytest.approx(usual["high"], abs=near)
+    for usual in compare({"before": before, "after": after}, metrics=SCORES, draws=4000)[len(SCORES) :].itertuples():
+        near = 0.06 * (usual.difference_high - usual.difference_low)
+        assert summary[f"{usual.metric}_low"] == pytest.approx(usual.difference_low, abs=near)
+        assert summary[f"{usual.metric}_high"] == pytest.approx(usual.difference_high, abs=near)
 
 
 def test_nothing_changed_is_no_difference(predictions):
