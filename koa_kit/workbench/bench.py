@@ -69,8 +69,6 @@ class Workbench:
         Predictions of another run of the same knees, for the matrix "change from the original".
     log
         File that keeps readers' reviews; omitted, none are kept.
-    state
-        Where to begin; omitted, all KL1 knees.
 
     Attributes
     ----------
@@ -100,7 +98,6 @@ class Workbench:
         followup: pd.DataFrame | None = None,
         baseline: pd.DataFrame | None = None,
         log: str | os.PathLike | None = None,
-        state: WorkbenchState | None = None,
     ):
         predictions = check_predictions(predictions).reset_index(drop=True)
         self.tables = Tables(predictions, baseline)
@@ -116,7 +113,7 @@ class Workbench:
         self.later = later_grades(predictions, followup)
         self.log = ReviewLog(log) if log else None
         self.views = KneeViews(predictions, self.find, self.prompts, self.later)
-        self.state = state or WorkbenchState()
+        self.state = WorkbenchState()
         self.failure: Exception | None = None
         self._quiet = False
         self.filters = FilterBar(self)

@@ -30,11 +30,7 @@ LOG = "verdicts.jsonl"
 
 
 def workbench_of(
-    run: Run,
-    predictions: pd.DataFrame,
-    embeddings: np.ndarray | None = None,
-    images: Cohort | None = None,
-    **options,
+    run: Run, predictions: pd.DataFrame, embeddings: np.ndarray | None = None, images: Cohort | None = None, **options
 ) -> Workbench | Message:
     """Workbench of a run's answers to some knees, with its words, its maps and, on phantoms, the true signs.
 

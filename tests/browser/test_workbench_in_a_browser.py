@@ -119,17 +119,6 @@ def test_the_core_of_an_analysts_day_works_under_voila(page, run, environment, s
         page.wait_for_function("() => document.querySelector('.koa-reviewed').innerText.includes('Ann agrees')")
 
 
-def test_a_run_that_is_none_becomes_a_message_under_voila(page, environment, tmp_path):
-    port = free_port()
-    env = environment | {RUN: str(tmp_path / "<script>nothing")}
-    url = f"http://127.0.0.1:{port}/"
-    with served(command(write_page(tmp_path), port=port, browser=False), url, env=env, log=tmp_path / "voila.log"):
-        page.goto(url, timeout=120_000)
-        page.wait_for_selector(".koa-error", timeout=120_000)
-        assert "There is no run here" in text(page, ".koa-error")
-        assert "<script>nothing" in text(page, ".koa-error")
-
-
 def test_notebook_05_works_in_jupyterlab(page, environment, shots, tmp_path):
     """Run all, click the KL1 row, move a slider, edit a prompt, write a verdict, reload, and find it again."""
     book = nbformat.read(resource("notebooks") / "05_error_analysis.ipynb", 4)

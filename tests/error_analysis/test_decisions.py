@@ -52,13 +52,6 @@ def decide_by_hand(row, decision):
     return p, sum(mean > threshold for threshold in decision.thresholds)
 
 
-def test_the_default_decision_changes_no_grade_of_a_knee_or_its_mirror_image(predictions):
-    same = apply_rule(predictions, DecisionRule())
-    assert same["pred"].equals(predictions["pred"])
-    assert same["pred_flip"].equals(predictions["pred_flip"])
-    assert probabilities(same, "_flip") == pytest.approx(probabilities(predictions, "_flip"), abs=1e-6)
-
-
 @every_decision
 def test_decided_predictions_are_those_of_a_loop_over_knees_and_views_and_leave_the_given_ones_alone(
     predictions, decision

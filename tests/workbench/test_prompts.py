@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 from koa_kit.data.splits import HOLDOUT
 from koa_kit.errors import KoaError
@@ -61,16 +60,6 @@ def prompt_editor(told):
 
 
 @pytest.mark.parametrize("choices", KINDS.values(), ids=KINDS)
-@pytest.mark.parametrize("prompts", [OTHER, prompt_set("paper")], ids=lambda prompts: prompts.name)
-def test_words_mean_to_the_encoder_what_they_mean_to_a_model_made_with_them(choices, prompts):
-    encoder, made = PromptEncoder(model_of(**choices)), model_of(prompts, **choices).eval()
-    with torch.no_grad():
-        expected = made.prompt_embeddings().numpy()
-    assert encoder.model.scale.item() == pytest.approx(made.scale.item())
-    np.testing.assert_allclose(encoder.grades(prompts), expected, atol=1e-6)
-
-
-@pytest.mark.parametrize("choices", KINDS.values(), ids=KINDS)
 def test_a_rescored_table_is_that_of_a_model_made_with_those_words(choices, val):
     before, embeddings = predict(model_of(**choices), val)
     expected, _ = predict(model_of(OTHER, **choices), val)
@@ -78,18 +67,6 @@ def test_a_rescored_table_is_that_of_a_model_made_with_those_words(choices, val)
     pd.testing.assert_frame_equal(rescore(before, embeddings, encoder, OTHER), expected, rtol=0, atol=1e-3)
     pd.testing.assert_frame_equal(rescore(before, embeddings, encoder, "paper"), before, rtol=0, atol=1e-3)
     assert abs(before["p1"] - expected["p1"]).max() > 0.01, "words that change nothing test nothing"
-
-
-def test_similarities_are_scaled_products_of_knees_and_grades(told):
-    encoder = PromptEncoder(model_of())
-    table, grades = rescore(*told, encoder, OTHER), encoder.grades(OTHER)
-    for row, pair in enumerate(told[1]):
-        for view, embedding in zip(("", "_flip"), pair, strict=True):
-            s = encoder.model.scale.item() * (grades @ embedding)
-            p = np.exp(s) / np.exp(s).sum()
-            assert [table[f"s{grade}{view}"].iloc[row] for grade in range(5)] == pytest.approx(s, abs=1e-4)
-            assert [table[f"p{grade}{view}"].iloc[row] for grade in range(5)] == pytest.approx(p, abs=1e-5)
-            assert table[f"pred{view}"].iloc[row] == np.argmax(s)
 
 
 def test_the_model_that_comes_with_the_kit_repeats_its_own_tables_from_its_own_words(run):
