@@ -17,20 +17,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from koa_kit.error_analysis.arrays import checked_grades, checked_probabilities
 from koa_kit.error_analysis.predictions import VIEWS, checked, grade_column, probabilities
 from koa_kit.grades import GRADES
 
 ROUNDING = 1e-6  # below its threshold a probability still reaches it: the mean of equal float32 may round upwards
-
-
-def thresholds(probabilities: np.ndarray, kl: np.ndarray) -> np.ndarray:
-    """Mean probability of each grade among the knees given it, float64 ``(5,)``; infinite without one (equation 2)."""
-    p = checked_probabilities(probabilities)
-    kl = checked_grades(kl, len(p))
-    knees = np.bincount(kl, minlength=len(GRADES))
-    sure = np.bincount(kl, weights=p[np.arange(len(kl)), kl], minlength=len(GRADES))
-    return np.divide(sure, knees, out=np.full(len(GRADES), np.inf), where=knees > 0)
 
 
 @checked
@@ -80,7 +70,12 @@ def unstable(predictions: pd.DataFrame) -> pd.DataFrame:
 
 
 def _latent(p: np.ndarray, kl: np.ndarray) -> np.ndarray:
-    """Grade each knee is counted under, -1 where it reaches no threshold; the lower of two equally probable grades."""
-    limits, p = thresholds(p, kl), np.asarray(p, float)
+    """Grade each knee is counted under (equation 1): the most probable of those that reach their threshold, else -1.
+
+    The threshold of a grade is its mean probability among the knees given it (equation 2); one never given has none.
+    """
+    knees = np.bincount(kl, minlength=len(GRADES))
+    sure = np.bincount(kl, weights=p[np.arange(len(kl)), kl], minlength=len(GRADES))
+    limits = np.divide(sure, knees, out=np.full(len(GRADES), np.inf), where=knees > 0)
     reached = np.where(p >= limits - ROUNDING, p, -np.inf)
     return np.where(np.isfinite(reached).any(1), reached.argmax(1), -1)

@@ -59,11 +59,25 @@ def open_tab(page, title):
     page.locator(TAB, has_text=title).first.click()
 
 
+def write(page, selector, words):
+    page.locator(selector).first.fill(words)
+    page.locator(selector).first.press("Tab")
+
+
+def move_the_bias(page):
+    """Draw the bias for KL1 up by keyboard, until the curve shows where the decision stands beside the model's own."""
+    open_tab(page, "Decisions")
+    page.wait_for_selector(".koa-curve svg")
+    assert "now" not in page.locator(".koa-curve svg").text_content()
+    page.locator(".koa-bias .noUi-handle").first.focus()
+    for _ in range(12):
+        page.keyboard.press("ArrowRight")
+    page.wait_for_function("() => document.querySelector('.koa-curve svg').textContent.includes('now')")
+
+
 def judge(page, reader, note):
-    page.locator(".koa-reader input").first.fill(reader)
-    page.locator(".koa-reader input").first.press("Tab")
-    page.locator(".koa-note textarea").first.fill(note)
-    page.locator(".koa-note textarea").first.press("Tab")
+    write(page, ".koa-reader input", reader)
+    write(page, ".koa-note textarea", note)
     page.locator(".koa-agree").first.click()
     page.wait_for_function("() => document.querySelector('.koa-reviewed').innerText.includes('agrees')")
 
@@ -100,15 +114,7 @@ def test_the_core_of_an_analysts_day_works_under_voila(page, run, environment, s
         assert (said["reader"], said["knee_id"], said["answer"]) == ("Ann", names[1], "agree")
         page.screenshot(path=shots / "voila-knees.png")
 
-        open_tab(page, "Decisions")
-        page.wait_for_selector(".koa-curve svg")
-        before = page.locator(".koa-curve svg").text_content()
-        handle = page.locator(".koa-bias .noUi-handle").first
-        handle.focus()
-        for _ in range(12):
-            page.keyboard.press("ArrowRight")
-        page.wait_for_function("text => document.querySelector('.koa-curve svg').textContent !== text", arg=before)
-        page.wait_for_function("() => document.querySelector('.koa-curve svg').textContent.includes('now')")
+        move_the_bias(page)
         page.screenshot(path=shots / "voila-decisions.png")
 
         page.reload()
@@ -172,21 +178,13 @@ def test_notebook_05_works_in_jupyterlab(page, environment, shots, tmp_path):
 
         open_tab(page, "Words")
         page.wait_for_selector(".koa-text-1 textarea")
-        page.locator(".koa-text-1 textarea").first.fill("A knee with severe narrowing of the joint space.")
-        page.locator(".koa-text-1 textarea").first.press("Tab")
+        write(page, ".koa-text-1 textarea", "A knee with severe narrowing of the joint space.")
         page.wait_for_function("() => /^[1-9][0-9]* of/.test(document.querySelector('.koa-changed').innerText)")
-        page.locator(".koa-text-2 textarea").first.fill("<script>alert(1)</script>")
-        page.locator(".koa-text-2 textarea").first.press("Tab")
+        write(page, ".koa-text-2 textarea", "<script>alert(1)</script>")
         page.wait_for_function("() => document.querySelector('.koa-undo').disabled === false")
         page.locator(".koa-workbench").first.screenshot(path=shots / "lab-words.png")
 
-        open_tab(page, "Decisions")
-        page.wait_for_selector(".koa-curve svg")
-        handle = page.locator(".koa-bias .noUi-handle").first
-        handle.focus()
-        for _ in range(10):
-            page.keyboard.press("ArrowRight")
-        page.wait_for_function("() => document.querySelector('.koa-curve svg').textContent.includes('now')")
+        move_the_bias(page)
         page.locator(".koa-workbench").first.screenshot(path=shots / "lab-decisions.png")
 
     said = ReviewLog(out / "verdicts.jsonl").read()
