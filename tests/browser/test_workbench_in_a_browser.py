@@ -3,12 +3,16 @@
 import json
 import os
 import re
+import socket
+import subprocess
 import sys
+import time
+import urllib.request
+from contextlib import contextmanager
 
 import nbformat
 import pandas as pd
 import pytest
-from browser_servers import free_port, served
 
 from koa_kit.data import load_cohort
 from koa_kit.paths import resource
@@ -34,6 +38,36 @@ def run(tmp_path_factory, session_cache):
         folder = tmp_path_factory.mktemp("runs") / "small"
         fit(load_cohort("phantom"), TrainConfig.for_scale("smoke", epochs=4), folder, device="cpu")
     return folder
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+@contextmanager
+def served(command, url, *, env, log, seconds=120):
+    """Run a server in the block; its output goes to `log`."""
+    with open(log, "w") as out:
+        process = subprocess.Popen(command, env=env, stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
+        try:
+            until = time.monotonic() + seconds
+            while True:
+                assert process.poll() is None, log.read_text()
+                try:
+                    urllib.request.urlopen(url, timeout=5).close()
+                    break
+                except OSError:
+                    assert time.monotonic() < until, log.read_text()
+                    time.sleep(0.3)
+            yield process
+        finally:
+            os.killpg(process.pid, 15)
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, 9)
 
 
 def text(page, selector):

@@ -124,32 +124,28 @@ def test_conditions_that_cannot_be_are_refused(conditions):
 
 
 @pytest.mark.parametrize(
-    ("filters", "says"),
+    ("condition", "says"),
     [
-        *(
-            (Filters(columns=(condition,)), says)
-            for condition, says in (
-                (("height", "is", 3), "no column 'height'"),
-                (("site", "at least", 3), "site is no number"),
-                (("inverted", "at most", 1), "inverted is no number"),
-                (("inverted", "contains", "a"), "yes or no"),
-                (("inverted", "is", "maybe"), "'maybe' is not"),
-                (("age", "at most", "old"), "age is a number"),
-                (("age", "is", True), "True is not"),
-                (("age", "is", "nan"), "age is a number"),
-            )
-        ),
-        (Filters(sides="R"), "'side'"),
-        (Filters(margin=(1, 2)), "'s2'"),
-        (Filters(right=True), "'pred'"),
-        (Filters(exposure=(0, 1)), "exposure"),
+        (("height", "is", 3), "no column 'height'"),
+        (("site", "at least", 3), "site is no number"),
+        (("inverted", "at most", 1), "inverted is no number"),
+        (("inverted", "contains", "a"), "yes or no"),
+        (("inverted", "is", "maybe"), "'maybe' is not"),
+        (("age", "at most", "old"), "age is a number"),
+        (("age", "is", True), "True is not"),
+        (("age", "is", "nan"), "age is a number"),
     ],
 )
-def test_what_a_table_cannot_answer_is_told_and_never_passed_over(knees, filters, says):
-    if not filters.columns:
-        knees = knees.drop(columns=["side", "s2", "pred", "exposure"])
+def test_what_a_table_cannot_answer_is_told_and_never_passed_over(knees, condition, says):
     with pytest.raises(KoaError, match=says):
-        filters.mask(knees)
+        Filters(columns=(condition,)).mask(knees)
+
+
+@pytest.mark.parametrize(("name", "value"), {"side": "R", "s2": (1, 2), "pred": True, "exposure": (0, 1)}.items())
+def test_a_column_that_a_filter_needs_and_a_table_lacks_is_named(knees, name, value):
+    filters = Filters(**{{"side": "sides", "s2": "margin", "pred": "right"}.get(name, name): value})
+    with pytest.raises(KoaError, match=name):
+        filters.mask(knees.drop(columns=name))
 
 
 def test_exposure_is_the_first_column_of_numbers_by_one_of_its_names(predictions):
