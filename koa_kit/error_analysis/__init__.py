@@ -5,12 +5,12 @@ import lazy_loader as lazy
 __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     submod_attrs={
-        "calibration": ["calibrated", "expected_calibration_error", "reliability", "temperature"],
+        "calibration": ["calibrated", "reliability", "temperature"],
         "ceiling": ["compare_with_ceiling", "ceiling_figure", "consensus_posterior"],
         "decisions.conformal": ["conformal_table"],
-        "decisions.curves": ["best_thresholds", "kl1_curve", "kl1_point", "reject_curve"],
+        "decisions.curves": ["kl1_curve", "kl1_point", "reject_curve"],
         "decisions.decision": ["DecisionRule", "decide", "apply_rule"],
-        "decisions.figures": ["decision_figure", "reject_figure", "conformal_figure"],
+        "decisions.figures": ["decision_figure", "conformal_figure"],
         "decisions.rules": ["compare_at_recall", "compare_rules", "rules_in_words"],
         "figures": [
             "confusion_figure",
@@ -30,6 +30,6 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "statistics.conclusions": ["outcome", "draw_conclusions"],
         "statistics.intervals": ["metric_intervals"],
         "statistics.seed_figures": ["comparison_figure", "recall_against_accuracy_figure", "arms_figure"],
-        "statistics.seeds": ["compare", "compare_arms", "paired_difference", "seed_intervals", "seed_values"],
+        "statistics.seeds": ["compare", "compare_arms", "seed_intervals", "seed_values"],
     },
 )

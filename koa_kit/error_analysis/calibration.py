@@ -1,4 +1,4 @@
-"""Does 70 % mean 7 in 10? Reliability, expected calibration error and one temperature to put it right."""
+"""Does 70 % mean 7 in 10? Reliability, and one temperature to put it right."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ def reliability(predictions: pd.DataFrame, *, bins: int = BINS) -> pd.DataFrame:
     """One row per confidence bin: ``low``, ``high``, ``knees``, mean ``confidence``, ``accuracy`` and ``gap``.
 
     Confidence is the top probability; ``gap`` is confidence minus accuracy, above 0 for a model too sure of itself.
-    Bins without a knee stay in the table with nan.
+    Bins without a knee stay in the table with nan. The mean absolute gap, each bin weighted by its knees, is the
+    expected calibration error (Naeini et al. 2015, Guo et al. 2017). It depends on the number of bins and is biased
+    upwards on few knees: compare models on the same knees only.
     """
     if bins < 1:
         raise KoaError(f"{bins} bins hold no knee.", where="bins", remedy="Give 1 or more; 15 is usual.")
@@ -26,16 +28,6 @@ def reliability(predictions: pd.DataFrame, *, bins: int = BINS) -> pd.DataFrame:
     edges, size = np.arange(bins + 1) / bins, knees.size().reindex(range(bins), fill_value=0)
     table = pd.DataFrame({"low": edges[:-1], "high": edges[1:], "knees": size}).join(knees.mean())
     return table.assign(gap=table["confidence"] - table["accuracy"])
-
-
-@checked
-def expected_calibration_error(predictions: pd.DataFrame, *, bins: int = BINS) -> float:
-    """Mean absolute gap of `reliability`, each bin weighted by its knees, 0 to 1 (Naeini et al. 2015, Guo et al. 2017).
-
-    It depends on the number of bins and is biased upwards on few knees: compare models on the same knees only.
-    """
-    table = reliability(predictions, bins=bins)
-    return float((table["gap"].abs() * table["knees"]).sum() / table["knees"].sum())
 
 
 @checked

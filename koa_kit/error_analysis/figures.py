@@ -12,11 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from koa_kit.error_analysis.calibration import expected_calibration_error, reliability
+from koa_kit.error_analysis.calibration import reliability
 from koa_kit.error_analysis.metrics import BINS, confusion, per_grade
 from koa_kit.error_analysis.predictions import VIEWS, checked, grade_column, margin, probabilities, similarities
 from koa_kit.error_analysis.statistics.intervals import metric_intervals
-from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES, grade_label
 from koa_kit.style import ACCENT, FAINT, GRADE_COLOURS, INK, PAPER, SEQUENTIAL
 
@@ -47,12 +46,10 @@ def share_bars(ax: Axes, shares: np.ndarray, colours: Sequence[str], *, promised
     ax.tick_params(axis="x", length=0)
 
 
-def confusion_figure(
-    predictions: pd.DataFrame, *, grades: Sequence[int] = GRADES, title: str | None = None, ax: Axes | None = None
-) -> Axes:
+def confusion_figure(predictions: pd.DataFrame, *, grades: Sequence[int] = GRADES, ax: Axes | None = None) -> Axes:
     """Axes with the confusion matrix: knees in each cell, its share of the row beneath, shaded by that share.
 
-    Fewer than five `grades`, such as ``(0, 1, 2)``, get a last column "other". The `title` is by default the accuracy.
+    Fewer than five `grades`, such as ``(0, 1, 2)``, get a last column "other".
     """
     counts = confusion(predictions, grades)
     shares = counts.div(counts.sum(axis=1), axis=0)
@@ -63,7 +60,7 @@ def confusion_figure(
         _frame(ax, index, index)
     ax.set(xlabel="graded by the model", ylabel="graded by the reader")
     accuracy = f"{(predictions['pred'] == predictions['kl']).mean():.1%} of {len(predictions):,} knees on the diagonal"
-    ax.set_title(title or ("The early grades" if "other" in counts else accuracy), pad=10)
+    ax.set_title("The early grades" if "other" in counts else accuracy, pad=10)
     return ax
 
 
@@ -105,7 +102,8 @@ def reliability_figure(predictions: pd.DataFrame, *, bins: int = BINS, ax: Axes 
     size = 12 + 260 * table["knees"] / table["knees"].max()
     ax.scatter(table["confidence"], table["accuracy"], s=size, color=GRADE_COLOURS[0], edgecolor=PAPER, zorder=3)
     ax.set(xlim=(0.15, 1.02), ylim=(-0.02, 1.04), xlabel="confidence (top probability)", ylabel="share right")
-    ax.set_title(f"Expected calibration error {expected_calibration_error(predictions, bins=bins):.3f}")
+    error = np.average(table["gap"].abs(), weights=table["knees"])
+    ax.set_title(f"Expected calibration error {error:.3f}")
     return ax
 
 
@@ -125,14 +123,12 @@ def similarity_figure(predictions: pd.DataFrame, *, ax: Axes | None = None) -> A
 
 
 @checked
-def kl1_figure(predictions: pd.DataFrame, *, grade: int = 1) -> Figure:
-    """Figure of where the knees of one grade go: the grades they are given, and the margins by which its prompt loses.
+def kl1_figure(predictions: pd.DataFrame) -> Figure:
+    """Figure of where the KL1 knees go: the grades they are given, and the margins by which its prompt loses.
 
     Margins are of scaled similarity: one of 0.7 makes the winner twice as probable.
     """
-    if grade not in GRADES:
-        raise KoaError(f"There is no grade {grade!r}.", remedy="Grades are 0 to 4.")
-    knees = predictions[grade_column(predictions, "kl") == grade]
+    knees = predictions[grade_column(predictions, "kl") == 1]
     s, pred = similarities(knees), grade_column(knees, "pred")
     given = np.bincount(pred, minlength=len(GRADES))
     figure, (left, right) = plt.subplots(1, 2, figsize=(9.6, 3.7), width_ratios=(1, 1.1), layout="constrained")
@@ -140,9 +136,9 @@ def kl1_figure(predictions: pd.DataFrame, *, grade: int = 1) -> Figure:
     left.bar_label(bars, [f"{count / len(knees):.0%}" if len(knees) else "" for count in given], padding=3)
     left.set_xticks(GRADES, [f"KL{other}" for other in GRADES])
     left.set(xlabel="graded by the model", ylabel="knees", ylim=(0, max(1, given.max()) * 1.13))
-    left.set_title(f"{len(knees):,} knees the reader called KL{grade}")
-    lead = s[np.arange(len(s)), pred] - s[:, grade]
-    lost = [other for other in GRADES if other != grade and given[other]]
+    left.set_title(f"{len(knees):,} knees the reader called KL1")
+    lead = s[np.arange(len(s)), pred] - s[:, 1]
+    lost = [other for other in GRADES if other != 1 and given[other]]
     if lost:
         edges = np.linspace(0, max(1.0, np.ceil(lead.max())), 21)
         right.hist(
@@ -150,12 +146,12 @@ def kl1_figure(predictions: pd.DataFrame, *, grade: int = 1) -> Figure:
             color=[GRADE_COLOURS[other] for other in lost], label=[f"given KL{other}" for other in lost],
         )  # fmt: skip
         right.legend(loc="upper right", fontsize=10)
-        missed = lead[pred != grade]
+        missed = lead[pred != 1]
         right.set_title(f"{(missed < np.log(2)).mean():.0%} of {len(missed):,} misses are close (margin < 0.7)")
     else:
-        right.text(0.5, 0.5, f"No KL{grade} knee was given another grade.", ha="center", transform=right.transAxes)
+        right.text(0.5, 0.5, "No KL1 knee was given another grade.", ha="center", transform=right.transAxes)
         right.set_yticks([])
-    right.set(xlabel=f"margin of the winning prompt over KL{grade}'s", ylabel="missed knees")
+    right.set(xlabel="margin of the winning prompt over KL1's", ylabel="missed knees")
     return figure
 
 

@@ -17,41 +17,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from koa_kit.error_analysis.arrays import checked_grades, checked_probabilities
-from koa_kit.error_analysis.metrics import count_grades
 from koa_kit.error_analysis.predictions import VIEWS, checked, grade_column, probabilities
-from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES
 
 ROUNDING = 1e-6  # below its threshold a probability still reaches it: the mean of equal float32 may round upwards
-
-
-def thresholds(probabilities: np.ndarray, kl: np.ndarray) -> np.ndarray:
-    """Mean probability of each grade among the knees given it, float64 ``(5,)``; infinite without one (equation 2)."""
-    p = checked_probabilities(probabilities)
-    kl = checked_grades(kl, len(p))
-    knees = np.bincount(kl, minlength=len(GRADES))
-    sure = np.bincount(kl, weights=p[np.arange(len(kl)), kl], minlength=len(GRADES))
-    return np.divide(sure, knees, out=np.full(len(GRADES), np.inf), where=knees > 0)
-
-
-def confident_joint(probabilities: np.ndarray, kl: np.ndarray) -> np.ndarray:
-    """Estimated number of knees by given grade (rows) and latent true grade (columns), float64 ``(5, 5)``.
-
-    Each knee is counted under the most probable of the grades that reach their threshold (equation 1 of the paper), or
-    not at all. The rows are then scaled to the number of knees given each grade (equation 3, times N).
-    """
-    latent, kl = _latent(probabilities, kl), np.asarray(kl)
-    counts = count_grades(kl[latent >= 0], latent[latent >= 0])
-    given = np.bincount(kl, minlength=len(GRADES))
-    # a grade's surest knee reaches the mean of its grade, so only a grade without a knee has an empty row
-    return counts * (given / np.maximum(counts.sum(1), 1))[:, None]
-
-
-def share_wrong(joint: np.ndarray) -> float:
-    """Estimated share of knees whose given grade is wrong, 0 to 1: what lies off the diagonal of `confident_joint`."""
-    joint = np.asarray(joint, float)
-    return float(1 - np.trace(joint) / joint.sum())
 
 
 @checked
@@ -69,8 +38,8 @@ def find_label_issues(predictions: pd.DataFrame) -> pd.DataFrame:
           the most probable grade other than the given one;
         - ``self_confidence``: probability of the given grade, 0 to 1;
         - ``lead``: probability of the proposed minus that of the given grade, -1 to 1;
-        - ``suspect``: whether the proposed grade was counted instead of the given one in `confident_joint`. A knee
-          that does not reach the threshold of its own grade may be one even with a negative lead;
+        - ``suspect``: whether a grade other than the given one is the most probable that reaches its threshold
+          (equation 1 of the paper). A knee below the threshold of its own grade may be one even with a negative lead;
         - ``steps``: grades between the given and the proposed one, 1 to 4; suspects of two and more are rare.
 
         Suspects come first, then the others, each by falling lead; knees that tie keep the order of `predictions`.
@@ -88,57 +57,25 @@ def find_label_issues(predictions: pd.DataFrame) -> pd.DataFrame:
 
 
 @checked
-def unstable(predictions: pd.DataFrame, steady: pd.DataFrame | None = None) -> pd.DataFrame:
-    """All knees, those first whose answer changes most when the knee is mirrored or lies a little otherwise.
+def unstable(predictions: pd.DataFrame) -> pd.DataFrame:
+    """All knees, those first whose answer changes most when the knee is mirrored; ties keep the order of the table.
 
-    `steady` is a table of `prediction_robustness`, matched by ``knee_id``; without it only the mirror image ranks.
-
-    Returns
-    -------
-    DataFrame
-        ``knee_id``, ``patient``, ``side``, ``kl``, ``pred``, ``pred_flip`` and
-
-        - ``flip_change``: total variation between the probabilities of the knee and of its mirror image, 0 to 1;
-        - with `steady`: ``spread``, the standard deviation of the expected grade over the augmented views, in grades,
-          and ``given``, the number of different grades it was given;
-        - ``instability``: 0 to 1, the share of the other knees that change less than this one. With `steady` it is the
-          mean of two such shares, by ``flip_change`` and by ``spread``, because the two have different units.
-
-        Largest instability first; knees that tie keep the order of `predictions`.
+    Columns ``knee_id``, ``patient``, ``side``, ``kl``, ``pred``, ``pred_flip`` and ``flip_change``, the total variation
+    between the probabilities of the knee and of its mirror image, 0 to 1.
     """
     p, p_flip = (probabilities(predictions, view) for view in VIEWS)
-    change = abs(p - p_flip).sum(1) / 2
-    table = predictions[["knee_id", "patient", "side", "kl", "pred", "pred_flip"]].assign(flip_change=change)
-    ranked = ["flip_change"]
-    if steady is not None:
-        views = _steady_rows(predictions, steady)
-        table = table.assign(spread=views["spread"].to_numpy(float), given=views["given"].to_numpy(int))
-        ranked.append("spread")
-    less = table[ranked].rank(method="min").to_numpy() - 1
-    table = table.assign(instability=less.mean(1) / max(len(table) - 1, 1))
-    return table.sort_values("instability", ascending=False, kind="stable", ignore_index=True)
+    table = predictions[["knee_id", "patient", "side", "kl", "pred", "pred_flip"]]
+    table = table.assign(flip_change=abs(p - p_flip).sum(1) / 2)
+    return table.sort_values("flip_change", ascending=False, kind="stable", ignore_index=True)
 
 
 def _latent(p: np.ndarray, kl: np.ndarray) -> np.ndarray:
-    """Grade each knee is counted under, -1 where it reaches no threshold; the lower of two equally probable grades."""
-    limits, p = thresholds(p, kl), np.asarray(p, float)
+    """Grade each knee is counted under (equation 1): the most probable of those that reach their threshold, else -1.
+
+    The threshold of a grade is its mean probability among the knees given it (equation 2); one never given has none.
+    """
+    knees = np.bincount(kl, minlength=len(GRADES))
+    sure = np.bincount(kl, weights=p[np.arange(len(kl)), kl], minlength=len(GRADES))
+    limits = np.divide(sure, knees, out=np.full(len(GRADES), np.inf), where=knees > 0)
     reached = np.where(p >= limits - ROUNDING, p, -np.inf)
     return np.where(np.isfinite(reached).any(1), reached.argmax(1), -1)
-
-
-def _steady_rows(predictions: pd.DataFrame, steady: pd.DataFrame) -> pd.DataFrame:
-    """Rows of `steady` in the order of the predictions."""
-    wanted = ("knee_id", "spread", "given")
-    if not isinstance(steady, pd.DataFrame) or not set(wanted) <= set(steady):
-        what = f"A robustness table has the columns {', '.join(wanted)}."
-        raise KoaError(what, where="steady", remedy="Make it with prediction_robustness().")
-    twice = steady.loc[steady["knee_id"].duplicated(), "knee_id"]
-    if len(twice):
-        raise KoaError("A knee is in the robustness table twice.", where=f"steady, knee {twice.iloc[0]}")
-    views = steady.set_index("knee_id").reindex(predictions["knee_id"])
-    absent = views["spread"].isna()
-    if absent.any():
-        what = f"{int(absent.sum())} of {len(views)} knees have no spread in the robustness table."
-        remedy = "Ask for the views of every knee that was predicted."
-        raise KoaError(what, where=f"steady, knee {absent.idxmax()}", remedy=remedy)
-    return views

@@ -20,13 +20,13 @@ CELLS = 2**22  # cosines held at a time by `near_duplicates`: 16 MB in float32
 
 
 def nearest(
-    embeddings: np.ndarray, row: int, *, count: int = 6, patients: Sequence | None = None, same_patient: bool = False
+    embeddings: np.ndarray, row: int, *, count: int = 6, patients: Sequence | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Row numbers int64 ``(n,)`` and cosines float32 ``(n,)`` of the `count` knees nearest to one knee, nearest first.
 
     `embeddings` are unit vectors ``(N, D)``, or ``(N, 2, D)`` with each knee's own view and its mirror image. With
-    `patients`, ``(N,)``, knees of the same patient are left out unless `same_patient`: the other side and other visits
-    look alike for reasons that teach nothing about the grade. Ties come in the order of their rows.
+    `patients`, ``(N,)``, knees of the same patient are left out: the other side and other visits look alike for reasons
+    that teach nothing about the grade. Ties come in the order of their rows.
     """
     vectors = _unit_vectors(embeddings)
     if isinstance(row, bool) or not isinstance(row, int | np.integer) or not 0 <= row < len(vectors):
@@ -36,7 +36,7 @@ def nearest(
         raise KoaError(f"{count!r} neighbours are none.", where="count", remedy="Ask for one or more.")
     cosine = _cosines(vectors[row : row + 1], vectors)[0]
     others = np.arange(len(vectors)) != row
-    if patients is not None and not same_patient:
+    if patients is not None:
         names = _names(patients, len(vectors))
         others &= names != names[row]
     near = np.flatnonzero(others)
@@ -45,7 +45,7 @@ def nearest(
 
 
 def near_duplicates(
-    embeddings: np.ndarray, patients: Sequence, *, above: float = 0.995, quantile: float | None = None, most: int = 200
+    embeddings: np.ndarray, patients: Sequence, *, above: float = 0.995, most: int = 200
 ) -> pd.DataFrame:
     """Pairs of knees that look alike to the model, most similar first; embeddings and patients are as for `nearest`.
 
@@ -57,9 +57,7 @@ def near_duplicates(
     ----------
     above
         Smallest cosine of a pair, -1 to 1. Embeddings of one model may all lie close together: look at the distribution
-        before trusting a number, or use `quantile`.
-    quantile
-        Instead of `above`, the share of all pairs to pass over, 0 to 1: 0.9999 keeps the most similar ten-thousandth.
+        before trusting a number.
     most
         Pairs at most, the most similar.
     """
@@ -67,13 +65,8 @@ def near_duplicates(
     names = _names(patients, len(vectors))
     if not -1 <= above <= 1:
         raise KoaError(f"{above!r} is no cosine.", where="above", remedy="Give a number from -1 to 1, as 0.995.")
-    if quantile is not None and not 0 <= quantile < 1:
-        raise KoaError(f"{quantile!r} is no share of the pairs.", where="quantile", remedy="Give for example 0.9999.")
     if most < 1:
         raise KoaError(f"{most!r} pairs are none.", where="most", remedy="Ask for one or more.")
-    if quantile is not None:
-        pairs = len(vectors) * (len(vectors) - 1) // 2
-        above, most = -1, max(1, min(most, pairs - int(quantile * pairs)))
     pairs = _best_pairs(vectors, above, most)
     return pairs.assign(same_patient=names[pairs["first"]] == names[pairs["second"]])
 

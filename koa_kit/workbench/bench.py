@@ -67,12 +67,8 @@ class Workbench:
         Later grades; see `koa_kit.workbench.tables.later_grades`.
     baseline
         Predictions of another run of the same knees, for the matrix "change from the original".
-    robustness
-        Table of `koa_kit.error_analysis.robustness`.
     log
         File that keeps readers' reviews; omitted, none are kept.
-    state
-        Where to begin; omitted, all KL1 knees.
 
     Attributes
     ----------
@@ -101,16 +97,14 @@ class Workbench:
         masks: Callable[[str], Mapping[str, np.ndarray] | None] | None = None,
         followup: pd.DataFrame | None = None,
         baseline: pd.DataFrame | None = None,
-        robustness: pd.DataFrame | None = None,
         log: str | os.PathLike | None = None,
-        state: WorkbenchState | None = None,
     ):
         predictions = check_predictions(predictions).reset_index(drop=True)
         self.tables = Tables(predictions, baseline)
         self.find = None if images is None else image_finder(images, predictions)
         self.embeddings = fitting_embeddings(embeddings, len(predictions))
         self.patients = predictions["patient"].to_numpy()
-        self.prompt_editor, self.explain, self.masks, self.robustness = prompt_editor, explain, masks, robustness
+        self.prompt_editor, self.explain, self.masks = prompt_editor, explain, masks
         if prompts is None and prompt_editor:
             prompts = prompt_editor.original
         # the sentences of an ensemble stand one after the other
@@ -119,7 +113,7 @@ class Workbench:
         self.later = later_grades(predictions, followup)
         self.log = ReviewLog(log) if log else None
         self.views = KneeViews(predictions, self.find, self.prompts, self.later)
-        self.state = state or WorkbenchState()
+        self.state = WorkbenchState()
         self.failure: Exception | None = None
         self._quiet = False
         self.filters = FilterBar(self)

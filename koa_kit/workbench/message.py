@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 
 import pandas as pd
@@ -28,24 +29,26 @@ class Message:
         return f"No workbench: {self.error}"
 
 
+def or_message(make: Callable[..., Workbench | Message]) -> Callable[..., Workbench | Message]:
+    """`make`, whose `KoaError` becomes a message in the page; under ``KOA_STRICT=1`` it is raised."""
+
+    @wraps(make)
+    def made(*values, **options) -> Workbench | Message:
+        try:
+            return make(*values, **options)
+        except KoaError as error:
+            if os.environ.get("KOA_STRICT") == "1":
+                raise
+            return Message(error)
+
+    return made
+
+
+@or_message
 def workbench(predictions: pd.DataFrame | str | os.PathLike, images=None, **options) -> Workbench | Message:
     """A `Workbench` of a table or a ``predictions.parquet``; where that cannot be, a message in the page that says why.
 
     Under ``KOA_STRICT=1`` the error is raised instead. `images` and `options` are those of `Workbench`.
     """
-
-    def make() -> Workbench:
-        table = predictions if isinstance(predictions, pd.DataFrame) else read_predictions(Path(predictions))
-        return Workbench(table, images, **options)
-
-    return or_message(make)
-
-
-def or_message(make: Callable[[], Workbench | Message]) -> Workbench | Message:
-    """What `make` returns, or its `KoaError` as a message; under ``KOA_STRICT=1`` the error is raised."""
-    try:
-        return make()
-    except KoaError as error:
-        if os.environ.get("KOA_STRICT") == "1":
-            raise
-        return Message(error)
+    table = predictions if isinstance(predictions, pd.DataFrame) else read_predictions(Path(predictions))
+    return Workbench(table, images, **options)

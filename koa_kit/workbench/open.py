@@ -30,11 +30,7 @@ LOG = "verdicts.jsonl"
 
 
 def workbench_of(
-    run: Run,
-    predictions: pd.DataFrame,
-    embeddings: np.ndarray | None = None,
-    images: Cohort | None = None,
-    **options,
+    run: Run, predictions: pd.DataFrame, embeddings: np.ndarray | None = None, images: Cohort | None = None, **options
 ) -> Workbench | Message:
     """Workbench of a run's answers to some knees, with its words, its maps and, on phantoms, the true signs.
 
@@ -85,6 +81,7 @@ def later_of(images: Cohort | None, data_dir: str | os.PathLike | None = None) -
     return load_followup(data_dir) if _is_here("oai-followup", data_dir) else None
 
 
+@or_message
 def open_run(
     source: str | os.PathLike,
     *,
@@ -112,10 +109,6 @@ def open_run(
     beside
         Another run or predictions file of the same knees, which the matrix "change from the original" compares with.
     """
-    return or_message(lambda: _open(source, split, data_dir, log, beside))
-
-
-def _open(source, split, data_dir, log, beside) -> Workbench | Message:
     known, path = str(source) in pretrained_names(), Path(source)
     baseline = None if beside is None else read_predictions(_predictions_of(beside, split))
     if not known and path.is_file():

@@ -10,10 +10,10 @@ import pandas as pd
 
 from koa_kit.error_analysis.decisions.decision import DecisionRule, apply_rule
 from koa_kit.error_analysis.gallery import gallery_order
+from koa_kit.error_analysis.metrics import count_grades
 from koa_kit.error_analysis.predictions import VIEWS, probabilities, similarities
 from koa_kit.error_analysis.statistics.comparison import align_predictions
 from koa_kit.errors import KoaError
-from koa_kit.grades import GRADES
 from koa_kit.workbench.state import PAGE, WorkbenchState
 
 
@@ -38,8 +38,7 @@ class Numbers(NamedTuple):
 
     def counts(self, mask: np.ndarray) -> np.ndarray:
         """Confusion counts int ``(5, 5)`` of the knees in `mask`, reader by model."""
-        k = len(GRADES)
-        return np.bincount(self.kl[mask] * k + self.pred[mask], minlength=k * k).reshape(k, k)
+        return count_grades(self.kl[mask], self.pred[mask])
 
 
 class Tables:

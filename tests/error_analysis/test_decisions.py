@@ -1,15 +1,14 @@
 """The same similarities give other grades under another decision, and the curves tell what each would score."""
 
-import itertools
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
-from koa_kit.error_analysis.decisions.curves import ROWS, best_thresholds, kl1_curve, kl1_point, reject_curve
-from koa_kit.error_analysis.decisions.decision import RULES, DecisionRule, apply_rule, decide, expected_grade
-from koa_kit.error_analysis.decisions.figures import decision_figure, reject_figure
+from koa_kit.error_analysis.decisions.curves import ROWS, kl1_curve, kl1_point, reject_curve
+from koa_kit.error_analysis.decisions.decision import RULES, DecisionRule, apply_rule, decide
+from koa_kit.error_analysis.decisions.figures import decision_figure
 from koa_kit.error_analysis.metrics import compute_metrics
 from koa_kit.error_analysis.predictions import check_predictions, probabilities, similarities
 from koa_kit.errors import KoaError
@@ -51,13 +50,6 @@ def decide_by_hand(row, decision):
         return p, next(grade for grade in range(5) if sum(p[: grade + 1]) >= sum(p[grade + 1 :]))
     mean = sum(grade * share for grade, share in enumerate(p))
     return p, sum(mean > threshold for threshold in decision.thresholds)
-
-
-def test_the_default_decision_changes_no_grade_of_a_knee_or_its_mirror_image(predictions):
-    same = apply_rule(predictions, DecisionRule())
-    assert same["pred"].equals(predictions["pred"])
-    assert same["pred_flip"].equals(predictions["pred_flip"])
-    assert probabilities(same, "_flip") == pytest.approx(probabilities(predictions, "_flip"), abs=1e-6)
 
 
 @every_decision
@@ -184,36 +176,6 @@ def test_knees_of_equal_confidence_are_rejected_together_whatever_their_order():
     assert curve["threshold"].tolist() == pytest.approx([0.9, 0.6])
 
 
-def kappa_of(thresholds, expected, kl):
-    return kappa_by_hand(kl, sum((expected > threshold).astype(int) for threshold in thresholds))
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_no_four_cuts_beat_the_best_thresholds_on_the_knees_they_are_fitted_to(seed):
-    rng = np.random.default_rng(seed)
-    kl = rng.permutation([0, 0, 0, 0, 1, 1, 2, 2, 3, 4])
-    expected = np.round(np.clip(kl + rng.normal(0, 1.2, 10), 0, 4), 1)
-    levels = np.unique(expected)
-    places = np.r_[levels[0] - 1, (levels[:-1] + levels[1:]) / 2, levels[-1] + 1]
-    best = max(kappa_of(cuts, expected, kl) for cuts in itertools.combinations_with_replacement(places, 4))
-    assert kappa_of(best_thresholds(expected, kl), expected, kl) == pytest.approx(best)
-
-
-def test_fitted_thresholds_rise_and_serve_a_decision_also_where_a_grade_is_best_never_given(knees):
-    s, kl = knees
-    without = kl[kl != 1]
-    thresholds = best_thresholds(without.astype(float), without)
-    assert list(thresholds) == sorted(set(thresholds))
-    assert kappa_of(thresholds, without, without) == 1
-    backwards = best_thresholds(4.0 - kl, kl)
-    assert list(backwards) == sorted(set(backwards))
-    assert kappa_of(backwards, 4.0 - kl, kl) == pytest.approx(0)
-    means = expected_grade(decide(s, DecisionRule())[0])
-    fitted = DecisionRule(rule="expected_grade", thresholds=best_thresholds(means, kl))
-    usual = DecisionRule(rule="expected_grade")
-    assert kl1_point(s, kl, fitted)["qwk"] >= kl1_point(s, kl, usual)["qwk"]
-
-
 WRONG = {
     "temperature": (0, -1.0, "warm", None),
     "kl1_bias": (np.nan, (0.1, 0.2)),
@@ -239,12 +201,11 @@ def test_expected_shares_without_those_of_training_are_refused_and_lists_of_them
 def test_logits_that_are_none_and_grades_that_do_not_fit_the_knees_are_refused(knees):
     s, kl = knees
     p, grades = decide(s, DecisionRule())
-    refused = [("add up to 1", reject_curve, s, kl, grades), ("one grade", best_thresholds, expected_grade(p), 0 * kl)]
+    refused = [("add up to 1", reject_curve, s, kl, grades)]
     for none in (np.zeros((0, 5)), np.zeros((3, 4)), np.zeros(5), np.full((2, 5), np.inf)):
         refused.append(("five finite numbers", decide, none, DecisionRule()))
     for wrong in (kl[1:], kl + 1, kl + 0.5):
         refused += [("grades of", kl1_curve, s, wrong, DecisionRule()), ("grades of", reject_curve, p, kl, wrong)]
-        refused += [("grades of", best_thresholds, expected_grade(p), wrong)]
     for what, function, *values in refused:
         with pytest.raises(KoaError, match=what):
             function(*values)
@@ -262,12 +223,3 @@ def test_the_decision_figure_names_both_points_outside_the_axes_also_where_they_
         assert f"{point['kl1_recall']:.1%}" in names[1]
         assert not ax.get_legend().get_window_extent().overlaps(ax.get_window_extent())
         assert ax.collections[1].get_offsets()[0].tolist() == pytest.approx([point["accuracy"], point["kl1_recall"]])
-
-
-def test_the_reject_figure_ends_where_every_knee_is_answered(knees):
-    p, grades = decide(knees[0], DecisionRule())
-    ax = reject_figure(reject_curve(p, knees[1], grades))
-    accuracy = ax.lines[0].get_xydata()
-    assert accuracy[-1].tolist() == pytest.approx([1, (grades == knees[1]).mean()])
-    assert accuracy[0, 0] >= 0.05
-    assert f"all knees: {(grades == knees[1]).mean():.1%}" in ax.get_title(loc="left") + ax.get_title()

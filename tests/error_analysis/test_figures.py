@@ -71,8 +71,9 @@ def test_the_flip_figure_rings_the_knees_that_change_grade(predictions):
 
 
 def test_the_reliability_figure_has_a_point_a_bin_with_knees(predictions):
+    title = ea.reliability_figure(predictions).get_title()
+    assert title == f"Expected calibration error {ea.compute_metrics(predictions)['ece']:.3f}"
     ax = ea.reliability_figure(predictions, bins=5)
-    assert ax.get_title().startswith("Expected calibration error 0.")
     assert 1 <= len(ax.collections[-1].get_offsets()) <= 5
 
 

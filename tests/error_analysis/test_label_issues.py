@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from koa_kit.error_analysis.label_issues import confident_joint, find_label_issues, share_wrong, thresholds, unstable
+from koa_kit.error_analysis.label_issues import find_label_issues, unstable
 from koa_kit.error_analysis.predictions import probabilities
 from koa_kit.error_analysis.robustness import prediction_robustness, robustness_figure
 from koa_kit.error_analysis.statistics.shares import share_with_interval
@@ -13,19 +13,10 @@ from koa_kit.errors import KoaError
 
 
 def by_definition(p, kl):
-    """Thresholds, counts and latent grade of each knee, knee by knee as the paper defines them (equations 1 to 3)."""
+    """Latent grade of each knee, knee by knee as the paper defines it (equations 1 and 2)."""
     limit = [np.mean([p[x, j] for x in range(len(p)) if kl[x] == j]) if j in kl else np.inf for j in range(5)]
-    counts, latent = np.zeros((5, 5)), []
-    for x in range(len(p)):
-        reached = [j for j in range(5) if p[x, j] >= limit[j] - 1e-6]
-        latent.append(max(reached, key=lambda j: p[x, j]) if reached else None)
-        if reached:
-            counts[kl[x], latent[-1]] += 1
-    calibrated = np.zeros((5, 5))
-    for i in range(5):
-        if counts[i].sum():
-            calibrated[i] = counts[i] / counts[i].sum() * sum(kl == i)
-    return np.array(limit), calibrated, latent
+    reached = [[j for j in range(5) if p[x, j] >= limit[j] - 1e-6] for x in range(len(p))]
+    return [max(grades, key=p[x].__getitem__, default=None) for x, grades in enumerate(reached)]
 
 
 def with_probabilities(predictions, p):
@@ -44,26 +35,20 @@ def flipped(predictions, share, steps, seed=0):
     return predictions.assign(kl=np.where(wrong, away, kl)), wrong
 
 
-@pytest.mark.parametrize(("seed", "grades"), [(0, 5), (1, 5), (2, [0, 2, 3]), (3, [1, 4])])
-def test_thresholds_and_joint_follow_the_papers_definition_also_where_a_grade_was_never_given(seed, grades):
-    rng = np.random.default_rng(seed)
-    p, kl = rng.dirichlet(np.full(5, 0.6), 150), rng.choice(grades, 150)
-    limit, joint, _ = by_definition(p, kl)
-    assert thresholds(p, kl) == pytest.approx(limit)
-    assert confident_joint(p, kl) == pytest.approx(joint)
-
-
-def test_a_model_as_sure_of_every_knee_alike_suspects_none_of_them():
+def test_a_model_as_sure_of_every_knee_alike_suspects_none_of_them(predictions):
     p = np.full((30, 5), 0.1, np.float32)
-    kl = np.arange(30) % 5
-    p[np.arange(30), kl] = 0.6
-    assert share_wrong(confident_joint(p, kl)) == 0
+    p[np.arange(30), predictions["kl"][:30]] = 0.6
+    assert not find_label_issues(with_probabilities(predictions, p))["suspect"].any()
 
 
-def test_every_knee_is_listed_once_with_its_own_probabilities_and_the_suspects_are_those_of_the_definition(predictions):
+@pytest.mark.parametrize("never_given", [(), (1, 4), (0, 3)])
+def test_every_knee_is_listed_once_with_its_own_probabilities_and_the_suspects_are_those_of_the_definition(
+    predictions, never_given
+):
+    predictions = predictions[~predictions["kl"].isin(never_given)]
     table = find_label_issues(predictions)
     p, kl = probabilities(predictions), predictions["kl"].to_numpy()
-    latent = by_definition(p, kl)[2]
+    latent = by_definition(p, kl)
     knees = zip(predictions["knee_id"], latent, kl, strict=True)
     expected = {knee: grade for knee, grade, given in knees if grade not in (None, given)}
     found = table[table["suspect"]]
@@ -99,65 +84,16 @@ def test_knees_with_a_flipped_label_rank_before_the_others(make_predictions, sha
     assert roc_auc_score(wrong, -place) > 0.9
 
 
-def test_the_estimated_share_of_wrong_labels_is_near_the_share_that_was_flipped():
-    rng = np.random.default_rng(0)
-    true = rng.integers(0, 5, 4000)
-    p = np.exp(-3 * abs(true[:, None] + rng.normal(0, 0.3, (4000, 1)) - np.arange(5)))
-    p /= p.sum(1, keepdims=True)
-    for share in (0.02, 0.1, 0.2):
-        given = np.where(rng.random(4000) < share, (true + rng.integers(1, 5, 4000)) % 5, true)
-        assert share_wrong(confident_joint(p, given)) == pytest.approx(share, abs=0.05)
-
-
-@pytest.mark.parametrize(
-    ("p", "kl", "what"),
-    [
-        (np.full((3, 4), 0.25), [0, 1, 2], r"shape \(3, 4\) are not five finite"),
-        (np.full((3, 5), 0.2), [0, 1], r"shape \(2,\) are not the grades of 3 knees"),
-        (np.zeros((0, 5)), np.zeros(0, int), r"shape \(0, 5\) are not five finite"),
-        (np.full((3, 5), 0.2), [0, 1, 5], "not the grades of 3 knees"),
-        (np.full((3, 5), 0.2), [0.0, 1.0, 2.0], "not the grades of 3 knees"),
-        (np.full((3, 5), 0.3), [0, 1, 2], "do not add up to 1"),
-        ([[0.2] * 5, [np.nan] * 5], [0, 1], "not five finite numbers"),
-        ([[0.2] * 5, [1.4, -0.4, 0, 0, 0]], [0, 1], "do not add up to 1"),
-    ],
-)
-def test_numbers_that_are_no_probabilities_or_grades_are_refused(p, kl, what):
-    with pytest.raises(KoaError, match=what):
-        confident_joint(np.array(p), np.array(kl))
-
-
 def test_the_knee_its_mirror_image_changes_most_is_the_most_unstable(predictions):
     table = unstable(predictions)
     p, q = probabilities(predictions), probabilities(predictions, "_flip")
     change = dict(zip(predictions["knee_id"], [sum(abs(knee)) / 2 for knee in p - q], strict=True))
     assert list(table["flip_change"]) == pytest.approx([change[knee] for knee in table["knee_id"]])
     assert list(table["knee_id"]) == sorted(change, key=lambda knee: -change[knee])
-    assert table["instability"].iloc[0] == 1
     # a model that sees no difference in mirror images keeps the order of the knees
     table = unstable(with_probabilities(predictions, probabilities(predictions)))
     assert list(table["knee_id"]) == list(predictions["knee_id"])
-    assert (table[["flip_change", "instability"]] == 0).all(axis=None)
-
-
-def test_a_knee_whose_augmented_views_differ_rises_in_the_ranking(predictions):
-    views = probabilities(predictions)[:, None].repeat(3, 1)
-    last = unstable(predictions)["knee_id"].iloc[-1]
-    row = int((predictions["knee_id"] == last).argmax())
-    views[row, :2] = np.eye(5)[[0, 4]]
-    steady = prediction_robustness(predictions, views).sample(frac=1, random_state=0)
-    table = unstable(predictions, steady).set_index("knee_id")
-    assert table["spread"].idxmax() == last
-    assert table["instability"][last] == 0.5
-    assert list(table.index).index(last) < len(predictions) / 2
-
-
-def test_a_steadiness_table_of_other_knees_is_refused(predictions):
-    steady = prediction_robustness(predictions, probabilities(predictions)[:, None].repeat(2, 1))
-    twice, narrow = pd.concat([steady, steady.iloc[:1]]), steady.drop(columns="spread")
-    for other, what in ((steady.iloc[2:], "2 of 120 knees"), (twice, "twice"), (narrow, "columns")):
-        with pytest.raises(KoaError, match=what):
-            unstable(predictions, other)
+    assert (table["flip_change"] == 0).all()
 
 
 def answers_of(predictions, change=()):

@@ -42,16 +42,9 @@ def test_neighbours_are_the_knees_with_the_largest_cosines(embeddings, views):
         assert cosine.dtype == np.float32
 
 
-def test_a_left_knee_is_nearest_to_the_right_one_that_is_its_mirror_image(embeddings):
-    embeddings[40] = embeddings[3, ::-1]
-    rows, cosine = nearest(embeddings, 3, count=1)
-    assert rows[0] == 40
-    assert cosine[0] == pytest.approx(1, abs=1e-6)
-
-
-def test_knees_of_the_same_patient_are_left_out_unless_asked_for(embeddings, patients):
+def test_knees_of_the_same_patient_are_left_out(embeddings, patients):
     embeddings[11] = embeddings[10]
-    assert nearest(embeddings, 10, patients=patients, same_patient=True)[0][0] == 11
+    assert nearest(embeddings, 10)[0][0] == 11
     others = nearest(embeddings, 10, count=60, patients=patients)[0]
     assert sorted(others) == [row for row in range(60) if patients[row] != patients[10]]
 
@@ -78,12 +71,6 @@ def test_pairs_are_the_most_similar_of_the_whole_table_whatever_the_block(embedd
         assert list(found["same_patient"]) == [one // 2 == other // 2 for one, other, _ in wanted]
 
 
-def test_a_quantile_keeps_that_share_of_all_pairs(embeddings, patients):
-    found = near_duplicates(embeddings, patients, quantile=0.99)
-    expected = all_pairs(embeddings)[: round(0.01 * 60 * 59 / 2)]
-    assert list(zip(found["first"], found["second"], strict=True)) == [pair[:2] for pair in expected]
-
-
 def test_copies_are_found_in_order_and_no_more_than_asked_for(embeddings, patients, monkeypatch):
     monkeypatch.setattr(neighbours, "CELLS", 120)
     embeddings[[8, 20, 41]] = embeddings[5]
@@ -98,7 +85,7 @@ def test_copies_are_found_in_order_and_no_more_than_asked_for(embeddings, patien
 
 def test_no_neighbour_and_no_pair_are_no_error(embeddings, patients):
     assert [len(found) for found in nearest(embeddings[:2], 1, patients=["a", "a"])] == [0, 0]
-    for table in (near_duplicates(embeddings, patients, above=1), near_duplicates(embeddings[:1], ["a"], quantile=0.5)):
+    for table in (near_duplicates(embeddings, patients, above=1), near_duplicates(embeddings[:1], ["a"])):
         assert list(table) == ["first", "second", "cosine", "same_patient"]
         assert table.empty
 
@@ -135,7 +122,7 @@ def test_rows_patients_and_limits_that_do_not_fit_are_refused(embeddings, patien
     for wrong, what in [({"patients": patients[:3]}, "do not fit 60 knees"), ({"count": 0}, "none"), *others]:
         with pytest.raises(KoaError, match=what):
             nearest(embeddings, **{"row": 0} | wrong)
-    limits = [({"above": 1.2}, "no cosine"), ({"quantile": 1}, "no share"), ({"most": 0}, "none")]
+    limits = [({"above": 1.2}, "no cosine"), ({"most": 0}, "none")]
     for wrong, what in [({"patients": [None, *patients[1:]]}, "no patient"), *limits]:
         with pytest.raises(KoaError, match=what):
             near_duplicates(embeddings, **{"patients": patients} | wrong)

@@ -87,7 +87,7 @@ def test_reliability_and_calibration_error_match_a_loop_over_the_bins_and_keep_e
             assert (row.confidence, row.accuracy) == pytest.approx((top[chosen].mean(), right[chosen].mean()))
             error += chosen.mean() * abs(top[chosen].mean() - right[chosen].mean())
     assert np.isnan(table.loc[0, "accuracy"])
-    assert ea.expected_calibration_error(predictions) == pytest.approx(error, abs=1e-9)
+    assert ea.compute_metrics(predictions)["ece"] == pytest.approx(error, abs=1e-9)
 
 
 def test_a_model_scaled_three_times_too_sure_is_cooled_by_three(make_predictions):
@@ -95,7 +95,7 @@ def test_a_model_scaled_three_times_too_sure_is_cooled_by_three(make_predictions
     loud = ea.calibrated(plain, 1 / 3)
     assert ea.temperature(loud) == pytest.approx(3 * ea.temperature(plain), rel=1e-3)
     cooled = ea.calibrated(loud, ea.temperature(loud))
-    assert ea.expected_calibration_error(cooled) < ea.expected_calibration_error(loud) - 0.05
+    assert ea.compute_metrics(cooled)["ece"] < ea.compute_metrics(loud)["ece"] - 0.05
     assert (probabilities(cooled).argmax(1) == loud["pred"]).all()
     with pytest.raises(KoaError, match="above 0"):
         ea.calibrated(plain, 0)

@@ -72,17 +72,6 @@ def test_the_interval_is_that_of_draws_of_whole_patients_one_at_a_time(latest, g
     assert row["draws"] == 60
 
 
-def test_both_knees_of_a_patient_drawn_together_make_a_wider_interval():
-    rng = np.random.default_rng(0)
-    kl = rng.integers(0, 5, 150).repeat(2)
-    grades = np.clip(kl + rng.choice([0, 2], 150).repeat(2), 0, 4)
-    paired = said("Ann", grades, kl)
-    alone = paired.assign(patient=paired["knee_id"])
-    wide, narrow = (row_of(reader_agreement(table), "Ann", GIVEN) for table in (paired, alone))
-    assert wide["kappa"] == narrow["kappa"]
-    assert wide["high"] - wide["low"] > 1.2 * (narrow["high"] - narrow["low"])
-
-
 def test_only_knees_that_both_judged_count_and_bad_images_are_counted_apart(grades):
     kl, ann, bo = grades["kl"], grades["Ann"], grades["Bo"]
     some = [-1 if knee % 8 == 0 else grade for knee, grade in enumerate(bo)]

@@ -93,10 +93,12 @@ def test_a_table_alone_opens_without_a_model(run):
 
 def test_what_cannot_be_opened_is_told(tmp_path, monkeypatch):
     monkeypatch.delenv("KOA_STRICT")
-    monkeypatch.setenv("KOA_EXPLORE_RUN", str(tmp_path / "nothing"))
+    monkeypatch.setenv("KOA_EXPLORE_RUN", str(tmp_path / "<script>nothing"))
     shown = asked_for()
     assert isinstance(shown, Message)
     assert "There is no run here" in shown._repr_html_()
+    assert "&lt;script&gt;nothing" in shown._repr_html_()
+    assert "<script" not in shown._repr_html_()
     monkeypatch.setenv("KOA_STRICT", "1")
     with pytest.raises(KoaError, match="no run here"):
         open_run(tmp_path / "nothing")

@@ -85,12 +85,12 @@ def test_a_line_torn_anywhere_is_ended_and_reported_and_costs_no_other_review(tm
         with log.path.open("ab") as file:
             file.write(line[:cut])
         assert list(log.read()["id"]) == [whole.id]
-        assert [damage.line for damage in log.damaged] == [2]
+        assert list(log.damaged) == [2]
         log.add(after)
         kept = [whole.id, torn.id, after.id] if cut == len(line) else [whole.id, after.id]
         for reader in (log, ReviewLog(log.path)):
             assert list(reader.read()["id"]) == kept
-            assert [damage.line for damage in reader.damaged] == ([] if cut == len(line) else [2])
+            assert list(reader.damaged) == ([] if cut == len(line) else [2])
         assert log.path.read_bytes().count(b"\n") == 3
 
 
@@ -120,8 +120,8 @@ def test_the_same_review_twice_counts_once_and_another_under_its_id_is_reported(
     for each in (one, one, review(1, id=one.id)):
         log.add(each)
     assert list(log.read()["knee_id"]) == ["0L"]
-    assert [damage.line for damage in log.damaged] == [3]
-    assert one.id in log.damaged[0].why
+    assert list(log.damaged) == [3]
+    assert one.id in log.damaged[3]
 
 
 WHOLE = asdict(review())
@@ -137,8 +137,8 @@ def test_a_line_that_is_no_review_is_reported_and_the_others_count(log, line):
         file.write(line + b"\n")
     log.add(review(1))
     assert list(log.read()["knee_id"]) == ["0L", "1L"]
-    assert [damage.line for damage in log.damaged] == [2]
-    assert log.damaged[0].why
+    assert list(log.damaged) == [2]
+    assert log.damaged[2]
 
 
 def test_only_what_was_added_is_parsed_again(log, monkeypatch):
@@ -162,10 +162,10 @@ def test_a_log_that_was_exchanged_is_read_anew(log, removed):
     assert (len(log.read()), len(log.damaged)) == (3, 1)
     if removed:
         log.path.unlink()
-        assert (len(log.read()), log.damaged) == (0, [])
+        assert (len(log.read()), log.damaged) == (0, {})
     log.path.write_text("".join(f"{json.dumps(asdict(review(number)))}\n" for number in range(10, 20)))
     assert list(log.read()["knee_id"]) == [f"{number}L" for number in range(10, 20)]
-    assert log.damaged == []
+    assert log.damaged == {}
 
 
 def test_the_last_word_of_each_reader_on_each_knee_counts(log):
@@ -175,8 +175,6 @@ def test_the_last_word_of_each_reader_on_each_knee_counts(log):
     log.add(review(0, answer="disagree", grade=3, time=early))
     last = [["Ann", "1L", "agree"], ["Bo", "0L", "bad_image"], ["Ann", "0L", "disagree"]]
     assert log.latest()[["reader", "knee_id", "answer"]].to_numpy().tolist() == last
-    assert log.latest("Bo")["answer"].tolist() == ["bad_image"]
-    assert log.latest("nobody").empty
 
 
 def test_a_log_without_a_review_is_an_empty_table_and_creates_nothing(tmp_path):
@@ -248,7 +246,7 @@ def test_a_full_disk_is_told_and_the_next_review_is_whole(log, monkeypatch):
             log.add(review(1))
     log.add(review(2))
     assert list(log.read()["knee_id"]) == ["0L", "2L"]
-    assert [damage.line for damage in log.damaged] == [2]
+    assert list(log.damaged) == [2]
 
 
 REFUSED = {

@@ -199,7 +199,7 @@ def test_a_review_is_on_disk_when_the_click_returns_and_shows_up_in_another_work
     assert form.note.value == ""
     assert f"Ann</b> disagrees: KL{proposed}" in form.summary.value
     again = Workbench(predictions, log=tmp_path / "verdicts.jsonl")
-    said = again.log.latest("Ann").iloc[0]
+    said = again.log.latest().iloc[0]
     assert (said["knee_id"], said["grade"], said["note"]) == (knee["knee_id"], proposed, "osteophyte, medial")
     reviews = opened(again, "Reviews")
     assert "1 review of 1 knee by 1 reader." in reviews.summary.value
@@ -222,24 +222,16 @@ def test_without_images_model_or_log_the_page_works_and_says_so(predictions):
     assert "keeps no reviews" in str(bench.failure)
 
 
-SPOILED = {
-    "lack p1, pred": lambda table: table.drop(columns=["p1", "pred"]),
-    "another label set": lambda table: table.assign(kl=table["kl"] + 1),
-    "no knee": lambda table: table.iloc[:0],
-}
-
-
-@pytest.mark.parametrize("words", SPOILED)
-def test_a_table_or_prompts_that_do_not_fit_are_an_error_or_a_message_in_the_page(predictions, monkeypatch, words):
-    table = SPOILED[words](predictions)
-    with pytest.raises(KoaError, match=words):
+def test_a_table_or_prompts_that_do_not_fit_are_an_error_or_a_message_in_the_page(predictions, monkeypatch):
+    table = predictions.drop(columns=["p1", "pred"])
+    with pytest.raises(KoaError, match="lack p1, pred"):
         workbench(table)
     with pytest.raises(KoaError):
         workbench(predictions, prompts=["one", "two"])
     monkeypatch.delenv("KOA_STRICT")
     shown = workbench(table)
     assert isinstance(shown, Message)
-    assert words in shown._repr_html_()
+    assert "lack p1, pred" in shown._repr_html_()
 
 
 def test_a_control_that_fails_leaves_the_state_as_it_was(bench):

@@ -56,17 +56,12 @@ def calibrate(probabilities: np.ndarray, kl: np.ndarray, coverage: float) -> flo
     No set is empty, so a promise below the share of most likely grades that are right is exceeded. No set may be judged
     on the knees given here.
     """
-    check_coverage(coverage)
+    if not 0 < coverage < 1:
+        raise KoaError(f"A coverage of {coverage!r} is none.", where="coverage", remedy="Give for example 0.9.")
     before = mass_before(probabilities)
     scores = np.sort(before[np.arange(len(before)), checked_grades(kl, len(before))])
     k = math.ceil((len(scores) + 1) * coverage - 1e-9)
     return float(scores[k - 1]) if k <= len(scores) else 1.0
-
-
-def check_coverage(coverage: float) -> None:
-    """Nothing; `KoaError` unless `coverage` lies between 0 and 1."""
-    if not 0 < coverage < 1:
-        raise KoaError(f"A coverage of {coverage!r} is none.", where="coverage", remedy="Give for example 0.9.")
 
 
 def conformal_sets(probabilities: np.ndarray, quantile: float) -> tuple[np.ndarray, np.ndarray]:
@@ -116,7 +111,6 @@ def conformal_table_of(
     seed: int = 0,
 ) -> pd.DataFrame:
     """As `conformal_table`, from probabilities ``(N, 5)``, grades, patients and the calibrating half, ``(N,)`` each."""
-    check_coverage(coverage)
     if calibrating.all() or not calibrating.any():
         what = f"The {len(np.unique(patient))} patients all fall into one half: none to calibrate, or to judge."
         raise KoaError(what, where="patient", remedy="Take predictions of more patients.")

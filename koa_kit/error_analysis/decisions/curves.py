@@ -1,4 +1,4 @@
-"""What a decision costs: KL1 recall against accuracy, knees left to a reader, the thresholds that QWK likes best."""
+"""What a decision costs: KL1 recall against accuracy, and knees left to a reader."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import pandas as pd
 from koa_kit.error_analysis.arrays import checked_grades, checked_probabilities
 from koa_kit.error_analysis.decisions.decision import DecisionRule, changed_logits, decide
 from koa_kit.error_analysis.metrics import K, count_grades, metrics_of_counts
-from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES
 
 ROWS = 200  # points of a curve that are kept: more than a figure can show
@@ -120,38 +119,3 @@ def reject_curve(probabilities: np.ndarray, kl: np.ndarray, grades: np.ndarray) 
     counts = np.bincount(row * K * K + kl * K + grades, minlength=len(chosen) * K * K).reshape(-1, K, K).cumsum(0)
     found = metrics_of_counts(counts, ("accuracy", "qwk"))
     return pd.DataFrame({"kept": counts.sum((1, 2)) / len(p)} | found | {"threshold": -levels[chosen]})
-
-
-def best_thresholds(expected: np.ndarray, kl: np.ndarray) -> tuple[float, ...]:
-    """Four rising thresholds of the expected grade with the highest QWK that any thresholds reach on these knees.
-
-    Fit them on some patients and judge them on others. `expected` is the `expected_grade` of each knee, `kl` the
-    reader's grade, ``(N,)`` each, of two grades at least.
-
-    With M the readers' mean grade, QWK is the ratio of the sums of 2 (p - M) (k - M) and (p - M)^2 + (k - M)^2 over
-    knees given p and graded k. For a fixed ratio each cut can be placed for itself, by sums along the sorted knees, and
-    the ratio the four reach is the next one to beat (Dinkelbach 1967, Management Science 13:492-498).
-    """
-    expected = np.asarray(expected, float)
-    if expected.ndim != 1 or not np.isfinite(expected).all():
-        raise KoaError("Expected grades are one finite number a knee.", where=f"expected of shape {expected.shape}")
-    kl = checked_grades(kl, len(expected))
-    if len(set(kl.tolist())) < 2:
-        raise KoaError("Knees of one grade fit no thresholds.", where="kl", remedy="Take knees of two grades or more.")
-    order = np.argsort(expected)
-    expected, kl = expected[order], kl[order]
-    below = np.r_[0, np.flatnonzero(np.diff(expected) > GAP) + 1, len(kl)]
-    steps, lead = np.array(GRADES) - kl.mean(), np.r_[0, np.cumsum(kl - kl.mean())][below]
-    spread, reached, best = ((kl - kl.mean()) ** 2).sum(), -1.0, None
-    while True:
-        gain = max(reached, 0) * np.outer(np.diff(steps**2), below) - 2 * lead
-        cuts = np.maximum.accumulate(gain.argmax(1))
-        ends = np.r_[0, cuts, len(below) - 1]
-        agreement = 2 * (np.diff(lead[ends]) * steps).sum()
-        ratio = agreement / ((np.diff(below[ends]) * steps**2).sum() + spread)
-        if ratio <= reached:
-            break
-        reached, best = ratio, cuts
-    low, high = np.r_[expected[0] - 1, expected][below[best]], np.r_[expected, expected[-1] + 1][below[best]]
-    same = best[:, None] == best
-    return tuple((low + (high - low) * np.tril(same).sum(1) / (same.sum(1) + 1)).tolist())

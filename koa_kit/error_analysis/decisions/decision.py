@@ -71,11 +71,6 @@ class DecisionRule:
             raise KoaError("Thresholds rise from grade to grade.", where=f"thresholds={self.thresholds}")
 
 
-def expected_grade(probabilities: np.ndarray) -> np.ndarray:
-    """Mean grade under probabilities ``(N, 5)``, float64 ``(N,)``, 0 to 4."""
-    return np.asarray(probabilities, float) @ np.array(GRADES, float)
-
-
 def changed_logits(logits: np.ndarray, decision: DecisionRule) -> np.ndarray:
     """Logits under `decision`, float64 ``(N, 5)``: divided by its temperature, then moved by its shares and bias."""
     changed = five_columns(logits, "logits") / decision.temperature
@@ -93,7 +88,7 @@ def decide(logits: np.ndarray, decision: DecisionRule) -> tuple[np.ndarray, np.n
     changed = changed_logits(logits, decision)
     p = softmax(changed, axis=1)
     if decision.rule == "expected_grade":
-        return p, np.searchsorted(decision.thresholds, expected_grade(p))
+        return p, np.searchsorted(decision.thresholds, p @ np.array(GRADES, float))
     return p, grade_by_rule(changed if decision.rule == "most_likely" else p, decision.rule)
 
 

@@ -1,4 +1,4 @@
-"""Figures of a decision: what KL1 costs, what leaving knees to a reader buys, and how often sets hold the grade."""
+"""Figures of a decision: what KL1 costs, and how often sets hold the grade."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from matplotlib.figure import Figure
 from koa_kit.error_analysis.figures import SHARES, axes_of, share_bars
 from koa_kit.errors import KoaError
 from koa_kit.style import ACCENT, FAINT, GRADE_COLOURS, INK, PAPER
-
-FEW = 0.05  # share of knees beneath which a curve of the surest says more of chance than of the model
 
 
 def decision_figure(
@@ -43,30 +41,6 @@ def decision_figure(
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     ax.set_yticks(SHARES, [f"{share:.0%}" for share in SHARES])
     ax.set(xlabel="accuracy over all grades", ylabel="KL1 recall", ylim=(-0.04, 1.04))
-    return ax
-
-
-def reject_figure(curve: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
-    """Axes with accuracy and QWK of the knees answered, against their share; beneath it their least confidence.
-
-    The curve is that of `reject_curve`, from where 5 % are answered: those of fewer jump. Dotted: of all knees.
-    """
-    ax = axes_of(ax, 7.2, 4.2)
-    shown, everything = curve[curve["kept"] >= FEW], curve.iloc[-1]
-    for column, name, colour in (("accuracy", "accuracy", GRADE_COLOURS[0]), ("qwk", "QWK", GRADE_COLOURS[3])):
-        marker = "o" if len(shown) == 1 else None
-        ax.plot(shown["kept"], shown[column], color=colour, linewidth=2, marker=marker, label=name)
-        ax.axhline(everything[column], color=colour, linewidth=1, linestyle=":", zorder=1)
-    shares = [FEW, *SHARES[1:]]
-    confidence = np.interp(shares, curve["kept"], curve["threshold"])
-    ax.set_xticks(shares, [f"{share:.0%}\n{least:.2f}" for share, least in zip(shares, confidence, strict=True)])
-    ax.grid(color=FAINT, linewidth=0.6)
-    ax.set(xlim=(FEW, 1.02), ylabel="of the knees answered")
-    ax.set_xlabel("knees answered, surest first; beneath, the least probability among them")
-    ax.legend(loc="upper left", bbox_to_anchor=(1.02, 1), fontsize=10)
-    half = curve.iloc[(curve["kept"] - 0.5).abs().argmin()]
-    title = f"The surest {half['kept']:.0%}: {half['accuracy']:.1%} right; all knees: {everything['accuracy']:.1%}"
-    ax.set_title(title, pad=10)
     return ax
 
 

@@ -45,7 +45,7 @@ def mcnemar(a: pd.DataFrame, b: pd.DataFrame) -> dict:
 
     The keys are ``both``, ``only_a``, ``only_b``, ``neither`` (knees), ``p_exact`` (two-sided binomial) and ``p_mid``,
     which is less conservative (Fagerland, Lydersen and Laake 2013). It counts the two knees of a patient as
-    independent: prefer the interval of `paired_difference` where the two disagree.
+    independent: prefer the interval of `compare` where the two disagree.
     """
     from scipy.stats import binom, binomtest
 

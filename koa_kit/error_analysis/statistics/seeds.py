@@ -130,18 +130,6 @@ def compare(predictions: Mapping[str, pd.DataFrame], **options) -> pd.DataFrame:
     return table.drop(columns=["seed_sd", "p", "p_holm", "n_seeds"]).rename(columns={"row": "method"})
 
 
-def paired_difference(a: pd.DataFrame, b: pd.DataFrame, metric: str = "accuracy", **options) -> dict:
-    """`metric` of `a` minus that of `b` on the same knees, with a percentile interval over the same draws of patients.
-
-    The keys are ``metric``, ``a``, ``b``, ``difference``, ``low``, ``high``, ``n_knees`` and ``n_patients``; options
-    are `draws`, `seed` and `level` of `compare_arms`.
-    """
-    own, other = compare({"a": a, "b": b}, baseline="b", metrics=[metric], **options).to_dict("records")
-    found = {"metric": metric, "a": own["value"], "b": other["value"], "difference": own["difference"]}
-    found |= {"low": own["difference_low"], "high": own["difference_high"]}
-    return found | {"n_knees": own["n_knees"], "n_patients": own["n_patients"]}
-
-
 def draw_seeds(seeds: Sequence[int], draws: int, seed: int) -> np.ndarray:
     """Places in `seeds` drawn with replacement, int ``(draws, len(seeds))``."""
     # the seeds themselves start the generator, so rows with the same seeds are paired and others independent

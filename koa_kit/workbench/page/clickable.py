@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import anywidget
@@ -22,20 +21,6 @@ class ClickableHTML(anywidget.AnyWidget):
     picked = traitlets.Dict({}).tag(sync=True)  # "value", the data-pick of the last click or Enter, and "count"
     turned = traitlets.Dict({}).tag(sync=True)  # "by", 1 or -1 of the last PageDown or PageUp, and "count"
 
-    def on_pick(self, action: Callable[[str], None]) -> ClickableHTML:
-        """Call `action` with the ``data-pick`` of every element picked; returns the widget."""
-        self.observe(lambda change: action(change["new"]["value"]), "picked")
-        return self
-
-    def on_turn(self, action: Callable[[int], None]) -> ClickableHTML:
-        """Call `action` with 1 or -1 for PageDown or PageUp; returns the widget."""
-        self.observe(lambda change: action(change["new"]["by"]), "turned")
-        return self
-
     def pick(self, value: str) -> None:
         """What a click on the element with this ``data-pick`` does."""
         self.picked = {"value": value, "count": self.picked.get("count", 0) + 1}
-
-    def turn(self, by: int) -> None:
-        """What PageDown (1) or PageUp (-1) does."""
-        self.turned = {"by": by, "count": self.turned.get("count", 0) + 1}

@@ -42,8 +42,6 @@ class AttributionPanel(Panel):
 
     def _explain(self) -> None:
         bench, knee = self.bench, self.bench.knee()
-        if self.explain.disabled:
-            raise KoaError(NOT_HERE, where="Why")
         if knee is None:
             raise KoaError("There is no knee to explain.", remedy="Pick one in the gallery first.")
         name, image = str(knee["knee_id"]), bench.find(knee["knee_id"])

@@ -11,7 +11,6 @@ import pandas as pd
 from koa_kit.error_analysis.decisions.conformal import calibration_half, conformal_table_of
 from koa_kit.error_analysis.decisions.curves import kl1_curve, kl1_point, reject_curve
 from koa_kit.error_analysis.decisions.decision import RULES, DecisionRule
-from koa_kit.error_analysis.decisions.figures import FEW
 from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES
 from koa_kit.style import ACCENT, FAINT, GRADE_COLOURS, INK
@@ -25,6 +24,7 @@ WORDS = {
     "expected_grade": "thresholds of the expected grade",
 }
 DRAWS = 300
+FEW = 0.05  # share of knees beneath which a curve of the surest says more of chance than of the model
 
 
 class DecisionsPanel(Panel):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import ipywidgets as widgets
 
 from koa_kit.error_analysis.predictions import NUMBERS, margin
@@ -72,7 +74,7 @@ class FilterBar(Panel):
         return self.on_value(made, changed, f"koa-filter-{name}")
 
     def _filter(self, **changes) -> None:
-        self.bench.show(filters=self.bench.state.filters.with_(**changes))
+        self.bench.show(filters=replace(self.bench.state.filters, **changes))
 
     def _add(self) -> None:
         value = None if self.operator.value == "is missing" else self.value.value

@@ -31,7 +31,7 @@ class KneesPanel(Panel):
         self.on_value(self.mode, lambda value: bench.show(matrix=value), "koa-matrix")
         self.on_value(self.sort, lambda value: bench.show(sort=value), "koa-sort")
         self.gallery = self.clickable(lambda knee: bench.show(knee=knee), min_height="300px")
-        self.gallery.on_turn(lambda by: bench.guard(lambda: self._turn(by)))
+        self.gallery.observe(lambda change: bench.guard(lambda: self._turn(change["new"]["by"])), "turned")
         self.previous = self.button("← previous", lambda: self._turn(-1), "koa-previous")
         self.next = self.button("next →", lambda: self._turn(1), "koa-next")
         self.where, self.headline = html(), html("koa-headline", min_height="54px")

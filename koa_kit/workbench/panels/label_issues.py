@@ -40,7 +40,7 @@ class LabelIssuesPanel(Panel):
         elif kind == "labels":
             self.list.html = labels_html(shown)
         elif kind == "unstable":
-            self.list.html = unstable_html(shown, bench.robustness)
+            self.list.html = unstable_html(shown)
         elif bench.embeddings is None:
             self.list.html = part.empty("There are no embeddings beside these predictions.")
         else:
@@ -67,16 +67,13 @@ def labels_html(shown: pd.DataFrame) -> str:
     return part.soft(lead) + part.listed(lines)
 
 
-def unstable_html(shown: pd.DataFrame, robustness: pd.DataFrame | None) -> str:
-    """Knees whose answer changes most when mirrored or, where known, moved and re-exposed a little."""
-    known = None if robustness is None else robustness[robustness["knee_id"].isin(shown["knee_id"])]
-    known = known if known is not None and len(known) == len(shown) else None
-    more = "" if known is None else ", or moved and re-exposed a little"
+def unstable_html(shown: pd.DataFrame) -> str:
+    """Knees whose answer changes most when mirrored."""
     lines = (
         (row.knee_id, f"reader KL{row.kl}: KL{row.pred}, mirrored KL{row.pred_flip}", f"change {row.flip_change:.2f}")
-        for row in unstable(shown, known).head(MOST).itertuples()
+        for row in unstable(shown).head(MOST).itertuples()
     )
-    return part.soft(f"The answer changes most when the knee is mirrored{more}.") + part.listed(lines)
+    return part.soft("The answer changes most when the knee is mirrored.") + part.listed(lines)
 
 
 def duplicates_html(table: pd.DataFrame, pairs: pd.DataFrame, mask: np.ndarray) -> str:

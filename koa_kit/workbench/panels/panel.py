@@ -55,7 +55,8 @@ class Panel:
     def clickable(self, action: Callable[[str], object], **layout) -> ClickableHTML:
         """HTML that calls `action` with what is picked; its error is shown by the workbench."""
         made = ClickableHTML(layout=widgets.Layout(**layout))
-        return made.on_pick(lambda value: self.bench.guard(lambda: action(value)))
+        made.observe(lambda change: self.bench.guard(lambda: action(change["new"]["value"])), "picked")
+        return made
 
 
 def side_by_side(*parts: widgets.Widget, gap: int = 20, align: str = "flex-start") -> widgets.HBox:

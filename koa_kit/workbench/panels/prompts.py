@@ -7,12 +7,13 @@ import itertools
 import ipywidgets as widgets
 import pandas as pd
 
+from koa_kit.error_analysis.metrics import confusion
 from koa_kit.grades import GRADES, grade_label
 from koa_kit.prompts import PromptSet
 from koa_kit.workbench.page.figures import in_units
 from koa_kit.workbench.page.html import part
 from koa_kit.workbench.panels.panel import Panel, column, heading, html, side_by_side
-from koa_kit.workbench.selection.scores import SCORES, change_summary, changed_knees, confusion_difference
+from koa_kit.workbench.selection.scores import SCORES, change_summary, changed_knees
 
 DRAWS = 300
 MOST, STEPS = 12, 6
@@ -103,7 +104,7 @@ def changes_html(before: pd.DataFrame, after: pd.DataFrame) -> str:
         gap, low, high = (in_units(value, name, "+").removesuffix(" %") for value in (gap, low, high))
         span = "–" if "–" in (low, high) else f"{low} to {high}"
         rows.append([LABELS[name], in_units(old, name), in_units(new, name), gap, span])
-    moved = confusion_difference(before, after).to_numpy()
+    moved = (confusion(after) - confusion(before)).to_numpy()
     cells = [[f"KL{true}", *(f"{each:+d}" if each else "·" for each in moved[true])] for true in GRADES]
     heads = ["reader ↓ model →", *(f"KL{grade}" for grade in GRADES)]
     lead = (

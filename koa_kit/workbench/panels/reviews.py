@@ -98,8 +98,6 @@ class ReviewsPanel(Panel):
         self.widget = column(buttons, self.summary, self.list, min_height="420px")
 
     def _export(self) -> None:
-        if self.bench.log is None:
-            raise KoaError("No reviews are kept here.", where="log", remedy=NO_LOG)
         path = self.bench.log.path.with_suffix(".csv")
         count = self.bench.log.export_csv(path)
         self.exported.value = part.soft(f"{count:,} reviews in {path.name}")
@@ -128,7 +126,7 @@ def in_words(row, characters: int = 80) -> str:
     return f"{SAID[row.answer]}{grade}{note}"
 
 
-def agreement_html(everything: pd.DataFrame, latest: pd.DataFrame, damaged: list) -> str:
+def agreement_html(everything: pd.DataFrame, latest: pd.DataFrame, damaged: dict) -> str:
     """Counts of reviews, and quadratic kappa between readers and with the given grades."""
     rows = []
     for row in reader_agreement(latest, draws=DRAWS).itertuples():

@@ -10,7 +10,7 @@ import pandas as pd
 
 from koa_kit.error_analysis.predictions import VIEWS, probabilities
 from koa_kit.errors import KoaError
-from koa_kit.prompts import PromptSet, prompt_set
+from koa_kit.prompts import PromptSet
 from koa_kit.workbench.prompts.encoder import PromptEncoder, rescore
 
 FARTHEST = 0.05
@@ -20,19 +20,13 @@ FARTHEST = 0.05
 class PromptEditor:
     """A prompt set that is edited step by step, and what the model says of every knee at each step.
 
-    It starts from the prompt set `original` with the predictions `before`: from `prompts`, or else the model's own.
-    Embeddings must be as for `rescore`, and give the predictions with the model's own words.
+    It starts from the model's own prompt set, `original`, with the predictions `before`. Embeddings must be as for
+    `rescore`, and give the predictions with these words.
     """
 
-    def __init__(
-        self,
-        predictions: pd.DataFrame,
-        embeddings: np.ndarray,
-        encoder: PromptEncoder,
-        prompts: str | PromptSet | Sequence | None = None,
-    ):
-        own = rescore(predictions, embeddings, encoder, encoder.prompts)
-        far = max(abs(probabilities(own, view) - probabilities(predictions, view)).max() for view in VIEWS)
+    def __init__(self, predictions: pd.DataFrame, embeddings: np.ndarray, encoder: PromptEncoder):
+        self.original, self.before = encoder.prompts, rescore(predictions, embeddings, encoder, encoder.prompts)
+        far = max(abs(probabilities(self.before, view) - probabilities(predictions, view)).max() for view in VIEWS)
         if far > FARTHEST:
             raise KoaError(
                 f"With the model's own words a probability differs by {far:.2f} from the predictions.",
@@ -40,8 +34,6 @@ class PromptEditor:
                 remedy="Give all three of one model and the same knees, row for row.",
             )
         self._predictions, self._embeddings, self.encoder = predictions, embeddings, encoder
-        self.original = encoder.prompts if prompts is None else prompt_set(prompts)
-        self.before = own if prompts is None else rescore(predictions, embeddings, encoder, self.original)
         self._steps, self._at = (self.original,), 0
         self._rescored = (self.original, self.before)
 
@@ -80,13 +72,6 @@ class PromptEditor:
         source = f"{self.original.source}; {' and '.join(changed)} reworded"
         named = replace(self.original, name=f"{self.original.name}*", source=source, prompts=prompts)
         return self._step(named if changed else self.original)
-
-    def add_synonym(self, grade: int, text: str) -> PromptSet:
-        """The present prompt set after one more sentence for `grade`; its vector is the mean over all of them."""
-        texts = self.present.prompts[grade] if grade in range(len(self.present.prompts)) else ()
-        if text in texts:  # twice the same sentence would count twice
-            raise KoaError(f"KL{grade} says this already.", where=repr(text), remedy="Add another sentence.")
-        return self.edit(grade, (*texts, text))
 
     def undo(self) -> PromptSet:
         """The prompt set of one step back; `KoaError` if there is none."""

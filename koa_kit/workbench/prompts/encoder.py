@@ -49,15 +49,6 @@ class PromptEncoder:
         prompts = prompt_set(prompts)
         return grade_vectors(torch.from_numpy(self.embed(prompts.sentences)), averaging(prompts)).numpy()
 
-    def unread(self, prompts: str | PromptSet | Sequence) -> list[str]:
-        """Sentences whose last word the text tower never sees, because they are longer than its window of tokens."""
-        texts = [text for text in dict.fromkeys(prompt_set(prompts).sentences) if len(text.split()) > 1]
-        if not texts:
-            return []
-        tokenize = self.model.towers.tokenize
-        shorter = tokenize([text.rsplit(maxsplit=1)[0] for text in texts])
-        return [text for text, same in zip(texts, (tokenize(texts) == shorter).all(1), strict=True) if same]
-
 
 def rescore(
     predictions: pd.DataFrame, embeddings: np.ndarray, encoder: PromptEncoder, prompts: str | PromptSet | Sequence

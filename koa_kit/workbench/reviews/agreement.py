@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from koa_kit.error_analysis.metrics import metrics_of_counts
-from koa_kit.error_analysis.statistics.intervals import draw_patients, percentile_interval
+from koa_kit.error_analysis.statistics.intervals import check_level, draw_patients, percentile_interval
 from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES
 from koa_kit.workbench.reviews.review import ANSWERS
@@ -20,6 +20,7 @@ GIVEN = "given grade"
 COLUMNS = ("reader", "knee_id", "patient", "kl", "answer", "grade")
 NOT_JUDGED, BAD_IMAGE = -1, -2
 K = len(GRADES)
+LEVEL = 0.95
 
 
 def reader_agreement(latest: pd.DataFrame, *, draws: int = 2000, seed: int = 0) -> pd.DataFrame:
@@ -45,8 +46,7 @@ def reader_agreement(latest: pd.DataFrame, *, draws: int = 2000, seed: int = 0) 
         ``low`` and ``high``, its 95 % interval, and ``draws`` that gave one; ``explanation``, why there is no kappa or
         interval, else empty. Too little is nan and never a guess.
     """
-    if draws < 1:
-        raise KoaError(f"{draws} draws give no interval.", where="draws", remedy="2000 is usual.")
+    check_level(draws, LEVEL)
     _check(latest)
     readers = sorted(latest["reader"].unique())
     graded, given, patient = _grades(latest, readers)
@@ -77,7 +77,7 @@ def _compared(one: np.ndarray, other: np.ndarray, patient: np.ndarray, weights: 
     cells = np.bincount(row * K * K + one * K + other, minlength=len(codes) * K * K).reshape(-1, K * K)
     counts = np.vstack([cells.sum(0), weights(len(codes)) @ cells.astype(float)]).reshape(-1, K, K)
     kappa = metrics_of_counts(counts)["qwk"]
-    low, high, usable = percentile_interval(kappa[0], kappa[1:], 0.95)
+    low, high, usable = percentile_interval(kappa[0], kappa[1:], LEVEL)
     explanation = "" if usable else "no draw of patients has any variation"
     return found | {"kappa": float(kappa[0]), "low": low, "high": high, "draws": usable, "explanation": explanation}
 

@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
 
 import pandas as pd
 from filelock import FileLock, Timeout
@@ -31,23 +30,16 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 """Beginnings of a formula; some spreadsheets look past a leading tab or line end."""
 
 
-class DamagedLine(NamedTuple):
-    """Number of a line in the log, from 1, and why it is no review."""
-
-    line: int
-    why: str
-
-
 class ReviewLog:
     """Readers' reviews in the file `path` of JSON lines, its lock beside it; nothing is created before the first one.
 
-    `damaged` lists, as of the last reading, lines that are no review, that say something else under an id already
-    taken, or a last one without an end, which is torn or being written at this moment.
+    `damaged` holds, as of the last reading, by the number of a line from 1 why it does not count: it is no review, says
+    something else under an id already taken, or has no end and is torn or being written at this moment.
     """
 
     def __init__(self, path: str | os.PathLike):
         self.path = Path(path)
-        self.damaged: list[DamagedLine] = []
+        self.damaged: dict[int, str] = {}
         self._parsed: dict[bytes, Review | str] = {}
 
     def add(self, review: Review) -> None:
@@ -71,31 +63,28 @@ class ReviewLog:
         with self._explained("read", "Check the name and who may read it."), suppress(FileNotFoundError):
             content = self.path.read_bytes()
         *lines, rest = content.split(b"\n")
-        reviews, damaged = {}, []
+        reviews, damaged = {}, {}
         for number, line in enumerate(lines, 1):
             if line not in self._parsed:
                 self._parsed[line] = parsed(line)
             found = self._parsed[line]
             if isinstance(found, str):
-                damaged.append(DamagedLine(number, found))
+                damaged[number] = found
             elif reviews.setdefault(found.id, found) != found:
-                damaged.append(DamagedLine(number, f"It says something else under the id {found.id}."))
+                damaged[number] = f"It says something else under the id {found.id}."
         if rest:
-            damaged.append(DamagedLine(len(lines) + 1, "It has no end: it is torn, or being written."))
+            damaged[len(lines) + 1] = "It has no end: it is torn, or being written."
         self.damaged = damaged
         kinds = dict.fromkeys(COLUMNS, "str") | {"kl": "int64", "grade": "Int64"}
         values = {name: [getattr(review, name) for review in reviews.values()] for name in COLUMNS}
         return pd.DataFrame({name: pd.Series(values[name], dtype=kinds[name]) for name in COLUMNS})
 
-    def latest(self, reader: str | None = None) -> pd.DataFrame:
-        """The last review of each reader of each knee, in the order they were added; of `reader` alone if given.
+    def latest(self) -> pd.DataFrame:
+        """The last review of each reader of each knee, in the order they were added.
 
         The last one is the last that was added. Clocks of several machines may differ, the order of lines does not.
         """
-        table = self.read()
-        if reader is not None:
-            table = table[table["reader"] == reader]
-        return table.drop_duplicates(["reader", "knee_id"], keep="last").reset_index(drop=True)
+        return self.read().drop_duplicates(["reader", "knee_id"], keep="last").reset_index(drop=True)
 
     def size(self) -> int:
         """Bytes of the log; 0 where there is none yet."""

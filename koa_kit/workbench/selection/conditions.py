@@ -45,36 +45,32 @@ def condition_of(condition: Sequence) -> tuple[str, str, object]:
     return column, operator, value.item() if isinstance(value, np.generic) else value
 
 
-def problem_of(predictions: pd.DataFrame, column: str, operator: str, value: object) -> str | None:
-    """Why a condition cannot be asked of this table, as a sentence; ``None`` if it can."""
-    if column not in predictions:
-        return f"There is no column {column!r}."
-    kind = kind_of(predictions[column])
-    if operator in ("at least", "at most") and kind != "number":
-        return f"{column} is no number, so it is not {operator} anything."
-    if operator == "contains":
-        return f"{column} says yes or no, so it contains no text." if kind == "flag" else None
-    if operator != "is missing" and _as_kind(value, kind) is None:
-        return f"{column} is {'a number' if kind == 'number' else 'yes or no'}, and {value!r} is not."
-    return None
-
-
 def meets(values: pd.Series, operator: str, value: object) -> np.ndarray:
-    """Which values meet a condition that `problem_of` finds nothing wrong with, bool ``(N,)``."""
-    values = _plain(values)
-    known, kind = values.notna().to_numpy(bool), kind_of(values)
+    """Which values meet a condition, bool ``(N,)``; `KoaError` if it cannot be asked of values of their kind."""
+    values, column = _plain(values), values.name
+    known, kind, wanted = values.notna().to_numpy(bool), kind_of(values), value
     if operator == "is missing":
         return ~known
+    if operator in ("at least", "at most") and kind != "number":
+        raise unanswerable(f"{column} is no number, so it is not {operator} anything.")
     if operator == "contains":
+        if kind == "flag":
+            raise unanswerable(f"{column} says yes or no, so it contains no text.")
         found = values.astype(str).str.contains(str(value), case=False, regex=False, na=False)
         return known & found.to_numpy(bool)
-    value = _as_kind(value, kind)
+    if (value := _as_kind(wanted, kind)) is None:
+        raise unanswerable(f"{column} is {'a number' if kind == 'number' else 'yes or no'}, and {wanted!r} is not.")
     if kind == "number":
         values = pd.Series(values.to_numpy(float, na_value=np.nan))
     elif kind == "text":
         values = values.astype(str)
     compared = {"at least": values.ge, "at most": values.le, "is": values.eq, "is not": values.ne}[operator](value)
     return known & compared.to_numpy(bool, na_value=False)
+
+
+def unanswerable(why: str) -> KoaError:
+    """Error of a condition that cannot be asked of a table."""
+    return KoaError(why, where="filters", remedy="Change or remove this condition.")
 
 
 def _as_kind(value: object, kind: str) -> float | bool | str | None:

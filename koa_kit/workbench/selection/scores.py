@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from koa_kit.error_analysis.metrics import confusion, metrics_of_counts
+from koa_kit.error_analysis.metrics import metrics_of_counts
 from koa_kit.error_analysis.predictions import check_predictions
 from koa_kit.error_analysis.statistics.comparison import align_predictions
 from koa_kit.error_analysis.statistics.intervals import check_level, percentile_interval
@@ -64,11 +64,11 @@ def changed_knees(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
 
 
 def change_summary(
-    before: pd.DataFrame, after: pd.DataFrame, *, metrics: Sequence[str] = SCORES, draws: int = 1000, seed: int = 0
+    before: pd.DataFrame, after: pd.DataFrame, *, draws: int = 1000, seed: int = 0
 ) -> dict[str, float | int]:
     """Scores before, after and their difference with a paired interval over patients, and how many knees changed.
 
-    For each metric ``NAME_before``, ``NAME_after``, ``NAME_difference`` (after minus before), ``NAME_low``,
+    For each of `SCORES` ``NAME_before``, ``NAME_after``, ``NAME_difference`` (after minus before), ``NAME_low``,
     ``NAME_high``; then ``changed``, ``became_right``, ``became_wrong``, ``other_wrong``, ``n_knees``, ``n_patients``.
     The tables hold the same knees in any order; of one patient alone there is no interval: nan.
     """
@@ -77,7 +77,7 @@ def change_summary(
     kl, old, new = (values.to_numpy(int) for values in (before["kl"], before["pred"], after["pred"]))
     counts = drawn_counts(before["patient"], (kl * K + old) * K + new, K**3, draws=draws, seed=seed)
     cells = counts.reshape(-1, K, K, K)
-    first, second = (metrics_of_counts(cells.sum(axis), metrics) for axis in (3, 2))
+    first, second = (metrics_of_counts(cells.sum(axis), SCORES) for axis in (3, 2))
     patients = int(before["patient"].nunique())
     summary = {}
     for name in first:
@@ -89,11 +89,3 @@ def change_summary(
     changed = {"changed": moved, "became_right": right, "became_wrong": wrong, "other_wrong": moved & ~right & ~wrong}
     summary |= {name: int(knees.sum()) for name, knees in changed.items()}
     return summary | {"n_knees": len(before), "n_patients": patients}
-
-
-def confusion_difference(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
-    """Knees more (or fewer) in each cell after than before, int ``(5, 5)``, reader's grade by the model's.
-
-    Every row adds up to 0: the reader's grades stay. `KoaError` if the two are not of the same knees.
-    """
-    return confusion(align_predictions(before, after, names=("before", "after"))) - confusion(before)
