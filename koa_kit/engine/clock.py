@@ -15,16 +15,6 @@ class StepClock:
     Times are taken by the device itself: on a GPU by events in its stream that are read at the end only, so that a
     step never waits for them. Time between data and the end of the step before is the GPU's wait for the host, and
     counts. On other devices `now` gives the time in seconds.
-
-    Examples
-    --------
-    >>> clock = StepClock("cpu")
-    >>> for _ in range(2):
-    ...     with clock.data():
-    ...         batch = torch.ones(8)
-    ...     clock.step(len(batch))
-    >>> sorted(clock.summary())
-    ['data_share', 'images_per_second']
     """
 
     def __init__(self, device: str | torch.device = "cpu", *, now: Callable[[], float] = time.perf_counter):
