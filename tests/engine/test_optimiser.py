@@ -55,20 +55,14 @@ def test_every_block_learns_half_as_fast_as_the_one_above_it_and_decays_as_witho
 
 
 @pytest.mark.parametrize("layer_decay", [1.0, 0.5])
-def test_what_is_not_trained_is_in_no_group(layer_decay):
+def test_what_is_not_trained_is_in_no_group_and_the_top_of_the_rest_learns_at_the_full_rate(layer_decay):
     config = CONFIG.with_changes(layer_decay=layer_decay, train_text=False, trained_blocks=1)
     model = untrained(config)
-    groups = groups_of(model, config)
-    names = set(rates_by_name(model, groups))
-    assert names == {name for name, p in model.named_parameters() if p.requires_grad}
-    assert not any("stem" in name or name.startswith("text_tower") for name in names)
-
-
-def test_the_deepest_of_a_partly_trained_tower_still_learns_at_the_full_rate():
-    model = untrained(CONFIG.with_changes(trained_blocks=1))
-    rates = rates_by_name(model, groups_of(model, CONFIG.with_changes(layer_decay=0.5)))
+    rates = rates_by_name(model, groups_of(model, config))
+    assert set(rates) == {name for name, p in model.named_parameters() if p.requires_grad}
+    assert not any("stem" in name or name.startswith("text_tower") for name in rates)
     assert rates["image_tower.trunk.head.weight"] == pytest.approx(1e-3)
-    assert rates["image_tower.trunk.blocks.2.0.weight"] == pytest.approx(5e-4)
+    assert rates["image_tower.trunk.blocks.2.0.weight"] == pytest.approx(1e-3 * layer_decay)
 
 
 @pytest.mark.parametrize("layer_decay", [1.0, 0.5])
