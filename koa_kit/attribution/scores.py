@@ -24,8 +24,6 @@ COLUMNS = (
     *("hit_rate_low", "hit_rate_high", "energy_low", "energy_high", "lift_low", "lift_high"),
 )
 
-NAN = float("nan")
-
 
 @dataclass(frozen=True, eq=False)
 class Attribution:
@@ -43,8 +41,8 @@ class Attribution:
     rather_than: int | None
     difference: float
     method: str
-    baseline: float = NAN
-    gap: float = NAN
+    baseline: float = np.nan
+    gap: float = np.nan
 
     @property
     def question(self) -> str:
@@ -59,7 +57,7 @@ def pointing(heat: np.ndarray, mask: np.ndarray) -> float:
     Source: the pointing game, Zhang et al. 2018, Int J Comput Vis 126:1084-1102.
     """
     heat, mask = _checked(heat, mask)
-    return float(heat.max() > 0 and mask[hottest(heat)]) if mask.any() else NAN
+    return float(heat.max() > 0 and mask[hottest(heat)]) if mask.any() else np.nan
 
 
 def hottest(heat: np.ndarray) -> tuple[int, int]:
@@ -77,7 +75,7 @@ def energy_inside(heat: np.ndarray, mask: np.ndarray) -> float:
     heat, mask = _checked(heat, mask)
     positive = np.maximum(heat, 0).astype(float)
     total = positive.sum()
-    return float(positive[mask].sum() / total) if mask.any() and total > 0 else NAN
+    return float(positive[mask].sum() / total) if mask.any() and total > 0 else np.nan
 
 
 def area_share(mask: np.ndarray, seen: np.ndarray | None = None) -> float:
@@ -87,7 +85,7 @@ def area_share(mask: np.ndarray, seen: np.ndarray | None = None) -> float:
     """
     mask = np.asarray(mask, bool)
     mask, seen = _checked(mask, np.ones_like(mask) if seen is None else seen)
-    return float(mask[seen].mean()) if seen.any() else NAN
+    return float(mask[seen].mean()) if seen.any() else np.nan
 
 
 def score_table(
@@ -151,13 +149,13 @@ def _mean_of_others(heats: np.ndarray, patients: np.ndarray) -> np.ndarray:
 
 def _ratio(above: pd.Series, below: pd.Series, patients: np.ndarray, draws: int, seed: int) -> tuple[float, ...]:
     """Ratio of two sums over knees and its 95 % interval by bootstrap over patients; nan of no knee."""
-    value = above.sum() / below.sum() if below.sum() else NAN
+    value = above.sum() / below.sum() if below.sum() else np.nan
     if np.isnan(value):
-        return value, NAN, NAN
+        return value, np.nan, np.nan
     names, column = np.unique(patients.astype(str), return_inverse=True)
     weights = draw_patients(len(names), draws, seed)
     tops, bottoms = (weights @ np.bincount(column, weights=values) for values in (above, below))
-    ratios = np.divide(tops, bottoms, out=np.full(draws, NAN), where=bottoms > 0)
+    ratios = np.divide(tops, bottoms, out=np.full(draws, np.nan), where=bottoms > 0)
     return value, *percentile_interval(value, ratios, 0.95)[:2]
 
 
