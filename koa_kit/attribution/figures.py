@@ -101,10 +101,10 @@ def score_figure(table: pd.DataFrame) -> Figure:
     figure, (left, right) = plt.subplots(1, 2, figsize=size, layout="constrained", sharey=True)
     signs = shown["sign"] + ", " + shown["knees"].astype(str) + " knees"
     stroke = {"markersize": 13, "markeredgewidth": 2}
-    for axes, name, chance in ((left, "hit_rate", "hit_chance"), (right, "energy", "chance")):
+    for axes, name in ((left, "hit_rate"), (right, "energy")):
         axes.hlines(signs, shown[f"{name}_low"], shown[f"{name}_high"], color=ACCENT, linewidth=2.4)
         axes.plot(shown[name], signs, "o", color=ACCENT, markersize=7, label="this model's maps, 95 % interval")
-        axes.plot(shown[chance], signs, "|", color=INK, label="a map that knows nothing", **stroke)
+        axes.plot(shown["chance"], signs, "|", color=INK, label="a map that knows nothing", **stroke)
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.grid(axis="y", color=FAINT)
         axes.set_axisbelow(True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from copy import deepcopy
 
 import numpy as np
@@ -17,20 +16,16 @@ from koa_kit.cohort import Cohort
 from koa_kit.errors import KoaError
 from koa_kit.model import ClipKoa
 from koa_kit.phantom import phantom_masks
-from koa_kit.training.views import Progress
 
 
 def score_on_phantoms(
     model: ClipKoa,
     cohort: Cohort,
-    masks: Mapping[str, np.ndarray] | None = None,
     *,
     method: str = "gradcam",
-    pair: str | tuple[int, int | None] = "runner-up",
+    pair: tuple[int, int | None] | None = None,
     most: int = 40,
-    tolerance: float = 0,
     seed: int = 0,
-    progress: Progress | None = None,
 ) -> pd.DataFrame:
     """Table, one row per sign and one for all together: how much of a model's heat lies where phantoms have the sign.
 
@@ -40,35 +35,29 @@ def score_on_phantoms(
         A model that grades phantoms well: the maps of one that was trained on other knees are scored as readily.
     cohort
         From `phantom_cohort`, or some of its knees.
-    masks
-        From `phantom_masks`, row for row with the cohort; omitted, drawn for the knees that are explained.
     method
         One of `METHODS`.
     pair
-        "runner-up": each knee's predicted grade rather than its next; or two fixed grades for all knees.
+        Two grades for all knees; omitted, each knee's predicted grade rather than its next.
     most
         Knees explained, drawn at random where there are more.
-    tolerance
-        In pixels of the radiograph, for hits; see `pointing`.
     seed
         Of the draw and of the intervals.
-    progress
-        Called with (done, total) knees.
 
     Returns
     -------
     DataFrame
-        ``sign``; ``knees`` that have it; ``hit_rate`` and ``energy``, means over them; ``hit_chance`` and ``chance``,
-        the mean share of the seen pixels that would be a hit, and that lie in the mask; ``lift``, energy divided by
-        chance: 1 for a map that knows nothing; ``typical``, the energy of the mean positive map of the other patients:
-        what a map scores that knows where signs tend to lie but never saw the knee (nan with one patient). Then
-        ``_low`` and ``_high`` of hit rate, energy and lift: 95 % by bootstrap over patients. A map without positive
-        heat misses, and has no share of it inside.
+        ``sign``; ``knees`` that have it; ``hit_rate`` and ``energy``, means over them; ``chance``, the mean share of
+        the seen pixels that lie in the mask, which is both of a map that knows nothing; ``lift``, energy divided by
+        chance, 1 of such a map; ``typical``, the energy of the mean positive map of the other patients: what a map
+        scores that knows where signs tend to lie but never saw the knee (nan with one patient). Then ``_low`` and
+        ``_high`` of hit rate, energy and lift: 95 % by bootstrap over patients. A map without positive heat misses, and
+        has no share of it inside.
 
     Raises
     ------
     KoaError
-        If the cohort is empty or not one of phantoms, the masks do not fit, or as of `explain`.
+        If the cohort is empty or not one of phantoms, or as of `explain`.
     """
     if "draw_seed" not in cohort.table or not len(cohort) or most < 1:
         raise KoaError(
@@ -76,25 +65,17 @@ def score_on_phantoms(
             where=f"cohort {cohort.name} of {len(cohort)} knees, most={most}",
             remedy="Pass a cohort from phantom_cohort: nobody knows where the signs of a real knee lie.",
         )
-    if isinstance(pair, str) and pair != "runner-up":
-        raise KoaError(f"There is no rule {pair!r}.", where="pair", remedy="Give two grades, or 'runner-up'.")
-    odd = [sign for sign, mask in (masks or {}).items() if np.shape(mask) != cohort.images.shape]
-    if odd:
-        raise KoaError(f"The masks of {odd[0]} do not fit the cohort.", where=f"{np.shape(masks[odd[0]])}")
-    chosen = np.sort(np.random.default_rng(seed).permutation(len(cohort))[:most])
-    knees = cohort.take(chosen)
+    knees = cohort.take(np.sort(np.random.default_rng(seed).permutation(len(cohort))[:most]))
     sides, pairs = knees.table["side"], [pair] * len(knees)
-    if isinstance(pair, str):
+    if pair is None:
         pairs = np.argsort(-model.predict(knees.images, sides)[1])[:, :2]
     heats = np.empty(knees.images.shape, np.float32)
     for row, (image, side, (towards, other)) in enumerate(zip(knees.images, sides, pairs, strict=True)):
         heats[row] = explain(model, image, towards=towards, rather_than=other, method=method, side=side).heat
-        if progress:
-            progress(row + 1, len(knees))
     seen = np.zeros(heats.shape[1:], bool)
     seen[rows_seen(model, seen.shape)] = True
-    masks = phantom_masks(knees.table, len(seen)) if masks is None else {sign: m[chosen] for sign, m in masks.items()}
-    return score_table(heats, masks, patients=knees.table["patient"], seen=seen, tolerance=tolerance, seed=seed)
+    masks = phantom_masks(knees.table, len(seen))
+    return score_table(heats, masks, patients=knees.table["patient"], seen=seen, seed=seed)
 
 
 def randomised_similarity(model: ClipKoa, image: np.ndarray, *, draws: int = 5, seed: int = 0, **options) -> np.ndarray:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import ndimage
 
 from koa_kit.error_analysis.statistics.intervals import draw_patients, percentile_interval
 from koa_kit.errors import KoaError
@@ -21,11 +20,9 @@ UNION = "any sign"
 """Name of the row in which all masks are taken together."""
 
 COLUMNS = (
-    *("sign", "knees", "hit_rate", "hit_chance", "energy", "chance", "lift", "typical"),
+    *("sign", "knees", "hit_rate", "energy", "chance", "lift", "typical"),
     *("hit_rate_low", "hit_rate_high", "energy_low", "energy_high", "lift_low", "lift_high"),
 )
-
-NAN = float("nan")
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,8 +41,8 @@ class Attribution:
     rather_than: int | None
     difference: float
     method: str
-    baseline: float = NAN
-    gap: float = NAN
+    baseline: float = np.nan
+    gap: float = np.nan
 
     @property
     def question(self) -> str:
@@ -53,17 +50,14 @@ class Attribution:
         return f"why KL{self.towards}" + ("" if self.rather_than is None else f" rather than KL{self.rather_than}")
 
 
-def pointing(heat: np.ndarray, mask: np.ndarray, tolerance: float = 0) -> float:
-    """1.0 if the hottest pixel lies in the mask or at most `tolerance` pixels from it, else 0.0; nan of an empty mask.
+def pointing(heat: np.ndarray, mask: np.ndarray) -> float:
+    """1.0 if the hottest pixel lies in the mask, else 0.0; nan of an empty mask.
 
     A map with no positive heat points nowhere and misses.
     Source: the pointing game, Zhang et al. 2018, Int J Comput Vis 126:1084-1102.
     """
     heat, mask = _checked(heat, mask)
-    near = _widened(mask, tolerance)
-    if not mask.any():
-        return NAN
-    return float(heat.max() > 0 and near[hottest(heat)])
+    return float(heat.max() > 0 and mask[hottest(heat)]) if mask.any() else np.nan
 
 
 def hottest(heat: np.ndarray) -> tuple[int, int]:
@@ -81,7 +75,7 @@ def energy_inside(heat: np.ndarray, mask: np.ndarray) -> float:
     heat, mask = _checked(heat, mask)
     positive = np.maximum(heat, 0).astype(float)
     total = positive.sum()
-    return float(positive[mask].sum() / total) if mask.any() and total > 0 else NAN
+    return float(positive[mask].sum() / total) if mask.any() and total > 0 else np.nan
 
 
 def area_share(mask: np.ndarray, seen: np.ndarray | None = None) -> float:
@@ -91,24 +85,22 @@ def area_share(mask: np.ndarray, seen: np.ndarray | None = None) -> float:
     """
     mask = np.asarray(mask, bool)
     mask, seen = _checked(mask, np.ones_like(mask) if seen is None else seen)
-    return float(mask[seen].mean()) if seen.any() else NAN
+    return float(mask[seen].mean()) if seen.any() else np.nan
 
 
 def score_table(
     heats: np.ndarray,
     masks: Mapping[str, np.ndarray],
     *,
-    patients: Sequence | None = None,
+    patients: Sequence,
     seen: np.ndarray | None = None,
-    tolerance: float = 0,
     draws: int = 2000,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Table with the columns of `score_on_phantoms`, one row per sign and one for `UNION`.
 
-    Of maps float ``(N, H, W)`` and of each sign's masks, bool of that shape; where a mask is empty, the knee is left
-    out. Without `patients`, ``(N,)``, the intervals are nan and each knee counts as a patient of its own. `seen`, bool
-    ``(H, W)``, is where a map can have heat at all; the `tolerance` in pixels is for hits alone.
+    Of maps float ``(N, H, W)`` of `patients` ``(N,)``, and of each sign's masks, bool of that shape; where a mask is
+    empty, the knee is left out. `seen`, bool ``(H, W)``, is where a map can have heat at all.
     """
     heats = np.asarray(heats)
     if heats.ndim != 3 or not len(heats) or not masks:
@@ -118,32 +110,28 @@ def score_table(
         )
     masks = {sign: _checked(heats, mask)[1] for sign, mask in masks.items()}
     masks |= {UNION: np.logical_or.reduce(list(masks.values()))}
-    names = np.arange(len(heats)) if patients is None else np.asarray(patients)
+    names = np.asarray(patients)
     if len(names) != len(heats):
         raise KoaError(f"{len(names)} patients do not fit {len(heats)} maps.", where="patients")
     others = _mean_of_others(heats, names)
     rows = []
     for sign, mask in masks.items():
         has = np.flatnonzero(mask.any((1, 2)))
-        # widened once, for the hits and for their chance
-        near = [_widened(mask[knee], tolerance) for knee in has]
         scores = {
-            "hit_rate": [pointing(heats[knee], within) for knee, within in zip(has, near, strict=True)],
-            "hit_chance": [area_share(within, seen) for within in near],
+            "hit_rate": [pointing(heats[knee], mask[knee]) for knee in has],
             "energy": np.nan_to_num([energy_inside(heats[knee], mask[knee]) for knee in has]),
             "chance": [area_share(mask[knee], seen) for knee in has],
             "typical": [energy_inside(others[knee], mask[knee]) for knee in has],
         }
         table = pd.DataFrame(scores, dtype=float)
         row = {"sign": sign, "knees": len(has)} | table.mean().to_dict()
-        known = None if patients is None else names[has]
         whole = pd.Series(1.0, table.index)
         for name, above, below in (
             ("hit_rate", table["hit_rate"], whole),
             ("energy", table["energy"], whole),
             ("lift", table["energy"], table["chance"]),
         ):
-            row[name], row[f"{name}_low"], row[f"{name}_high"] = _ratio(above, below, known, draws, seed)
+            row[name], row[f"{name}_low"], row[f"{name}_high"] = _ratio(above, below, names[has], draws, seed)
         rows.append(row)
     return pd.DataFrame(rows)[list(COLUMNS)]
 
@@ -159,22 +147,15 @@ def _mean_of_others(heats: np.ndarray, patients: np.ndarray) -> np.ndarray:
     return np.maximum(shares.sum(0) - own, 0)[row]
 
 
-def _widened(mask: np.ndarray, tolerance: float) -> np.ndarray:
-    """Pixels in the mask or at most `tolerance` pixels from it."""
-    if tolerance < 0:
-        raise KoaError(f"A tolerance of {tolerance} pixels is none.", where="tolerance", remedy="Give 0 or more.")
-    return ndimage.distance_transform_edt(~mask) <= tolerance if tolerance and mask.any() else mask
-
-
-def _ratio(above: pd.Series, below: pd.Series, patients, draws: int, seed: int) -> tuple[float, float, float]:
+def _ratio(above: pd.Series, below: pd.Series, patients: np.ndarray, draws: int, seed: int) -> tuple[float, ...]:
     """Ratio of two sums over knees and its 95 % interval by bootstrap over patients; nan of no knee."""
-    value = above.sum() / below.sum() if below.sum() else NAN
-    if patients is None or np.isnan(value):
-        return value, NAN, NAN
-    names, column = np.unique(np.asarray(patients).astype(str), return_inverse=True)
+    value = above.sum() / below.sum() if below.sum() else np.nan
+    if np.isnan(value):
+        return value, np.nan, np.nan
+    names, column = np.unique(patients.astype(str), return_inverse=True)
     weights = draw_patients(len(names), draws, seed)
     tops, bottoms = (weights @ np.bincount(column, weights=values) for values in (above, below))
-    ratios = np.divide(tops, bottoms, out=np.full(draws, NAN), where=bottoms > 0)
+    ratios = np.divide(tops, bottoms, out=np.full(draws, np.nan), where=bottoms > 0)
     return value, *percentile_interval(value, ratios, 0.95)[:2]
 
 

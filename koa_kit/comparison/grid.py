@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
@@ -24,23 +25,15 @@ def method_grid(
     config: TrainConfig,
     methods: Sequence[str] = tuple(METHODS),
     seeds: Iterable[int] = range(3),
-    variations: dict[str, dict] | None = None,
 ) -> list[Trial]:
-    """Trials of all variations x methods x seeds, in this order.
+    """Trials of all methods x seeds, in this order, which share the other choices of `config`.
 
-    They share the choices of `config`, but for `variations`, which are named sets of changed ones, such as
-    ``{"w=0.1": {"consistency": 0.1}}``. Raises `KoaError` if two trials have the same name or the same choices, a
-    variation changes method or seed, or a choice is unknown.
+    Raises `KoaError` if there is none, two are the same, or a method is unknown.
     """
-    trials, seeds = [], list(seeds)
-    for variation, changes in (variations or {"": {}}).items():
-        if axes := {"method", "seed"} & set(changes):
-            raise KoaError(f"A variation must not change the {min(axes)}: it is an axis of the grid.", where=variation)
-        varied = config.with_changes(**changes)
-        for method in methods:
-            for seed in seeds:
-                name = "/".join(filter(None, (variation, method, f"seed-{seed}")))
-                trials.append(Trial(name, varied.with_changes(method=method, seed=seed), variation))
+    trials = [
+        Trial(f"{method}/seed-{seed}", config.with_changes(method=method, seed=seed))
+        for method, seed in product(methods, seeds)
+    ]
     _require_distinct(trials)
     return trials
 

@@ -47,34 +47,17 @@ ORDINAL = {
 
 @dataclass(frozen=True)
 class Preset:
-    """A grid by name.
+    """A grid by name."""
 
-    Attributes
-    ----------
-    about, dataset
-        What it asks, in one sentence, and the knees it is meant for.
-    config, arms
-        What all arms share, and the name of each to its changed choices.
-    seeds
-        Runs per arm.
-    baseline
-        The arm that others are compared with.
-    base, base_arms
-        Another preset with the same choices shared, and arms of it that stand before the own ones without being
-        trained again.
-    rounded
-        Those arms are shown once more with the expected grade rounded, which costs no training.
-    """
-
-    about: str
-    dataset: str
-    config: TrainConfig
-    arms: dict[str, dict]
-    seeds: int = 3
-    baseline: str = "random-flip"
-    base: str = ""
-    base_arms: tuple[str, ...] = ()
-    rounded: bool = False
+    about: str  # what it asks, in one sentence
+    dataset: str  # the knees it is meant for
+    config: TrainConfig  # what all arms share
+    arms: dict[str, dict]  # name of each to its changed choices
+    seeds: int = 3  # runs per arm
+    baseline: str = "random-flip"  # the arm that others are compared with
+    base: str = ""  # another preset with the same choices shared
+    base_arms: tuple[str, ...] = ()  # arms of that one, which stand before the own ones without being trained again
+    rounded: bool = False  # those arms are shown once more with the expected grade rounded, which costs no training
 
     def trials(self, changes: list[str] | None = None, seeds: int | None = None) -> list[Trial]:
         """Trials of all seeds x arms, every arm once before any arm twice.

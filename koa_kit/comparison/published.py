@@ -18,6 +18,7 @@ from koa_kit.paths import replacing
 
 PREDICTIONS = "predictions.parquet"
 SIMILARITIES = [f"s{grade}{view}" for view in VIEWS for grade in GRADES]
+_STORED = ["cell", "row", "seed", *IDENTITY, *SIMILARITIES]
 # stored once each, which makes the file ten times smaller
 _TEXTS = ("cell", "row", "knee_id", "patient", "side", "split", "file")
 
@@ -42,10 +43,8 @@ def publish_trials(
         answers = [run.predictions]
         if config.holdout:
             answers.append(pd.read_parquet(run.folder / f"{split_stem(run.folder, HOLDOUT)}predictions.parquet"))
-        kept = pd.concat(answers)[[*IDENTITY, *SIMILARITIES]].astype(dict.fromkeys(SIMILARITIES, np.float32))
-        for place, (name, value) in enumerate((("cell", trial.name), ("row", trial.arm), ("seed", config.seed))):
-            kept.insert(place, name, value)
-        predictions.append(kept)
+        kept = pd.concat(answers).assign(cell=trial.name, row=trial.arm, seed=config.seed)[_STORED]
+        predictions.append(kept.astype(dict.fromkeys(SIMILARITIES, np.float32)))
     if not stability:
         raise KoaError("No trial of the grid is finished: there is nothing to publish.", where=folder)
     rows = as_table(ended.join(pd.DataFrame.from_dict(stability, orient="index"), on="cell", how="inner"))

@@ -37,8 +37,7 @@ class Trial:
     @property
     def arm(self) -> str:
         """What it is compared as: its name without the seed."""
-        *arm, last = PurePosixPath(self.name).parts
-        return "/".join(arm) or last
+        return self.name.rsplit("/", 1)[0]
 
     def __post_init__(self):
         parts = PurePosixPath(self.name).parts

@@ -16,16 +16,8 @@ from koa_kit.paths import cache_dir, replacing
 def cached_array(facts: dict, compute: Callable[[], np.ndarray], cache: str | Path | None = None) -> np.ndarray:
     """The array that `compute` gives, memory-mapped from the cache where these `facts` are known already.
 
-    The file appears under its name only when complete; of several processes one computes, the others wait.
-
-    Parameters
-    ----------
-    facts
-        Everything the array depends on, as JSON can hold it.
-    compute
-        Called at most once.
-    cache
-        Folder for caches; omitted: ``KOA_CACHE_DIR`` or the user's.
+    `facts` are all that the array depends on, as JSON can hold it; `cache` is as in `koa_kit.paths.cache_dir`. The file
+    appears under its name only when complete; of several processes one computes, the others wait.
     """
     key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]
     path = cache_dir(cache) / "features" / f"{key}.npy"

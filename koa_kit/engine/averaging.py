@@ -11,15 +11,9 @@ def moving_average(model: nn.Module, decay: float) -> AveragedModel:
     """Exponential moving average of a model's weights and statistics, as a model of its own in ``.module``.
 
     After step t = 0, 1, … the average keeps ``min(decay, (1 + t) / (10 + t))`` of itself, so that the random start is
-    soon forgotten (Tarvainen and Valpola 2017, arXiv 1703.01780, for such averages; the climb is TensorFlow's). To be
-    updated with ``update_parameters(model)`` after each step; nothing is read back from the device.
-
-    Parameters
-    ----------
-    model
-        Model under training, on its device.
-    decay
-        In [0, 1): 0.999 averages over about the last thousand steps.
+    soon forgotten (Tarvainen and Valpola 2017, arXiv 1703.01780, for such averages; the climb is TensorFlow's). A
+    `decay` in [0, 1) of 0.999 averages over about the last thousand steps. To be updated with
+    ``update_parameters(model)`` after each step; nothing is read back from the device.
     """
 
     def mix(averaged: list[Tensor], current: list[Tensor], _) -> None:
@@ -42,16 +36,8 @@ def mix_in(model: nn.Module, start: dict[str, Tensor], share: float) -> None:
 
     What a tower knew of other pictures before it was tuned partly comes back, often at no cost on knees like those it
     was tuned on. Means and variances of batch norms are mixed as weights are, which is not what they would be if
-    measured.
-
-    Parameters
-    ----------
-    model
-        With the tuned weights.
-    start
-        Weights before training by their name in ``state_dict``; all others stay.
-    share
-        0 to 1: 0 gives the start and 1 leaves the tuned weights exactly.
+    measured. `start` are weights before training by their name in ``state_dict``, all others stay; a `share` of 0 gives
+    the start and one of 1 leaves the tuned weights, both exactly.
     """
     own = model.state_dict()
     for name, before in start.items():

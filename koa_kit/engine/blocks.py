@@ -22,12 +22,8 @@ def block_depths(parameters: Iterable[str]) -> dict[str, int]:
     a convolutional head, pooling and projection. A block is a stage of a convolutional tower or a layer of a
     transformer, known by its name (``blocks.3``, ``resblocks.3``, ``stages.3``, ``layer.3``, ``layers.3``, ``layer3``);
     what has no such name lies where it was registered, and between two blocks it belongs to the one before. In a tower
-    without blocks everything has depth 0.
-
-    Parameters
-    ----------
-    parameters
-        Names as ``named_parameters`` gives them, of an image or text tower of open_clip, timm or Hugging Face.
+    without blocks everything has depth 0. Names are as ``named_parameters`` gives them, of an image or text tower of
+    open_clip, timm or Hugging Face.
 
     Examples
     --------

@@ -14,32 +14,14 @@ class StepClock:
 
     Times are taken by the device itself: on a GPU by events in its stream that are read at the end only, so that a
     step never waits for them. Time between data and the end of the step before is the GPU's wait for the host, and
-    counts.
-
-    Parameters
-    ----------
-    device
-        Where the steps are computed.
-    now
-        Function that gives the time in seconds, for devices other than a GPU.
-
-    Examples
-    --------
-    >>> clock = StepClock("cpu")
-    >>> for _ in range(2):
-    ...     with clock.data():
-    ...         batch = torch.ones(8)
-    ...     clock.step(len(batch))
-    >>> sorted(clock.summary())
-    ['data_share', 'images_per_second']
+    counts. On other devices `now` gives the time in seconds.
     """
 
     def __init__(self, device: str | torch.device = "cpu", *, now: Callable[[], float] = time.perf_counter):
         self.device, self.now = torch.device(device), now
-        self.restart()
+        self._restart()
 
-    def restart(self) -> None:
-        """Forget all steps; time begins to count with the next data."""
+    def _restart(self) -> None:
         self.first = self.last = None
         self.spans: list[tuple] = []
         self.images = 0
@@ -59,7 +41,7 @@ class StepClock:
         self.images += images
 
     def summary(self) -> dict[str, float]:
-        """``images_per_second`` and ``data_share`` (0 to 1) since the last summary, and restart; nan without a step."""
+        """``images_per_second`` and ``data_share`` (0 to 1) since the last summary; nan without a step."""
         if self.first is None or self.last is None:
             return {"images_per_second": float("nan"), "data_share": float("nan")}
         if self.device.type == "cuda":
@@ -67,7 +49,7 @@ class StepClock:
         total = max(self._between(self.first, self.last), 1e-9)
         share = sum(self._between(*span) for span in self.spans) / total
         summary = {"images_per_second": self.images / total, "data_share": share}
-        self.restart()
+        self._restart()
         return summary
 
     def _mark(self):

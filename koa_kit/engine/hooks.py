@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from koa_kit.engine.averaging import moving_average
-from koa_kit.engine.clock import StepClock
 from koa_kit.engine.processes import Processes
 from koa_kit.engine.resume import load_state, save_state
 from koa_kit.errors import KoaError
@@ -24,30 +23,16 @@ LOOK_EVERY = 50
 
 @dataclass
 class Progress:
-    """How far a run is: the epoch under way and its steps so far, the epochs behind it, and the best of them.
+    """How far a run is: the epoch under way and its steps so far, the epochs behind it, and the best of them."""
 
-    Attributes
-    ----------
-    epoch, done
-        Number of the epoch from 1, and steps done of it.
-    losses, device
-        Loss parts of each of these steps, and where they lie.
-    seconds
-        Spent on this epoch before an interruption.
-    history
-        One row per finished epoch.
-    best, since
-        Highest score of an epoch, and epochs since.
-    """
-
-    epoch: int = 1
-    done: int = 0
-    losses: list[Tensor] = field(default_factory=list)
-    seconds: float = 0.0
-    history: list[dict] = field(default_factory=list)
-    best: float = -float("inf")
-    since: int = 0
-    device: str = "cpu"
+    epoch: int = 1  # under way
+    done: int = 0  # steps of it
+    losses: list[Tensor] = field(default_factory=list)  # loss parts of each of these steps
+    seconds: float = 0.0  # spent on this epoch before an interruption
+    history: list[dict] = field(default_factory=list)  # one row per finished epoch
+    best: float = -float("inf")  # highest score of an epoch
+    since: int = 0  # epochs since then
+    device: str = "cpu"  # where the losses lie
 
     def next_epoch(self) -> None:
         """Begin the next epoch."""
@@ -111,16 +96,6 @@ class Average(Hook):
 
     def step_ends(self, progress: Progress, steps: int) -> None:
         self.average.update_parameters(self.follows)
-
-
-class Speed(Hook):
-    """Images per second and share of time spent on data, of each epoch."""
-
-    def __init__(self, device: torch.device):
-        self.clock = StepClock(device)
-
-    def epoch_begins(self, progress: Progress) -> None:
-        self.clock.restart()
 
 
 class KeepState(Hook):

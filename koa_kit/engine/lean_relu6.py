@@ -9,13 +9,9 @@ from torch import Tensor, nn
 class LeanReLU6(nn.Module):
     """ReLU6 in place, with the values and gradients of `torch.nn.ReLU6`, bit for bit.
 
-    torch's own, in place, keeps a copy of its input: a sixth of all that lite0 keeps for the way back.
-
-    Parameters
-    ----------
-    result_is_kept
-        The next layer keeps the result for its own gradient, so that keeping it here costs nothing. Otherwise (the
-        next layer pads it first) one byte a value is kept.
+    torch's own, in place, keeps a copy of its input: a sixth of all that lite0 keeps for the way back. Where
+    `result_is_kept` by the next layer for its own gradient, keeping it here too costs nothing; where that layer pads it
+    first, one byte a value is kept instead.
     """
 
     def __init__(self, result_is_kept: bool = True):

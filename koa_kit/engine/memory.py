@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
 from functools import cache
 
@@ -61,6 +62,4 @@ def release_pages(images: np.ndarray) -> None:
         mapped = getattr(mapped, "base", None)
     file = getattr(mapped, "_mmap", None)
     if hasattr(file, "madvise"):
-        import mmap
-
         file.madvise(mmap.MADV_DONTNEED)

@@ -35,11 +35,8 @@ def parameter_groups(parts: Iterable[Part], weight_decay: float) -> list[dict]:
         for depth in sorted(set(depths.values())):
             trained = [p for name, p in named.items() if depths[name] == depth and p.requires_grad]
             own = {"lr": rate * layer_decay ** (max(depths.values()) - depth)}
-            for decay, chosen in (
-                (weight_decay, [p for p in trained if p.ndim > 1]),
-                (0.0, [p for p in trained if p.ndim <= 1]),
-            ):
-                if chosen:
+            for decay, wide in ((weight_decay, True), (0.0, False)):
+                if chosen := [p for p in trained if (p.ndim > 1) == wide]:
                     groups.append({"params": chosen, **own, "weight_decay": decay})
     return groups
 

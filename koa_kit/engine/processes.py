@@ -13,19 +13,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 @dataclass(frozen=True)
 class Processes:
-    """Place of this process among those of a run.
+    """Place of this process among those of a run."""
 
-    Attributes
-    ----------
-    rank, count
-        Number of this process from 0, and how many there are.
-    device
-        Device of this process.
-    """
-
-    rank: int
+    rank: int  # its number, from 0
     count: int
-    device: torch.device
+    device: torch.device  # of this process
 
     @property
     def main(self) -> bool:
@@ -64,17 +56,14 @@ class Processes:
 
 
 def choose_device(name: str | None = None) -> str:
-    """Name of the device to compute on: `name` if given, else a GPU if there is one, else the CPU."""
+    """Device to compute on: `name`, such as "cpu" or "cuda", if given, else a GPU if there is one, else the CPU."""
     return name or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def find_processes(device: str | None = None) -> Processes:
     """Processes of this run: one, or as many as a launcher such as ``accelerate launch`` has started.
 
-    Parameters
-    ----------
-    device
-        Such as "cpu" or "cuda"; omitted, a GPU if there is one. Several processes take one GPU each.
+    Of several, each takes a GPU of its own; `device` as in `choose_device`.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return Processes(0, 1, torch.device(choose_device(device)))

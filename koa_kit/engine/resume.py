@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import torch
@@ -27,13 +27,7 @@ def save_state(folder: Path, contents: dict) -> None:
 
 
 def load_state(folder: Path) -> dict | None:
-    """What `save_state` kept last, on the CPU; None where nothing was.
-
-    Raises
-    ------
-    KoaError
-        If the file is damaged.
-    """
+    """What `save_state` kept last, on the CPU; None where nothing was. Raises `KoaError` if the file is damaged."""
     path = folder / STATE
     if not path.is_file():
         return None
@@ -67,13 +61,11 @@ def read_identity(folder: str | Path) -> dict:
 
 def refuse_other_run(folder: Path, there: dict, asked: dict) -> None:
     """Raise `KoaError` naming every difference between what a run was begun with and what is asked."""
-    differing = [
-        f"{name}: {there[name]!r} there, {asked[name]!r} asked" for name in there if there[name] != asked[name]
-    ]
-    if differing:
+    said = (f"{name}: {there[name]!r} there, {asked[name]!r} asked" for name in there if there[name] != asked[name])
+    if differing := "; ".join(said):
         raise KoaError(
             "The run cannot be resumed: it was begun otherwise.",
-            where="; ".join(differing),
+            where=differing,
             remedy=f"Resume {folder} with the same choices, give this run another name, or leave --resume out to begin "
             "anew.",
         )
@@ -130,22 +122,16 @@ class PartialWeights:
 @contextmanager
 def alone_in(folder: Path, processes: Processes, *, wait: bool) -> Iterator[None]:
     """Hold a folder, waiting for another process or refusing at once; a process that dies lets go of it."""
-    if not processes.main:
+    with ExitStack() as held:
+        if processes.main:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                held.enter_context(FileLock(folder.parent / f".{folder.name}.lock", timeout=-1 if wait else 0))
+            except Timeout:
+                raise KoaError(
+                    "Another process is training into this run folder.",
+                    where=folder,
+                    remedy="Wait for it, or give this run another name.",
+                ) from None
         processes.wait()
         yield
-        return
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.parent / f".{folder.name}.lock", timeout=-1 if wait else 0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise KoaError(
-            "Another process is training into this run folder.",
-            where=folder,
-            remedy="Wait for it, or give this run another name.",
-        ) from None
-    processes.wait()
-    try:
-        yield
-    finally:
-        lock.release()

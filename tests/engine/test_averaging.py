@@ -1,7 +1,5 @@
 """Weights next to the trained ones: averages as defined, mixtures exact at their ends."""
 
-import io
-
 import numpy as np
 import pytest
 import torch
@@ -49,23 +47,6 @@ def test_the_statistics_of_batch_norms_are_averaged_and_constants_stay(model):
         # the attention mask holds infinities, whose mean is none; tokens are no numbers at all
         assert not averaged.is_floating_point() or not averaged.isnan().any()
         assert averaged.is_floating_point() or torch.equal(own, averaged)
-
-
-def test_an_average_goes_on_from_a_file_as_if_it_had_not_stopped(model):
-    straight = moving_average(model, 0.5)
-    for step in range(3):
-        wander(model, step)
-        straight.update_parameters(model)
-    file = io.BytesIO()
-    torch.save(straight.state_dict(), file)
-    file.seek(0)
-    wander(model, 9)
-    resumed = moving_average(model, 0.5)
-    resumed.load_state_dict(torch.load(file, weights_only=True))
-    for average in (straight, resumed):
-        average.update_parameters(model)
-    own, other = (average.module.state_dict() for average in (straight, resumed))
-    assert all(torch.equal(value, other[name]) for name, value in own.items())
 
 
 def test_a_mixture_is_a_quarter_of_the_way_from_start_to_tuned_and_exact_at_its_ends():

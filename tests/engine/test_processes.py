@@ -50,9 +50,6 @@ def one_and_two(folder):
 def test_two_processes_train_the_same_model_as_one_with_the_whole_batch(one_and_two):
     one, two = (load_file(run / "model.safetensors") for run in one_and_two[:2])
     torch.testing.assert_close(two, one, rtol=1e-5, atol=1e-5)
-
-
-def test_two_processes_tell_the_same_story_as_one(one_and_two):
     one, two = (pd.read_csv(run / "history.csv") for run in one_and_two[:2])
     columns = ["loss", "prompt_loss", "symmetry_loss", "consistency_loss", "val_accuracy", "val_qwk"]
     pd.testing.assert_frame_equal(two[columns], one[columns], rtol=1e-5, atol=1e-5)
