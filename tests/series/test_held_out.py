@@ -42,8 +42,8 @@ def test_phantoms_are_evaluated_on_a_test_split_of_other_patients(synthetic):
 
 
 def test_augmented_knees_are_a_sample_in_the_order_of_the_predictions(synthetic):
-    knees, logits = synthetic.augmented(most=20, views=3, seed=1)
-    assert logits.shape == (20, 3, 5)
+    knees, answers = synthetic.augmented(most=20, views=3, seed=1)
+    assert answers.shape == (20, 3, 5)
     rows = synthetic.predictions["knee_id"].isin(knees["knee_id"])
     assert list(synthetic.predictions["knee_id"][rows]) == list(knees["knee_id"])
 
