@@ -38,7 +38,7 @@ class Check:
     remedy: str = ""
 
     def __str__(self) -> str:
-        line = f"{'OK ' if self.ok else 'FIX'} {self.name}" + (f" {self.found}" if self.found else "")
+        line = f"{'OK ' if self.ok else 'FIX'} {self.name} {self.found}".rstrip()
         return line if self.ok or not self.remedy else f"{line}\n    to do: {self.remedy}"
 
 
