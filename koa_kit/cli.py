@@ -54,7 +54,7 @@ def run(
     dataset: Annotated[str, typer.Option(help="phantom, oai-kl224 or a folder of your own.")] = "phantom",
     scale: Annotated[str, typer.Option(help="smoke, laptop or full.")] = "smoke",
     seed: int = 0,
-    jobs: Annotated[int, typer.Option(help="Notebooks at the same time.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="Notebooks at the same time.")] = 1,
     data_dir: DataDir = None,
     out: Annotated[Path | None, typer.Option(help="Where pages go; default build, or build/DATASET-SCALE.")] = None,
 ) -> None:

@@ -20,46 +20,36 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 EXTRAS = PROJECT["optional-dependencies"]
 
 
-def direct_requirements():
-    """Requirements `.[all]` brings in, the extras it names included."""
-    names = Requirement(EXTRAS["all"][0]).extras
-    lines = PROJECT["dependencies"] + [line for name in sorted(names) for line in EXTRAS[name]]
-    return [Requirement(line) for line in lines]
+DIRECT = [
+    Requirement(line)
+    for lines in (PROJECT["dependencies"], *map(EXTRAS.get, sorted(Requirement(EXTRAS["all"][0]).extras)))
+    for line in lines
+]
+"""Requirements `.[all]` brings in, the extras it names included."""
+
+PIN_LINES = re.findall(r"^[^#\n].*", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE)
+PINS = {canonicalize_name(name): pinned for name, _, pinned in (line.partition("==") for line in PIN_LINES)}
 
 
-def pin_lines():
-    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
-    return [line for line in lines if line and not line.startswith("#")]
-
-
-def pins():
-    return {canonicalize_name(line.split("==")[0]): line.split("==")[1] for line in pin_lines()}
-
-
-def test_every_dependency_is_pinned_at_a_version_that_satisfies_its_floor():
-    pinned = pins()
-    assert len(direct_requirements()) > 25
-    for requirement in direct_requirements():
-        found = pinned.get(canonicalize_name(requirement.name))
-        assert found, f"constraints.txt lacks {requirement.name}"
-        assert requirement.specifier.contains(found), f"{requirement} is pinned at {found}"
+def test_every_dependency_is_pinned_at_a_version_that_satisfies_its_floor_and_is_the_installed_one():
+    assert len(DIRECT) > 25
+    for requirement in DIRECT:
+        pinned = PINS.get(canonicalize_name(requirement.name))
+        assert pinned, f"constraints.txt lacks {requirement.name}"
+        assert requirement.specifier.contains(pinned), f"{requirement} is pinned at {pinned}"
+        assert version(requirement.name) == pinned
 
 
 def test_every_dependency_has_a_floor_and_stands_once():
-    everything = [*direct_requirements(), *map(Requirement, EXTRAS["kaggle"])]
+    everything = [*DIRECT, *map(Requirement, EXTRAS["kaggle"])]
     names = [canonicalize_name(requirement.name) for requirement in everything]
     assert sorted(set(names)) == sorted(names)
     assert [str(each) for each in everything if not re.match(r"(>=|==)\d", str(each.specifier))] == []
 
 
 def test_constraints_name_exact_versions_and_no_package_twice():
-    assert [line for line in pin_lines() if not re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.+!]+", line)] == []
-    assert len(pins()) == len(pin_lines())
-
-
-def test_the_running_environment_is_the_pinned_one():
-    names = [canonicalize_name(requirement.name) for requirement in direct_requirements()]
-    assert {name: version(name) for name in names} == {name: pins()[name] for name in names}
+    assert [line for line in PIN_LINES if not re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.+!]+", line)] == []
+    assert len(PINS) == len(PIN_LINES)
 
 
 def test_conda_brings_only_python_and_pip_and_installs_the_package():
@@ -86,9 +76,9 @@ def test_the_licence_is_the_whole_apache_licence():
     assert len(text) > 11_000
 
 
-@pytest.mark.parametrize("goal", ["run", "test", "lab", "lint", "format", "clean"])
-def test_make_knows_the_goals_the_readme_names(goal):
-    result = subprocess.run([shutil.which("make"), "-n", goal], cwd=ROOT, capture_output=True, text=True)
+def test_make_knows_the_goals_the_readme_names():
+    goals = ["run", "test", "lab", "lint", "format", "clean"]
+    result = subprocess.run(["make", "-n", *goals], cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
 
 
@@ -111,7 +101,9 @@ def test_ci_is_a_script_that_runs_every_test():
     assert script.read_text(encoding="utf-8").rstrip().endswith('make PYTHON="$python" lint test')
 
 
-def test_importing_the_kit_loads_nothing_heavy():
-    code = "import sys, koa_kit; print([m for m in ('torch', 'pandas', 'matplotlib', 'papermill') if m in sys.modules])"
+@pytest.mark.parametrize("module", ["koa_kit", "koa_kit.cli"])
+def test_neither_importing_the_kit_nor_starting_koa_loads_anything_heavy_so_that_doctor_can_miss_it(module):
+    heavy = {"torch", "pandas", "matplotlib", "papermill", "open_clip", "sklearn"}
+    code = f"import sys, {module}; print({heavy} & {{*sys.modules}})"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == "[]"
+    assert result.stdout.strip() == "set()"

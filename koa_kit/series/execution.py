@@ -64,11 +64,12 @@ def execute_notebook(
     for path in (run.notebook, run.page, run.results):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
-    places = {"input_path": str(source), "output_path": str(run.notebook), "cwd": str(run.results.parent)}
+    job = {"input_path": str(source), "output_path": str(run.notebook), "parameters": parameters}
+    job["cwd"] = str(run.results.parent)
     start = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="koa-jupyter-", ignore_cleanup_errors=True) as home:
         environment = _environment(home, offline=run.scale != "full", threads=threads)
-        peak_mb, error = _in_own_process(places | {"parameters": parameters}, environment, timeout)
+        peak_mb, error = _in_own_process(job, environment, timeout)
     seconds = time.perf_counter() - start
     return replace(run, seconds=seconds, peak_mb=peak_mb, findings=tuple(_findings(run, error)))
 
@@ -83,16 +84,10 @@ def _environment(home: str, *, offline: bool, threads: int | None) -> dict[str, 
     for folder in ("KOA_DATA_DIR", "KOA_CACHE_DIR"):  # the kernel works elsewhere, where a relative path leads nowhere
         if environment.get(folder):
             environment[folder] = os.path.abspath(environment[folder])
-    environment |= {
-        "JUPYTER_PATH": home,
-        "JUPYTER_RUNTIME_DIR": os.path.join(home, "runtime"),
-        "JUPYTER_CONFIG_DIR": os.path.join(home, "config"),
-        "IPYTHONDIR": os.path.join(home, "ipython"),
-        "KOA_STRICT": "1",
-        "TOKENIZERS_PARALLELISM": "false",
-        "PYTHONHASHSEED": "0",
-        "PYTHONIOENCODING": "utf-8",
-    }
+    private = ("JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "IPYTHONDIR")
+    environment |= {"JUPYTER_PATH": home} | {name: os.path.join(home, name) for name in private}
+    environment |= {"KOA_STRICT": "1", "TOKENIZERS_PARALLELISM": "false"}
+    environment |= {"PYTHONHASHSEED": "0", "PYTHONIOENCODING": "utf-8"}
     if offline:
         environment |= dict.fromkeys(("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_HUB_DISABLE_TELEMETRY"), "1")
     if threads:
@@ -139,20 +134,18 @@ def _findings(run: NotebookRun, error: str | None) -> list[str]:
     """Findings of the executed copy, `error` with the cell that ran when it came, and those of the results."""
     import nbformat
 
-    findings, ended = [], True
-    if run.notebook.exists():
-        notebook = nbformat.read(run.notebook, as_version=4)
-        findings = check_executed(notebook)
-        code = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
-        ended = bool(code) and code[-1].execution_count is not None
-        for cell in code:
-            if error and cell.metadata.get("papermill", {}).get("status") == "running":
-                error = f"cell `{cell.source.strip().splitlines()[0][:60]}`: {error}"
-        if notebook.metadata.pop("widgets", None):
-            nbformat.write(notebook, run.notebook)
+    if not run.notebook.exists():
+        return [error]
+    notebook = nbformat.read(run.notebook, as_version=4)
+    findings = check_executed(notebook)
+    if notebook.metadata.pop("widgets", None):
+        nbformat.write(notebook, run.notebook)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
     if error:
-        return [*findings, error]
-    return findings + check_results(run.results) if ended else findings
+        running = (cell.source for cell in code if cell.metadata.get("papermill", {}).get("status") == "running")
+        return [*findings, "".join(f"cell `{source.strip().splitlines()[0][:60]}`: " for source in running) + error]
+    ran = all(cell.execution_count is not None for cell in code)
+    return findings + check_results(run.results) if ran else findings
 
 
 if __name__ == "__main__":

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -16,31 +15,22 @@ from koa_kit.error_analysis.predictions import read_predictions
 from koa_kit.errors import KoaError
 from koa_kit.model import read_record
 from koa_kit.pretrained.load import load_pretrained
+from koa_kit.series.session import NotebookSession
 from koa_kit.training.config import TrainConfig
 from koa_kit.training.fitting import fit_or_load
 from koa_kit.training.run import Run, split_stem
 from koa_kit.training.stability import augmented_answers
-
-if TYPE_CHECKING:
-    from koa_kit.series.session import NotebookSession
 
 
 @dataclass(frozen=True)
 class HeldOutResults:
     """A model's predictions of knees of patients it was not trained on.
 
-    Attributes
-    ----------
-    run
-        The model, with its configuration and its predictions of val.
-    split
-        "test" of synthetic knees, "holdout" of real ones, whose test split stays sealed.
-    predictions, embeddings
-        One row per knee; embeddings float32 ``(N, 2, D)`` of each knee and its mirror image.
-    knees
-        Their images; ``None`` where the radiographs are not here and only the kit's own tables were read.
-    fingerprint
-        That of the cohort the model was trained on.
+    ``run`` is the model, with its configuration and its predictions of val; ``split`` is "test" of synthetic knees and
+    "holdout" of real ones, whose test split stays sealed. ``predictions`` and ``embeddings`` have one row per knee, the
+    latter float32 ``(N, 2, D)`` of each knee and its mirror image. ``knees`` are their images, ``None`` where the
+    radiographs are not here and only the kit's own tables were read. ``fingerprint`` is that of the cohort the model
+    was trained on.
     """
 
     run: Run
@@ -51,16 +41,15 @@ class HeldOutResults:
     fingerprint: str
 
     def augmented(self, *, most: int = 400, views: int = 4, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray] | None:
-        """Predictions of at most `most` random knees, and logits ``(n, views, 5)`` of augmented images of them.
+        """Predictions of at most `most` random knees, and probabilities ``(n, views, 5)`` of augmented images of them.
 
         ``None`` without radiographs; see `augmented_answers`.
         """
         if self.knees is None:
             return None
         rows = np.sort(np.random.default_rng(seed).permutation(len(self.predictions))[:most])
-        knees = replace(self.knees, images=self.knees.images[rows], table=self.knees.table.iloc[rows])
-        logits = augmented_answers(self.run.model, knees, views=views, seed=seed)
-        return self.predictions.iloc[rows].reset_index(drop=True), logits
+        answers = augmented_answers(self.run.model, self.knees.take(rows), views=views, seed=seed)
+        return self.predictions.iloc[rows].reset_index(drop=True), answers
 
 
 def held_out_results(session: NotebookSession, method: str = "symmetry_consistency") -> HeldOutResults:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from queue import Empty
-from typing import Any
 
 from jupyter_client.asynchronous.client import AsyncKernelClient
 from jupyter_client.channels import AsyncZMQSocketChannel
@@ -21,15 +21,14 @@ class WakefulChannel(AsyncZMQSocketChannel):
     once per change, and such a send can take that one call: the reply then lies in the socket, and nobody comes.
     """
 
-    async def get_msg(self, timeout: float | None = None) -> dict[str, Any]:
+    async def get_msg(self, timeout: float | None = None) -> dict:
         """The next message, after `timeout` seconds at most; `queue.Empty` then, and never without a timeout."""
-        waited = 0.0
-        while timeout is None or waited < timeout:
-            pause = LOOK_EVERY if timeout is None else min(LOOK_EVERY, timeout - waited)
+        left = math.inf if timeout is None else timeout
+        while left > 0:
             try:
-                return await super().get_msg(timeout=pause)
+                return await super().get_msg(timeout=min(LOOK_EVERY, left))
             except Empty:
-                waited += pause
+                left -= LOOK_EVERY
         raise Empty
 
 

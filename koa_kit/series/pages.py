@@ -14,7 +14,7 @@ from koa_kit.series.execution import NotebookRun
 
 TEMPLATES = Path(__file__).parent / "page_templates"
 PLOTLY = "application/vnd.plotly.v1+json"
-HIDDEN_CELLS = ["hide", "remove", "papermill-error-cell-tag"]
+HIDDEN_CELLS = ["hide", "papermill-error-cell-tag"]
 """Tags of cells a page leaves out: those that drive widgets, and papermill's own error banners."""
 
 THUMBNAIL = (640, 400)
@@ -40,8 +40,8 @@ def write_page(run: NotebookRun, names: Sequence[str], out_dir: Path) -> Path:
     notebook = nbformat.read(run.notebook, as_version=4)
     around = [None, *(f"{name}.html" for name in names), None]
     place = names.index(run.name)
-    page = {"title": outline(notebook)[0] or run.name, "findings": run.findings, "index": "../index.html"}
-    page |= {"previous": around[place], "following": around[place + 2], "script": None}
+    page = {"title": outline(notebook)[0] or run.name, "findings": run.findings}
+    page |= {"previous": around[place], "following": around[place + 2]}
     for cell in notebook.cells:
         if _tagged(cell, ["injected-parameters"]):  # in one line, without the folders of this machine
             cell.cell_type = "markdown"
@@ -120,12 +120,8 @@ def _card(run: NotebookRun) -> dict:
     title, question = outline(notebook)
     results = run.load_results() if run.green else {}
     claims = [(name.replace("_", " "), _short(value)) for name, value in results.get("claims", {}).items()]
-    return {
-        "run": run,
-        "title": title or run.name,
-        "question": question,
-        "link": f"{run.page.parent.name}/{run.page.name}",
-        "picture": _thumbnail(notebook),
+    card = {"run": run, "title": title or run.name, "question": question, "picture": _thumbnail(notebook)}
+    return card | {
         "versions": results.get("versions", {}),
         "claims": [claim for claim in claims if claim[1]][:SHOWN_CLAIMS],
     }
@@ -146,10 +142,10 @@ def _thumbnail(notebook) -> str | None:
 
     cells = sorted(notebook.cells, key=lambda cell: not _tagged(cell, ["cover"]))
     data = [output.get("data", {}) for cell in cells for output in cell.get("outputs", ())]
-    first = next((each["image/png"] for each in data if "image/png" in each), None)
-    if first is None:
+    pictures = [each["image/png"] for each in data if "image/png" in each]
+    if not pictures:
         return None
-    small, buffer = Image.open(io.BytesIO(base64.b64decode(first))).convert("RGB"), io.BytesIO()
+    small, buffer = Image.open(io.BytesIO(base64.b64decode(pictures[0]))).convert("RGB"), io.BytesIO()
     small.thumbnail(THUMBNAIL)
     small.save(buffer, "PNG", optimize=True)
     return base64.b64encode(buffer.getvalue()).decode()

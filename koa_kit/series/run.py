@@ -41,11 +41,11 @@ def find_notebooks(which: Sequence[str] | None = None, notebook_dir: str | os.Pa
     Raises `KoaError` if there is none, or an entry of `which` fits none.
     """
     folder = Path(notebook_dir) if notebook_dir else paths.resource("notebooks")
-    every = sorted(path for path in folder.glob("*.ipynb") if not path.name.startswith("."))
+    every = sorted(folder.glob("[!.]*.ipynb"))
     if not every:
         raise KoaError("There are no notebooks here.", where=folder.absolute())
     wanted = set()
-    for entry in [which] if isinstance(which, str) else which or ():
+    for entry in which or ():
         word = Path(entry).name.removesuffix(".ipynb")
         fitting = [path for path in every if word in (path.stem, path.stem.split("_")[0])]
         if not fitting:
@@ -55,8 +55,8 @@ def find_notebooks(which: Sequence[str] | None = None, notebook_dir: str | os.Pa
     return [path for path in every if not wanted or path in wanted]
 
 
-def check_parameters(notebook: str | os.PathLike, given: Sequence[str]) -> None:
-    """Raise `KoaError` if the notebook's parameters cell lacks one of the names `given`, naming the closest it has.
+def check_parameters(notebook: str | os.PathLike) -> None:
+    """Raise `KoaError` if the notebook's parameters cell lacks one of `PARAMETERS`, naming the closest it has.
 
     papermill itself only logs a misspelt parameter and runs with the default.
     """
@@ -67,9 +67,9 @@ def check_parameters(notebook: str | os.PathLike, given: Sequence[str]) -> None:
     except Exception as error:  # no notebook at all, or none with a Python kernel: half a dozen unrelated types
         remedy = 'Choose the kernel "Python 3" and save the notebook, or restore the file.'
         raise KoaError(f"The notebook cannot be inspected: {error}", where=notebook, remedy=remedy) from error
-    for name in given:
+    for name in PARAMETERS:
         if name not in known:
-            remedy = _nearest(name.upper(), known)
+            remedy = _nearest(name, known)
             raise KoaError(f"The notebook has no parameter {name!r}.", where=notebook, remedy=remedy)
 
 
@@ -89,7 +89,6 @@ def run_series(
     jobs: int = 1,
     notebook_dir: str | os.PathLike | None = None,
     timeout: float = 900,
-    progress: bool = True,
 ) -> list[NotebookRun]:
     """The notebooks' runs in order, with a page for each and ``index.html``; all in `out_dir`, else `out_dir_for`.
 
@@ -101,8 +100,6 @@ def run_series(
 
     from koa_kit.series.pages import write_index, write_page
 
-    if jobs < 1:
-        raise KoaError(f"{jobs} notebooks at a time run nothing.", where="jobs", remedy="Give 1 or more.")
     check_settings(dataset, scale, seed)
     notebooks = [path.resolve() for path in find_notebooks(which, notebook_dir)]
     out_dir = Path(out_dir or out_dir_for(dataset, scale)).resolve()
@@ -111,7 +108,7 @@ def run_series(
     folder = str(Path(data_dir).expanduser().resolve()) if data_dir else ""
     values = dict(zip(PARAMETERS, (dataset, scale, seed, folder, str(out_dir / "results")), strict=True))
     for notebook in notebooks:
-        check_parameters(notebook, PARAMETERS)
+        check_parameters(notebook)
     threads = max(1, (os.cpu_count() or 1) // jobs) if jobs > 1 else None
     execute = partial(execute_notebook, out_dir=out_dir, parameters=values, timeout=timeout, threads=threads)
 
@@ -124,7 +121,7 @@ def run_series(
         if run and run.notebook.exists() and run.page.exists() and (run.results.exists() or not run.green):
             runs[run.name] = run
     names = sorted({path.stem for path in notebooks} | runs.keys())
-    console = Console(quiet=not progress, force_jupyter=False, highlight=False)
+    console = Console(force_jupyter=False, highlight=False)
     with ThreadPoolExecutor(jobs) as pool, console.status("running the notebooks"):
         # one at a time stays in this thread, where an interrupt ends the notebook's process too
         for run in (pool.map if jobs > 1 else map)(execute, notebooks):

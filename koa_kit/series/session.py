@@ -7,15 +7,13 @@ import os
 import random
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from koa_kit import paths
+from koa_kit.cohort import Cohort
+from koa_kit.data import load_cohort, load_manifest
 from koa_kit.errors import KoaError
 from koa_kit.style import quieten, use_style
 from koa_kit.versions import installed_versions
-
-if TYPE_CHECKING:
-    from koa_kit.cohort import Cohort
 
 SCALES = ("smoke", "laptop", "full")
 SHOWN_VERSIONS = ("koa_kit", "torch", "open_clip_torch", "numpy")
@@ -39,8 +37,6 @@ class NotebookSession:
 
     def cohort(self, **options) -> Cohort:
         """Cohort of the data set; printed with its fingerprint the first time. `options` go to `load_cohort`."""
-        from koa_kit.data import load_cohort
-
         cohort = load_cohort(self.dataset, data_dir=self.data_dir, **{"seed": self.seed, **options})
         if cohort.fingerprint not in self._fingerprints:
             print(f"{cohort}\nfingerprint {cohort.fingerprint}")
@@ -80,23 +76,10 @@ def begin(
 ) -> NotebookSession:
     """Session with these settings; the seed and the figure style are set, versions and device are printed.
 
-    Parameters
-    ----------
-    dataset
-        Name of a data set in the manifest, or a folder of one's own.
-    scale
-        "smoke", "laptop" or "full".
-    seed
-        Seed of Python's, numpy's and torch's global random numbers, 0 to 2**32 - 1.
-    data_dir
-        Folder of the data sets; "" is the usual place.
-    out_dir
-        Folder for ``<notebook>/results.json``.
-
-    Raises
-    ------
-    KoaError
-        If the data set or the scale is unknown or the seed is not a whole number.
+    `dataset` is the name of a data set in the manifest, or a folder of one's own; `scale` is "smoke", "laptop" or
+    "full"; `seed`, 0 to 2**32 - 1, is that of Python's, numpy's and torch's global random numbers. `data_dir` holds the
+    data sets, where "" is the usual place; ``<notebook>/results.json`` goes into `out_dir`. Raises `KoaError` if the
+    data set or the scale is unknown or the seed is not a whole number.
     """
     import numpy as np
     import pandas as pd
@@ -110,11 +93,8 @@ def begin(
     use_style()
     pd.set_option("display.max_colwidth", None)  # a prompt that ends in dots teaches nothing
     device = "cuda" if scale != "smoke" and torch.cuda.is_available() else "cpu"
-    print(
-        " · ".join(
-            f"{name.removesuffix('_torch')} {number}" for name, number in installed_versions(SHOWN_VERSIONS).items()
-        )
-    )
+    versions = installed_versions(SHOWN_VERSIONS).items()
+    print(" · ".join(f"{name.removesuffix('_torch')} {number}" for name, number in versions))
     print(f"device {device} · {os.cpu_count()} cores · data set {dataset} · scale {scale} · seed {seed}")
     folder = Path(data_dir).expanduser() if data_dir else None
     return NotebookSession(dataset, scale, seed, folder, Path(out_dir), device)
@@ -122,8 +102,6 @@ def begin(
 
 def check_settings(dataset: str, scale: str, seed: int) -> None:
     """Raise `KoaError` if the data set is neither known nor a folder, or the scale or the seed does not exist."""
-    from koa_kit.data import load_manifest
-
     if not Path(dataset).is_dir():
         load_manifest()[dataset]
     if scale not in SCALES:

@@ -2,10 +2,9 @@
 
 import numpy as np
 import pytest
-import typer
 from typer.testing import CliRunner
 
-from benchmarks.__main__ import bench
+from benchmarks.__main__ import app
 from benchmarks.realism import compare_with_real, domain_auc, histogram_distance, looks, realism, spectrum_slope
 from koa_kit.data import load_cohort
 from koa_kit.errors import KoaError
@@ -76,8 +75,6 @@ def test_phantoms_cannot_be_told_from_other_phantoms(folder):
 
 
 def test_the_command_prints_both_measures_and_the_area_and_refuses_too_few_knees(folder):
-    app = typer.Typer()
-    app.command()(bench)
     few = ["realism", "--dataset", str(folder), "--towers", "koa-tiny", "--knees"]
     result = CliRunner().invoke(app, [*few, "40"])
     assert result.exit_code == 0

@@ -6,11 +6,10 @@ import statistics
 import pandas as pd
 import pytest
 import torch
-import typer
 from typer.testing import CliRunner
 
 from benchmarks import processes as bench_processes
-from benchmarks.__main__ import bench, table_of
+from benchmarks.__main__ import app, table_of
 from benchmarks.embedding import bench_embedding, bench_scaling
 from benchmarks.parts import BareTower, choose_batch
 from benchmarks.processes import START_UPS, bench_memory, bench_startup
@@ -175,8 +174,6 @@ def test_start_up_is_that_of_a_new_python(monkeypatch):
 @pytest.fixture
 def koa_bench(tmp_path, monkeypatch):
     monkeypatch.setenv("KOA_CACHE_DIR", str(tmp_path / "cache"))
-    app = typer.Typer()
-    app.command()(bench)
     few = ["--towers", "koa-tiny", "--image-size", str(SIZE), "--batch", "4", "--steps", "2", "--knees", "20"]
     return lambda *arguments: CliRunner().invoke(app, [*arguments, *few, "--device", "cpu"])
 

