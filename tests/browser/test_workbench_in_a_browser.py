@@ -102,10 +102,12 @@ def move_the_bias(page):
     """Draw the bias for KL1 up by keyboard, until the curve shows where the decision stands beside the model's own."""
     open_tab(page, "Decisions")
     page.wait_for_selector(".koa-curve svg")
-    assert "now" not in page.locator(".koa-curve svg").text_content()
-    page.locator(".koa-bias .noUi-handle").first.focus()
+    handle = page.locator(".koa-bias .noUi-handle").first
+    assert float(handle.get_attribute("aria-valuenow")) == 0
+    handle.focus()
     for _ in range(12):
         page.keyboard.press("ArrowRight")
+    assert float(handle.get_attribute("aria-valuenow")) > 0
     page.wait_for_function("() => document.querySelector('.koa-curve svg').textContent.includes('now')")
 
 
