@@ -15,7 +15,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 # threads of numerical libraries sleep while they wait; a kernel may import torch before koa_kit can say so
 export OMP_WAIT_POLICY ?= PASSIVE
-export GOMP_SPINCOUNT ?= 1000
+export GOMP_SPINCOUNT ?= 3000
 
 .PHONY: run test lab lint format pins clean help
 .DEFAULT_GOAL := help

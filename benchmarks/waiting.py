@@ -15,7 +15,7 @@ from contextlib import contextmanager
 SETTINGS = {
     "spinning (libgomp's default)": {"OMP_WAIT_POLICY": "", "GOMP_SPINCOUNT": ""},
     "sleeping at once": {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": ""},
-    "1,000 spins (the kit's default)": {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000"},
+    "3,000 spins (the kit's default)": {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "3000"},
 }
 BUSY = "while True: pass"
 STEP = """

@@ -12,7 +12,7 @@ import lazy_loader as lazy
 # OpenMP's threads spin while they wait, and starve each other where another process is busy; read when torch is loaded
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # after a moment's spinning: asleep at once, they would wake too late on an idle machine
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 __version__ = "0.1.0"
 
