@@ -17,7 +17,7 @@ export PIP_NO_INPUT := 1
 export OMP_WAIT_POLICY ?= PASSIVE
 export GOMP_SPINCOUNT ?= 3000
 
-.PHONY: run test lab lint format pins clean help
+.PHONY: run test faults lab lint format pins clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -31,6 +31,9 @@ test: $(STAMP)
 
 lab: $(STAMP)
 	@$(BIN)/jupyter lab notebooks $(ARGS)
+
+faults: $(STAMP)
+	@KOA_FAULTS=$(or $(FAULTS),2000) $(BIN)/pytest -n auto --maxprocesses 4 tests/faults $(ARGS)
 
 lint: $(STAMP)
 	@$(BIN)/ruff check .

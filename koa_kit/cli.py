@@ -22,6 +22,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+INTERRUPTED = 130
+"""Exit status after Ctrl-C."""
+
 app.add_typer(data_app, name="data")
 for command in (train, evaluate, ablate, doctor):
     app.command()(command)
@@ -34,18 +37,22 @@ def explore(
     data_dir: DataDir = None,
     log: Annotated[Path | None, typer.Option(help="File of readers' reviews; default next to the run.")] = None,
     beside: Annotated[Path | None, typer.Option(help="Another run of the same knees to compare with.")] = None,
-    port: int = 8866,
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8866,
     browser: Annotated[bool, typer.Option(help="Open a browser.")] = True,
+    ip: Annotated[str, typer.Option(help="Where to listen: 0.0.0.0 lets other machines in.")] = "127.0.0.1",
+    base_url: Annotated[str, typer.Option(help="Path or whole address behind a server that passes its Host on.")] = "/",
 ) -> None:
     """Open the workbench of a run in a browser, until Ctrl-C.
 
-    It needs no radiographs: everything but the pictures works without them.
+    It needs no radiographs: everything but the pictures works without them. Who opens the page needs the token in the
+    address that is printed.
 
     Example: koa explore runs/lite0 --log verdicts.jsonl
     """
     from koa_kit.workbench.server import serve
 
-    raise typer.Exit(serve(run, split=split, data_dir=data_dir, log=log, beside=beside, port=port, browser=browser))
+    shown = {"split": split, "data_dir": data_dir, "log": log, "beside": beside}
+    serve(run, **shown, ip=ip, port=port, base_url=base_url, browser=browser)
 
 
 @app.command()
@@ -70,12 +77,22 @@ def run(
 
 
 def main(command: typer.Typer = app) -> None:
-    """Run a command; a `KoaError` is shown as a message, without a traceback."""
+    """Run a command; what a user can cause is shown as a message, without a traceback."""
     try:
         command()
     except KoaError as error:
-        typer.echo(f"Error: {error}", err=True)
-        sys.exit(1)
+        shown = error
+    except OSError as error:
+        remedy = "Check that it exists, is of the kind that is asked for, and may be read or written by you."
+        shown = KoaError(f"{error.strerror or error}.", where=error.filename, remedy=remedy)
+    except SystemExit as leaving:
+        if leaving.code == INTERRUPTED:
+            typer.echo("Stopped. What was finished is kept; koa train goes on with --resume.", err=True)
+        raise
+    else:
+        return
+    typer.echo(f"Error: {shown}", err=True)
+    sys.exit(1)
 
 
 if __name__ == "__main__":

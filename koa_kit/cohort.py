@@ -78,7 +78,9 @@ class Cohort:
 
     def __repr__(self) -> str:
         splits = ", ".join(f"{count} {split}" for split, count in self.splits.items())
-        return f"Cohort({self.name}: {len(self)} knees of {self.table['patient'].nunique()} patients; {splits})"
+        patients, inverted = self.table["patient"].nunique(), self.table["inverted"].sum()
+        turned = f"; {inverted} showed bone dark and were inverted" if inverted else ""
+        return f"Cohort({self.name}: {len(self)} knees of {patients} patients; {splits}{turned})"
 
     @property
     def splits(self) -> dict[str, int]:

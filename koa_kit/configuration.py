@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 from dataclasses import asdict, fields, replace
@@ -74,8 +75,8 @@ def parsed(texts: Iterable[str]) -> dict[str, Any]:
         # YAML reads 1e-3 as text
         number = re.fullmatch(r"\s*[-+]?\d+(\.\d*)?e[-+]?\d+\s*", value, re.IGNORECASE)
         try:
-            values[name.strip()] = float(value) if number else frozen(yaml.safe_load(value))
-        except yaml.YAMLError as error:
+            values[name.strip()] = float(value) if number else frozen(yaml.load(value, PlainNumbers))
+        except (yaml.YAMLError, ValueError) as error:
             raise KoaError("A choice cannot be read as YAML.", where=text, remedy="For example epochs=12.") from error
     return values
 
@@ -90,8 +91,34 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """Choices by name, as `write_yaml` kept them."""
     if not Path(path).is_file():
         raise KoaError("There is no run here.", where=path, remedy="Train first: koa train --help.")
-    raw = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    return {name: frozen(value) for name, value in raw.items()}
+    try:
+        raw = yaml.load(Path(path).read_text(encoding="utf-8"), PlainNumbers)
+        return {str(name): frozen(value) for name, value in raw.items()}
+    except (OSError, ValueError, AttributeError, RecursionError, yaml.YAMLError) as error:
+        remedy = "Restore the file, or train again."
+        raise KoaError(f"The choices of the run cannot be read: {error}.", where=path, remedy=remedy) from error
+
+
+def read_json(path: Path) -> dict:
+    """Record in a file of JSON; `KoaError` if the file holds none."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(record, dict):
+            raise ValueError("it is no record")
+    except (OSError, ValueError, RecursionError) as error:
+        remedy = "Restore the file, or train again."
+        raise KoaError(f"A file of the run cannot be read: {error}.", where=path, remedy=remedy) from error
+    return record
+
+
+class PlainNumbers(yaml.SafeLoader):
+    """Reads whole numbers in plain decimal digits only: YAML takes 010 for eight and 1:30 for ninety."""
+
+
+PlainNumbers.add_constructor(
+    "tag:yaml.org,2002:int",
+    lambda _, node: int(node.value) if re.fullmatch(r"[-+]?(0|[1-9]\d{0,17})", node.value) else node.value,
+)
 
 
 def frozen(value: object) -> object:

@@ -29,17 +29,54 @@ def resource(name: str) -> Path:
 
 def data_dir(given: str | os.PathLike | None = None) -> Path:
     """Folder that holds one subfolder a data set: `given`, else ``KOA_DATA_DIR``, else the user's data folder."""
-    return Path(given or os.environ.get("KOA_DATA_DIR") or platformdirs.user_data_path("koa_kit")).expanduser()
+    return expanded(given or os.environ.get("KOA_DATA_DIR") or platformdirs.user_data_path("koa_kit"))
 
 
 def cache_dir(given: str | os.PathLike | None = None) -> Path:
     """Folder for what can be computed again: `given`, else ``KOA_CACHE_DIR``, else the user's cache folder."""
-    return Path(given or os.environ.get("KOA_CACHE_DIR") or platformdirs.user_cache_path("koa_kit")).expanduser()
+    return expanded(given or os.environ.get("KOA_CACHE_DIR") or platformdirs.user_cache_path("koa_kit"))
+
+
+def expanded(path: str | os.PathLike) -> Path:
+    """The path with ``~`` and ``~name`` resolved, where there is such a user."""
+    return Path(os.path.expanduser(path))  # Path's own raises where there is none.
+
+
+def below(home: Path, name: str) -> Path:
+    """Folder called `name` in the folder `home`, or in one of its own there (``grid/plain``).
+
+    Raises
+    ------
+    KoaError
+        If the name is empty, as an unset variable is, leads out of `home`, or is not fit for a folder.
+    """
+    if not all(re.fullmatch(r"[\w=+,-](?:[\w .=+,-]*[\w=+,-])?", part) for part in name.rstrip("/").split("/")):
+        raise KoaError(
+            f"{name!r} is no name for a folder." if name.strip() else "The name is empty.",
+            where=f"a folder in {home}",
+            remedy="Use letters, digits and . = + , - _; another place is given by --runs.",
+        )
+    return home / name
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Temporary path beside `path` that takes its place when the block ends well and vanishes when it does not.
+def naming_files() -> Iterator[None]:
+    """Tell as a `KoaError` what file or folder the system does not let the block, or the function so marked, use."""
+    try:
+        yield
+    except OSError as error:
+        raise KoaError(
+            f"A file or folder cannot be used: {error.strerror or error}.",
+            where=error.filename,
+            remedy="Check that it is there and that your account may use it.",
+        ) from error
+
+
+@contextmanager
+def replacing(path: Path, within: Path | None = None) -> Iterator[Path]:
+    """Temporary path that takes the place of `path` when the block ends well and vanishes when it does not.
+
+    It lies beside `path`, or in another folder `within` the same disk.
 
     Raises
     ------
@@ -48,7 +85,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+    handle, name = tempfile.mkstemp(dir=within or path.parent, prefix=f".{path.name}.", suffix=path.suffix)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -56,7 +93,7 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.chmod(0o644)
         os.replace(temporary, path)
     except Exception as error:
-        if _disk_full(error):
+        if disk_full(error):
             raise KoaError(
                 "The disk is full, or this account's share of it: the file was not written.",
                 where=path,
@@ -70,11 +107,11 @@ def replacing(path: Path) -> Iterator[Path]:
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
-def _disk_full(error: BaseException | None) -> bool:
+def disk_full(error: BaseException | None) -> bool:
     """True if an error or what led to it is a full disk; torch hides it in a chain, safetensors tells it in words."""
     if error is None:
         return False
     number = re.search(r"os error (\d+)", str(error))
     if getattr(error, "errno", None) in DISK_FULL or (number and int(number.group(1)) in DISK_FULL):
         return True
-    return _disk_full(error.__cause__ or error.__context__)
+    return disk_full(error.__cause__ or error.__context__)

@@ -21,7 +21,7 @@ from koa_kit.error_analysis.statistics.intervals import metric_intervals
 from koa_kit.error_analysis.statistics.seeds import ARM_METRICS, compare_arms
 from koa_kit.errors import KoaError
 from koa_kit.pretrained.card import rules_table
-from koa_kit.pretrained.load import DEFAULT
+from koa_kit.pretrained.names import DEFAULT
 from koa_kit.training.run import split_stem
 
 PAGES = ("results/README.md", "docs/findings.md")

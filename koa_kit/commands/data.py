@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from koa_kit.commands.options import AsJson, DataDir, json_rows, print_json
+from koa_kit.commands.options import AsJson, DataDir, SkipRefused, json_rows, print_json, print_refused
 from koa_kit.errors import KoaError
 
 app = typer.Typer(no_args_is_help=True, help="What knees do I have, and can I trust them?")
@@ -41,6 +41,7 @@ def fetch_dataset(
     archive: Annotated[Path | None, typer.Option(help="A zip downloaded by hand, or the folder it holds.")] = None,
     kaggle: Annotated[bool, typer.Option("--kaggle", help="Also try Kaggle (needs kagglehub and an account).")] = False,
     source: Annotated[list[str] | None, typer.Option(help="A URL to try instead of the known ones.")] = None,
+    hours: Annotated[float, typer.Option(min=0, help="Stop downloads after this time; the next fetch goes on.")] = 24.0,
 ) -> None:
     """Download a data set, or take it from an archive; every file is checked by its sha256.
 
@@ -48,7 +49,8 @@ def fetch_dataset(
     """
     from koa_kit import data
 
-    folder = data.fetch_dataset(name, data_dir=data_dir, sources=source or None, archive=archive, kaggle=kaggle)
+    options = {"sources": source or None, "archive": archive, "kaggle": kaggle, "hours": hours}
+    folder = data.fetch_dataset(name, data_dir=data_dir, **options)
     typer.echo(f"{name} is complete in {folder}")
 
 
@@ -89,6 +91,8 @@ def audit_dataset(
     name: Name,
     data_dir: DataDir = None,
     split: Annotated[list[str] | None, typer.Option(help="A split to read (default: all but test).")] = None,
+    polarity: Annotated[str, typer.Option(help="'as it is' inverts no file that seems to show bone dark.")] = "auto",
+    skip_refused: SkipRefused = False,
     as_json: AsJson = False,
 ) -> None:
     """Count grades, patients, sides, shared patients, duplicates and inverted images.
@@ -97,7 +101,10 @@ def audit_dataset(
     """
     from koa_kit import data
 
-    result = data.audit_cohort(data.load_cohort(name, data_dir=data_dir, splits=split or None, progress=not as_json))
+    options = {"splits": split or None, "skip_refused": skip_refused, "polarity": polarity, "progress": not as_json}
+    cohort = data.load_cohort(name, data_dir=data_dir, **options)
+    print_refused(cohort)
+    result = data.audit_cohort(cohort)
     if not as_json:
         typer.echo(result.summary())
         return

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import platform
+import re
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from importlib.metadata import PackageNotFoundError, metadata, version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -42,18 +44,37 @@ class Check:
         return line if self.ok or not self.remedy else f"{line}\n    to do: {self.remedy}"
 
 
-def doctor(as_json: AsJson = False) -> None:
+def doctor(
+    as_json: AsJson = False,
+    share: Annotated[bool, typer.Option("--share", help="Leave out names and paths, for a report to others.")] = False,
+) -> None:
     """Say for each requirement that it is met, or what to do.
 
-    Example: koa doctor
+    Example: koa doctor --share
     """
     checks = check()
+    if share:
+        system = Check("system", True, f"{platform.system()} {platform.release()} {platform.machine()}")
+        checks = [Check(*(shareable(value) if isinstance(value, str) else value for value in astuple(each)))
+                  for each in (system, *checks)]  # fmt: skip
     if as_json:
         print_json([asdict(each) for each in checks])
     else:
         typer.echo("\n".join(map(str, checks)))
     if not all(each.ok for each in checks):
         raise typer.Exit(1)
+
+
+def shareable(text: str) -> str:
+    """The text without paths, and without the names of this user and this machine."""
+    places = (Path.home(), Path.cwd(), paths.PACKAGE.parent, paths.cache_dir(), paths.data_dir(), sys.prefix)
+    # whole folders first: a path with a blank in it has no end that could be seen
+    for place in sorted({str(place) for place in places} - {"/"}, key=len, reverse=True):
+        text = text.replace(place, "/…")
+    text = re.sub(r"(?<![\w.])(?:[A-Za-z]:)?[\\/][^\s,;:'\"]+", "<path>", text)
+    for name, stands_for in ((getpass.getuser(), "<user>"), (platform.node(), "<machine>")):
+        text = re.sub(rf"\b{re.escape(name)}\b", stands_for, text) if name else text
+    return text
 
 
 def check() -> list[Check]:

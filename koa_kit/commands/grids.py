@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from koa_kit.commands.options import AsJson, Change, DataDir, Device, Runs, json_rows, print_json
+from koa_kit.commands.options import AsJson, Change, DataDir, Device, Runs, json_rows, print_json, refuse_unused
 from koa_kit.errors import KoaError
+from koa_kit.paths import below
 
 
 def ablate(
@@ -19,7 +20,7 @@ def ablate(
     change: Change = None,
     method: Annotated[list[str] | None, typer.Option(help="A method; repeat for several. Default: all.")] = None,
     arm: Annotated[list[str] | None, typer.Option("--arm", "--row", help="Only this arm of a preset; repeat.")] = None,
-    seeds: Annotated[int | None, typer.Option(min=1, help="Runs per arm; default the preset's, else 3.")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, max=1000, help="Runs per arm; default 3 or the preset's.")] = None,
     publish: Annotated[Path | None, typer.Option(help="Folder for the table and all predictions.")] = None,
     backend: Annotated[str, typer.Option(help="loky (processes of this machine) or dask.")] = "loky",
     jobs: Annotated[int | None, typer.Option(help="Trials at a time; default 1.")] = None,
@@ -53,7 +54,10 @@ def ablate(
     from koa_kit.data import load_cohort
 
     trials, chosen = _trials(name, preset, scale, change, method, arm, seeds)
-    folder, dataset = runs / (name or preset), dataset or (chosen.dataset if chosen else "phantom")
+    folder, dataset = (
+        below(runs, preset if name is None else name),
+        dataset or (chosen.dataset if chosen else "phantom"),
+    )
     if publish:
         wanted = len(trials)
         trials = unpublished(trials, publish)
@@ -97,13 +101,17 @@ def _trials(name, preset, scale, change, method, arm, seeds):
                 remedy="Give one, as in koa ablate losses, or a preset, as in koa ablate --preset sides-cpu.",
             )
         config = TrainConfig.for_scale(scale).with_text(change or [])
-        return method_grid(config, method or tuple(METHODS), range(seeds or 3)), None
+        trials = method_grid(config, method or tuple(METHODS), range(seeds or 3))
+        refuse_unused([trial.config for trial in trials], change)
+        return trials, None
     if method:
         raise KoaError("A preset names its own methods.", where=f"--method {method[0]}", remedy="Choose arms: --arm.")
     chosen = preset_of(preset)
     if unknown := sorted(set(arm or ()) - set(chosen.arms)):
         raise KoaError(f"There is no arm {unknown[0]!r}.", remedy=f"Choose from {', '.join(chosen.arms)}.")
-    return [trial for trial in chosen.trials(change, seeds) if not arm or trial.arm in arm], chosen
+    trials = [trial for trial in chosen.trials(change, seeds) if not arm or trial.arm in arm]
+    refuse_unused([trial.config for trial in trials], change)
+    return trials, chosen
 
 
 def _print_reproduction(table, chosen) -> None:

@@ -10,8 +10,9 @@ from typing import Annotated
 
 import typer
 
-from koa_kit.commands.options import AsJson, Change, DataDir, Device, Runs
+from koa_kit.commands.options import AsJson, Change, DataDir, Device, Runs, SkipRefused, print_refused, refuse_unused
 from koa_kit.errors import KoaError
+from koa_kit.paths import below
 from koa_kit.progress import Bar
 
 
@@ -21,44 +22,59 @@ def train(
     scale: Annotated[str | None, typer.Option(help="Start from the options of smoke, laptop or full.")] = None,
     change: Change = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a killed run left off.")] = False,
-    save_minutes: Annotated[float, typer.Option(help="Minutes between saved states within an epoch.")] = 5.0,
-    processes: Annotated[int, typer.Option(help="Processes that share each batch: one per GPU.")] = 1,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run of this name when finished.")] = False,
+    save_minutes: Annotated[float, typer.Option(min=0, help="Minutes between saved states within an epoch.")] = 5.0,
+    processes: Annotated[int, typer.Option(min=1, help="Processes that share each batch: one per GPU.")] = 1,
+    skip_refused: SkipRefused = False,
     device: Device = None,
     data_dir: DataDir = None,
     runs: Runs = Path("runs"),
 ) -> None:
     """Train on the train split, keep the epoch with the best QWK on val, write runs/NAME.
 
-    With --resume, the options and the data set are those the run was begun with; naming others is an error.
+    With --resume, the options and the data set are those the run was begun with; naming others is an error. A run that
+    lies there is never touched without --resume or --overwrite.
 
     Example: koa train lite0 --dataset oai-kl224 --scale laptop --set regime=finetune --set epochs=12
     """
+    folder = below(runs, name)
+    if not save_minutes >= 0:
+        raise KoaError("The minutes between saved states are no number.", where=f"--save-minutes {save_minutes}")
     if processes > 1 and "WORLD_SIZE" not in os.environ:
         raise typer.Exit(_launch(processes, device))
     from koa_kit.data import load_cohort, load_manifest
+    from koa_kit.engine.processes import choose_device
     from koa_kit.engine.resume import read_identity
+    from koa_kit.engine.run_folder import can_go_on, check_free, under_way
     from koa_kit.error_analysis.statistics.intervals import metric_intervals
     from koa_kit.training import TrainConfig, fit
 
-    folder = runs / name
-    begun = resume and (folder / "config.yaml").is_file()
-    kept = begun and not scale
-    config = TrainConfig.read(folder / "config.yaml") if kept else TrainConfig.for_scale(scale or "smoke")
+    there = under_way(folder)
+    begun = resume and can_go_on(there)
+    kept = begun and scale is None
+    config = (
+        TrainConfig.read(there / "config.yaml") if kept else TrainConfig.for_scale("smoke" if scale is None else scale)
+    )
+    config = config.with_text(change or [])
+    if not begun:
+        refuse_unused([config], change)
+        check_free(folder, overwrite)
+    choose_device(device)
     if begun and not dataset:
-        dataset = read_identity(folder).get("cohort")
+        dataset = read_identity(there).get("cohort")
         if dataset and dataset not in load_manifest():
             what, remedy = "The run was begun on a folder of your own.", "Name it again with --dataset."
             raise KoaError(what, where=folder, remedy=remedy)
-    cohort = load_cohort(dataset or "phantom", data_dir=data_dir)
-    config = config.with_text(change or [])
+    cohort = load_cohort(dataset or "phantom", data_dir=data_dir, skip_refused=skip_refused)
     main = os.environ.get("RANK", "0") == "0"
     if main:
+        print_refused(cohort)
         typer.echo(f"{cohort}\n{config}")
         if (count := int(os.environ.get("WORLD_SIZE", "1"))) > 1:
             typer.echo(f"{count} processes share each batch")
     with Bar("embedding") as bar:
-        options = {"device": device, "resume": resume, "save_minutes": save_minutes, "on_epoch": _print_epoch}
-        finished = fit(cohort, config, folder, on_embedding=bar if main else None, **options)
+        options = {"device": device, "resume": resume, "overwrite": overwrite, "save_minutes": save_minutes}
+        finished = fit(cohort, config, folder, on_epoch=_print_epoch, on_embedding=bar if main else None, **options)
     if main:
         typer.echo("On val (95 % bootstrap over patients):")
         typer.echo(metric_intervals(finished.predictions).round(3).to_string(index=False))
@@ -70,6 +86,7 @@ def evaluate(
     split: Annotated[str, typer.Option(help="Split to score.")] = "val",
     dataset: Annotated[str | None, typer.Option(help="Default: the data set the run was trained on.")] = None,
     final: Annotated[bool, typer.Option("--final", help="Open the test split; each opening is logged.")] = False,
+    skip_refused: SkipRefused = False,
     data_dir: DataDir = None,
     device: Device = None,
     as_json: AsJson = False,
@@ -84,7 +101,7 @@ def evaluate(
 
     with Bar("grading") as bar:
         options = {"dataset": dataset, "final": final, "data_dir": data_dir, "device": device}
-        table = evaluate_run(folder, split=split, progress=bar, **options)
+        table = evaluate_run(folder, split=split, skip_refused=skip_refused, progress=bar, **options)
     typer.echo(table.to_json(orient="records", indent=2) if as_json else table.round(3).to_string(index=False))
 
 
@@ -92,7 +109,7 @@ def _launch(processes: int, device: str | None) -> int:
     """Exit status of this command run in several processes by accelerate's launcher."""
     from koa_kit.engine.processes import choose_device
 
-    if choose_device(device) != "cpu":
+    if (device or choose_device()) != "cpu":
         import torch
 
         if processes > torch.cuda.device_count():
@@ -100,6 +117,10 @@ def _launch(processes: int, device: str | None) -> int:
                 f"There are {torch.cuda.device_count()} GPUs for {processes} processes.",
                 remedy="Give --processes at most that number, or --device cpu.",
             )
+    elif processes > (most := max(2, os.cpu_count() or 1)):
+        raise KoaError(
+            f"{processes} processes would wait for one another.", remedy=f"This machine has cores for {most}."
+        )
     # "multi_gpu" is accelerate's name for torch's own launcher, which starts processes on CPUs just as well; its
     # launcher for CPUs wants mpirun. Port 0 is one that no other run listens on.
     command = [

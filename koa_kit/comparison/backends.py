@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from koa_kit.comparison.trial import Trial
 
 BACKENDS = ("loky", "dask")
+MOST = 1024  # processes or threads: more would only bring a machine down
 Outcomes = Iterator[tuple[str, dict | Exception]]
 
 
@@ -31,8 +32,8 @@ def require_usable(backend: str, jobs: int | None, threads: int | None, schedule
     if backend not in BACKENDS:
         raise KoaError(f"There is no backend {backend!r}.", remedy=f"Choose from {', '.join(BACKENDS)}.")
     for name, value in (("jobs", jobs), ("threads", threads)):
-        if value is not None and value < 1:
-            raise KoaError(f"{name} must be 1 or more.", where=f"{name}={value}")
+        if value is not None and not 1 <= value <= MOST:
+            raise KoaError(f"{name} must be 1 to {MOST}.", where=f"{name}={value}")
     if scheduler and backend == "loky":
         raise KoaError("A scheduler goes with a cluster.", where=scheduler, remedy="Add --backend dask.")
     if backend == "dask" and find_spec("distributed") is None:

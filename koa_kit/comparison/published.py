@@ -10,7 +10,7 @@ import pandas as pd
 from koa_kit.cohort import Cohort
 from koa_kit.comparison.tables import CHOICES, TABLE, as_table, read_table, trial_row
 from koa_kit.comparison.trial import Trial
-from koa_kit.data.splits import EARLIER_NAMES, HOLDOUT, set_aside
+from koa_kit.data.splits import EARLIER_NAMES, HOLDOUT, set_aside, split_stem
 from koa_kit.error_analysis.predictions import IDENTITY, VIEWS, check_predictions, predictions_table
 from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES
@@ -31,7 +31,7 @@ def publish_trials(
     Other trials that are there already stay, so that a grid may grow over days and machines; the same are replaced.
     `trials`, `table` and `folder` are those of `run_grid`, `cohort` the knees, to measure how steady each model is.
     """
-    from koa_kit.training.run import load_run, split_stem
+    from koa_kit.training.run import load_run
     from koa_kit.training.stability import augmentation_stability
 
     ended = table[table["status"] != "failed"]

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import re
 import traceback
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from threading import Lock
-
-import numpy as np
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from koa_kit.data import load_cohort
-from koa_kit.error_analysis.metrics import METRICS
+from koa_kit.error_analysis.metrics import compute_metrics
 from koa_kit.errors import KoaError
 from koa_kit.paths import replacing
 from koa_kit.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    from koa_kit.training.run import Run
 
 FAILURE = "failure.txt"
 # torch seeds and thread counts belong to a process: a Dask worker with several threads runs one trial after the other
@@ -73,9 +73,9 @@ def run_trial(
                     remedy="Give all machines the same data folder with --data-dir.",
                 )
             before = _finished_at(target)
-            fit_or_load(knees, trial.config, target, device=device)
+            run = fit_or_load(knees, trial.config, target, device=device)
             (target / FAILURE).unlink(missing_ok=True)
-            return trial.name, {"status": "found" if before == _finished_at(target) else "finished"} | _scores(target)
+            return trial.name, {"status": "found" if before == _finished_at(target) else "finished"} | _scores(run)
         except Exception as error:
             return trial.name, failure_facts(error, target)
 
@@ -95,15 +95,14 @@ def _finished_at(target: Path) -> int | None:
     return path.stat().st_mtime_ns if path.exists() else None
 
 
-def _scores(target: Path) -> dict:
+def _scores(run: Run) -> dict:
     from koa_kit.model import read_record
 
-    record, history = read_record(target), pd.read_csv(target / "history.csv")
-    scores = json.loads((target / "metrics.json").read_text(encoding="utf-8"))
+    record = read_record(run.folder)
     return {
-        "seconds": round(float(history["seconds"].sum()), 3),
-        "epochs_run": len(history),
+        "seconds": round(float(run.history["seconds"].sum()), 3),
+        "epochs_run": len(run.history),
         "best_epoch": record["epoch"],
-        **{name: np.nan if scores[name] is None else scores[name] for name in METRICS},
-        **{name: record["versions"][name] for name in ("koa_kit", "torch")},
+        **compute_metrics(run.predictions),
+        **{name: record["versions"].get(name) for name in ("koa_kit", "torch")},
     }

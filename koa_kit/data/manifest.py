@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from koa_kit import paths
+from koa_kit.configuration import PlainNumbers
 from koa_kit.errors import KoaError
 from koa_kit.grades import LABEL_NAMES
 
@@ -137,16 +138,16 @@ def find_dataset(name: str, data_dir: str | os.PathLike | None = None) -> Path:
     home = paths.data_dir(data_dir)
     folder = home / name
     for candidate in (folder, *(folder / source.prefix for source in entry.sources)):
-        if any((candidate / part).is_dir() for part in entry.counts):
+        if any(os.path.isdir(candidate / part) for part in entry.counts):
             return candidate
-    if not entry.counts and folder.is_dir() and any(folder.iterdir()):
+    if not entry.counts and os.path.isdir(folder) and any(folder.iterdir()):
         return folder
     raise KoaError(f"The data set {name} is not here.", where=folder, remedy=how_to_get(entry, home))
 
 
 def how_to_get(entry: Entry, home: Path) -> str:
     """The command to run, or the place to put the files; says so if `home` is the data set's own folder by mistake."""
-    if any((home / split).is_dir() for split in entry.counts):
+    if any(os.path.isdir(home / split) for split in entry.counts):
         return f"{home} looks like the data set itself: set KOA_DATA_DIR to a folder that holds it as {entry.name}/."
     place = f"put the files at {home / entry.name} as {entry.layout}"
     if entry.access == "gated":
@@ -162,20 +163,10 @@ class _File(Record):
 @lru_cache(maxsize=4)
 def _read_manifest(path: Path, _changed: int) -> Manifest:
     try:
-        known = _File.model_validate(yaml.load(path.read_text(encoding="utf-8"), _PlainNumbers)).datasets
+        known = _File.model_validate(yaml.load(path.read_text(encoding="utf-8"), PlainNumbers)).datasets
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, fault['loc'])) or 'file'}: {fault['msg']}" for fault in error.errors())
         raise KoaError("The manifest is not valid.", where=f"{path}: {faults}", remedy="Correct these keys.") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise KoaError(f"The manifest cannot be read: {error}", where=path, remedy="Restore the file.") from error
     return Manifest({name: entry.model_copy(update={"name": name}) for name, entry in known.items()})
-
-
-class _PlainNumbers(yaml.SafeLoader):
-    """Reads whole numbers in plain decimal digits only: YAML takes 010 for eight and 1:30 for ninety."""
-
-
-_PlainNumbers.add_constructor(
-    "tag:yaml.org,2002:int",
-    lambda _, node: int(node.value) if re.fullmatch(r"-?(0|[1-9]\d*)", node.value) else node.value,
-)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import string
+import unicodedata
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -15,6 +18,15 @@ HOLDOUT = "holdout"
 
 EARLIER_NAMES = {"development": HOLDOUT}
 """What splits are called in tables and run folders that were written before."""
+
+
+def split_stem(folder: str | Path, split: str) -> str:
+    """What stands before the names of a run's files of one split: nothing for val; earlier runs have other names."""
+    split = EARLIER_NAMES.get(split, split)
+    for name in (split, *(earlier for earlier, new in EARLIER_NAMES.items() if new == split)):
+        if (Path(folder) / f"{name}-predictions.parquet").is_file():
+            return f"{name}-"
+    return "" if split == "val" else f"{split}-"
 
 
 def set_aside(cohort: Cohort, share: float) -> Cohort:
@@ -39,6 +51,29 @@ def set_aside(cohort: Cohort, share: float) -> Cohort:
             remedy="Choose another share, or 0.",
         )
     return replace(cohort, table=cohort.table.assign(split=np.where(chosen, HOLDOUT, cohort.table["split"])))
+
+
+def check_apart(cohort: Cohort) -> None:
+    """Raise `KoaError` if splits share a knee or a patient under different names: the score would be flattered.
+
+    That is one film of the same bytes in two splits, or one patient spelt in two ways: in other letters of the same
+    shape, in capitals, or with blanks and punctuation around.
+    """
+    table = cohort.table
+    spelt = table["patient"].map(
+        lambda name: unicodedata.normalize("NFKC", str(name)).casefold().strip(string.punctuation + string.whitespace)
+    )
+    for what, key in (("film", table["sha256"].where(table["sha256"] != "")), ("patient", spelt)):
+        split = table["split"].groupby(key).nunique()
+        if len(shared := split.index[split > 1]):
+            first = table[key == shared[0]].drop_duplicates("split").head(2)
+            column = "file" if what == "film" else "patient"
+            names = " and ".join(f"{row[column]} ({row['split']})" for _, row in first.iterrows())
+            raise KoaError(
+                f"{len(shared)} {what}s are in two splits under different names.",
+                where=f"{cohort.name}: {names}",
+                remedy="Keep each in one split; `koa data audit` lists films that are there twice.",
+            )
 
 
 def _position(patient: str) -> float:

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from koa_kit.errors import KoaError
+
 
 @dataclass(frozen=True)
 class Processes:
@@ -56,8 +58,26 @@ class Processes:
 
 
 def choose_device(name: str | None = None) -> str:
-    """Device to compute on: `name`, such as "cpu" or "cuda", if given, else a GPU if there is one, else the CPU."""
-    return name or ("cuda" if torch.cuda.is_available() else "cpu")
+    """Name of the device to compute on: `name` if given, else a GPU if there is one, else the CPU.
+
+    Raises
+    ------
+    KoaError
+        If torch knows no such device, or this machine has none.
+    """
+    if name is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        # asked for a number: what is not there must not wait for the first batch to fail
+        torch.zeros(1, device=name).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        present = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+        raise KoaError(
+            f"There is no device {name!r} to compute on.",
+            where=str(error).splitlines()[0],
+            remedy=f"Choose from {', '.join(present)}, or leave it out: a GPU is taken if there is one.",
+        ) from None
+    return name
 
 
 def find_processes(device: str | None = None) -> Processes:

@@ -12,6 +12,7 @@ import torch
 from filelock import FileLock, Timeout
 from torch import nn
 
+from koa_kit.configuration import read_json
 from koa_kit.engine.processes import Processes
 from koa_kit.errors import KoaError
 from koa_kit.paths import replacing
@@ -32,7 +33,10 @@ def load_state(folder: Path) -> dict | None:
     if not path.is_file():
         return None
     try:
-        return torch.load(path, weights_only=True, map_location="cpu")
+        state = torch.load(path, weights_only=True, map_location="cpu")
+        if not isinstance(state, dict):
+            raise TypeError("it is no record")
+        return state
     except Exception as error:  # torch raises whatever its reader stumbled on
         raise KoaError(
             f"The state of the run cannot be read: {error}", where=path, remedy="Train again without --resume."
@@ -52,10 +56,14 @@ def write_identity(folder: Path, facts: dict) -> None:
 
 def read_identity(folder: str | Path) -> dict:
     """What `write_identity` wrote; of a finished run what its checkpoint remembers of it, of none an empty record."""
+    kinds = {"cohort": str, "cohort_fingerprint": str, "processes": int}
     for name in (IDENTITY, "model.json"):
         if (path := Path(folder) / name).is_file():
-            record = json.loads(path.read_text(encoding="utf-8"))
-            return {key: record[key] for key in ("cohort", "cohort_fingerprint", "processes") if key in record}
+            record = read_json(path)
+            facts = {key: record[key] for key in kinds if key in record}
+            if not all(isinstance(value, kinds[key]) for key, value in facts.items()):
+                raise KoaError("What a run was begun on is not what the kit writes.", where=path)
+            return facts
     return {}
 
 
@@ -71,11 +79,9 @@ def refuse_other_run(folder: Path, there: dict, asked: dict) -> None:
         )
 
 
-def clear_folder(folder: Path, results: Iterable[str], unfinished: Iterable[str]) -> None:
-    """Remove results in this order, and what a killed process was writing under the `unfinished` names."""
-    for name in results:
-        (folder / name).unlink(missing_ok=True)
-    for name in unfinished:
+def clear_unfinished(folder: Path, names: Iterable[str]) -> None:
+    """Remove what a killed process was writing under these names."""
+    for name in names:
         for part in folder.glob(f".{name}.*"):
             part.unlink()
 

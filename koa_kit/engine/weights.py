@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from koa_kit.errors import KoaError
@@ -76,11 +75,16 @@ def minilm_folder() -> Path:
     return checked_file(MINILM).parent
 
 
-def load_weights(model: nn.Module, path: Path, not_stored: tuple[str, ...]) -> None:
-    """Load a safetensors file into a model, all of it but the tensors whose names begin with one of `not_stored`."""
+def load_weights(model: nn.Module, path: Path, not_stored: tuple[str, ...]) -> dict[str, str]:
+    """Load a safetensors file into a model, all of it but the tensors whose names begin with one of `not_stored`.
+
+    Returns what was written into the file besides the tensors.
+    """
     try:
-        state = load_file(path)
-    except (FileNotFoundError, SafetensorError) as error:
+        with safe_open(path, "pt") as file:
+            # no dictionary, though it has keys
+            state, written = {name: file.get_tensor(name) for name in list(file.keys())}, file.metadata()
+    except (OSError, SafetensorError) as error:
         raise KoaError(
             f"The checkpoint's weights cannot be read: {error}", where=path, remedy="Train again."
         ) from error
@@ -92,7 +96,12 @@ def load_weights(model: nn.Module, path: Path, not_stored: tuple[str, ...]) -> N
             where=path,
             remedy="Train again with this version of the kit.",
         )
+    for name, value in state.items():
+        if value.is_floating_point() != own[name].is_floating_point() or not torch.isfinite(value).all():
+            what = "are not finite" if value.is_floating_point() else f"are of type {value.dtype}"
+            raise KoaError(f"The checkpoint's weights {what}: {name}.", where=path, remedy="Train again.")
     model.load_state_dict(state, strict=False)
+    return written or {}
 
 
 def state_sha256(module: nn.Module) -> str:

@@ -15,6 +15,7 @@ from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES, RULES, grade_by_rule
 
 IDENTITY = ("knee_id", "patient", "side", "split", "kl", "file", "inverted")
+SIDES = ("L", "R", "?")
 VIEWS = ("", "_flip")  # suffixes of the knee as it is and of its mirror image
 NUMBERS = tuple(f"{letter}{grade}{view}" for view in VIEWS for letter in "sp" for grade in GRADES)
 COLUMNS = (*IDENTITY, *NUMBERS, *(f"pred{view}" for view in VIEWS))
@@ -31,7 +32,27 @@ def read_predictions(path: str | os.PathLike) -> pd.DataFrame:
     except Exception as error:  # pyarrow raises several unrelated types for a damaged file
         remedy = "Predict again: the file is damaged."
         raise KoaError("The predictions cannot be read.", where=path, remedy=remedy) from error
-    return check_predictions(predictions, where=path)
+    check_predictions(predictions, where=path)
+    for view in VIEWS:
+        _check_answers(predictions, view, path)
+    return predictions
+
+
+def read_embeddings(path: str | os.PathLike, knees: int) -> np.ndarray:
+    """Embeddings ``(N, 2, D)`` of so many knees and their mirror images, as `koa_kit.predict` gives them, from a file.
+
+    `KoaError` if the file is damaged or holds anything else.
+    """
+    try:
+        embeddings = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        remedy = "Predict again: the file is damaged."
+        raise KoaError("The embeddings cannot be read.", where=path, remedy=remedy) from error
+    fits = embeddings.ndim == 3 and embeddings.shape[:2] == (knees, 2) and embeddings.dtype.kind == "f"
+    if not fits or not np.isfinite(embeddings).all() or not embeddings.any(2).all():
+        what = f"The embeddings are not those of {knees} knees and their mirror images."
+        raise KoaError(what, where=f"{path}: {embeddings.dtype}, shape {embeddings.shape}", remedy="Predict again.")
+    return embeddings
 
 
 def predictions_table(table: pd.DataFrame, logits: np.ndarray, rule: str = RULES[0]) -> pd.DataFrame:
@@ -61,8 +82,12 @@ def check_predictions(predictions: pd.DataFrame, *, where: object = "predictions
     if predictions.empty:
         raise KoaError("There is no knee in the predictions.", where=where, remedy="Check how they were selected.")
     for column in ("knee_id", "patient", "side"):
-        if predictions[column].isna().any():
-            raise KoaError(f"A knee has no {column}.", where=f"{where}, row {int(predictions[column].isna().argmax())}")
+        absent = predictions[column].isna() | (predictions[column].astype(str).str.strip() == "")
+        if absent.any():
+            raise KoaError(f"A knee has no {column}.", where=f"{where}, row {int(absent.argmax())}")
+    if len(odd := predictions.loc[~predictions["side"].isin(SIDES), "side"]):
+        remedy = "A side is L or R, or ? where it is not known."
+        raise KoaError(f"There is no side {odd.iloc[0]!r}.", where=where, remedy=remedy)
     if len(twice := predictions.loc[predictions["knee_id"].duplicated(), "knee_id"]):
         what, where = f"{len(twice)} knees are in the predictions twice.", f"{where}, knee {twice.iloc[0]}"
         raise KoaError(what, where=where, remedy="Predict each knee once; do not join two runs.")
@@ -111,6 +136,24 @@ def _check_numbers(predictions: pd.DataFrame, where: object) -> None:
                 where=f"{where}, knee {predictions['knee_id'].iloc[row]}, p0{view} to p4{view}: {p[row].round(3)}",
                 remedy="p0 to p4 are the softmax of s0 to s4: predict again.",
             )
+
+
+def _check_answers(predictions: pd.DataFrame, view: str, where: object) -> None:
+    """Raise `KoaError` if grades or probabilities are not what the similarities say: the file was changed or mixed."""
+    s, p, pred = (f(predictions, view) for f in (similarities, probabilities, lambda t, v: grade_column(t, f"pred{v}")))
+    by_rule = {rule: grade_by_rule(p, rule) == pred for rule in RULES}
+    # of two grades as likely, rounding may have chosen the other
+    by_rule[RULES[0]] |= np.take_along_axis(p, pred[:, None], 1)[:, 0] >= p.max(1) - TOLERANCE
+    agree = max(by_rule.values(), key=np.sum)
+    # averaged over both views, probabilities are no softmax any more, see `flip_averaged`
+    if not np.array_equal(*(similarities(predictions, each) for each in VIEWS)):
+        agree = agree & (abs(softmax(s, axis=1) - p) < TOLERANCE).all(1)
+    if not agree.all():
+        raise KoaError(
+            f"{(~agree).sum()} knees have a grade or probabilities that do not follow from their similarities.",
+            where=f"{where}, knee {predictions['knee_id'].iloc[agree.argmin()]}",
+            remedy=f"s0{view} to s4{view} give p0{view} to p4{view}, and those pred{view}: predict again.",
+        )
 
 
 def checked(function: Callable) -> Callable:

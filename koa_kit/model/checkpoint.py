@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
+from typing import Literal
 
 import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors.torch import save_file
 from torch import Tensor
 
+from koa_kit.configuration import read_json
 from koa_kit.engine.weights import load_weights
 from koa_kit.errors import KoaError
 from koa_kit.model.clip_koa import ClipKoa, build_model
@@ -45,7 +49,7 @@ def save_checkpoint(model: ClipKoa, folder: str | Path, *, half: bool = False, *
         **facts,
     }
     with replacing(folder / "model.safetensors") as path:
-        save_file(state, path)
+        save_file(state, path, metadata={"spec": _digest(record["spec"])})
     with replacing(folder / "model.json") as path:
         path.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return folder
@@ -73,20 +77,45 @@ def _stored(model: ClipKoa) -> dict[str, Tensor]:
 def read_record(folder: str | Path) -> dict:
     """Contents of ``model.json`` of a run folder, with ``spec`` as a `ModelSpec`."""
     path = Path(folder) / "model.json"
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise KoaError("There is no checkpoint here.", where=folder, remedy="Train first: koa train --help.") from None
-    except json.JSONDecodeError as error:
-        raise KoaError(f"The checkpoint's record is not JSON: {error}", where=path, remedy="Train again.") from error
+    if not path.is_file():
+        raise KoaError("There is no checkpoint here.", where=folder, remedy="Train first: koa train --help.")
+    record = read_json(path)
     if record.get("format") not in (1, FORMAT):
         raise KoaError(
             f"The checkpoint has format {record.get('format')!r}; this kit reads {FORMAT} and 1.",
             where=path,
             remedy="Use the version of koa_kit that wrote it.",
         )
-    spec = ModelSpec.read_format_1(record) if record["format"] == 1 else ModelSpec.read(record["spec"])
-    return record | {"spec": spec}
+    try:
+        _Record.model_validate(record)
+        digest = _digest(record.get("spec"))
+        spec = ModelSpec.read_format_1(record) if record["format"] == 1 else ModelSpec.read(record["spec"])
+    except ValidationError as error:
+        fault = error.errors()[0]
+        said = f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
+        raise KoaError(f"The checkpoint's record is damaged ({said}).", where=path, remedy="Train again.") from error
+    except (KoaError, KeyError, TypeError, ValueError, AttributeError) as error:
+        said = error.what if isinstance(error, KoaError) else repr(error)
+        raise KoaError(f"The checkpoint's record is damaged ({said}).", where=path, remedy="Train again.") from error
+    return record | {"spec": spec, "spec_sha256": digest}
+
+
+def _digest(spec: object) -> str:
+    return hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()
+
+
+class _Record(BaseModel):
+    """What ``model.json`` must hold besides the choices; `facts` may be added."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    weights: dict[Literal["image", "text"], str]
+    quick_gelu: bool
+    not_stored: list[Literal["image_tower.", "text_tower."]]
+    versions: dict[str, str]
+    cohort: str | None = None
+    cohort_fingerprint: str | None = None
+    epoch: int | None = None
 
 
 def load_checkpoint(
@@ -122,7 +151,14 @@ def load_checkpoint(
     for name, prefix in TOWER_PREFIX.items():
         if prefix in record["not_stored"]:
             _expect(f"pretrained {name} weights", record["weights"][name], model.towers.weights.get(name), folder)
-    load_weights(model, folder / "model.safetensors", tuple(record["not_stored"]))
+    # written one after the other: what says what the model is, and its weights, may be of two runs
+    bound = load_weights(model, folder / "model.safetensors", tuple(record["not_stored"])).get("spec")
+    if bound not in (None, record["spec_sha256"]):
+        raise KoaError(
+            "model.json and model.safetensors do not belong together: one was changed or comes from another run.",
+            where=folder,
+            remedy="Restore both, or train again.",
+        )
     return model.eval().to(device)
 
 

@@ -17,6 +17,7 @@ from koa_kit.losses import continuation_logits
 from koa_kit.model.grader import Grader
 from koa_kit.model.spec import ModelSpec
 from koa_kit.model.towers import Towers, make_towers
+from koa_kit.model.words import check_words
 from koa_kit.prompts import PromptSet
 
 COMPONENTS = ("image", "text", "projections")
@@ -245,6 +246,8 @@ def build_model(spec: ModelSpec | None = None, *, device: str = "cpu", **choices
     towers = make_towers(spec.towers, image_size=spec.image_size, seed=spec.seed)
     if spec.crop != "whole" and not towers.channels_last:
         raise KoaError(f"{spec.towers} sees square images only.", where=f"crop={spec.crop}", remedy="Use crop=whole.")
+    if spec.head == "prompts":
+        check_words(spec.prompts, towers.tokenize)
     # new layers draw their first weights from the global state, which is the caller's
     with torch.random.fork_rng(devices=[]):
         return ClipKoa(towers, spec).to(device)

@@ -11,7 +11,7 @@ from scipy.special import softmax
 from torch import Tensor, nn
 
 from koa_kit.engine.modes import evaluating
-from koa_kit.engine.pixels import resample
+from koa_kit.engine.pixels import check_images, resample
 from koa_kit.errors import KoaError
 from koa_kit.grades import grade_by_rule
 from koa_kit.losses import check_finite
@@ -57,9 +57,8 @@ class Grader(nn.Module):
     def answer(self, images: np.ndarray, sides: Sequence[str], *, batch: int = 64) -> Answers:
         """What the model says of radiographs and of their mirror images, in evaluation mode; see `predict`."""
         images = np.asarray(images)
-        if len(sides) != len(images) or set(sides) - {"L", "R"}:
-            found = f"{len(images)} images, sides {list(sides)[:5]}"
-            raise KoaError("Give the side of each image, L or R.", where=found)
+        check_sides(sides, images.shape[0] if images.ndim else 0)
+        check_images(images, self.spec.image_shape)
         with evaluating(self):
             seen = self.shown(self.resampled(images), sides)
             parts = [
@@ -85,7 +84,15 @@ class Grader(nn.Module):
         Raises
         ------
         KoaError
-            If the images are not grey ones, or a logit is not finite.
+            If the images are not grey ones of 0 to 255, square or of the tower's shape, one of them shows nothing, a
+            side is missing or unknown, or a logit is not finite.
         """
         probabilities = softmax(self.answer(images, sides, batch=batch).logits[:, 0], axis=1)
         return grade_by_rule(probabilities, self.spec.rule), probabilities
+
+
+def check_sides(sides: Sequence[str], images: int) -> None:
+    """Raise `KoaError` unless these are the sides of so many images, "L" or "R" each."""
+    if len(sides) != images or not all(side in ("L", "R") for side in sides):
+        where = f"{images} images, sides {list(sides)[:5]}"
+        raise KoaError('Give the side of each image, "L" or "R".', where=where, remedy='For example ["L", "R", "R"].')

@@ -58,7 +58,7 @@ class ModelSpec:
 
     towers: str = "koa-tiny"
     prompts: Any = "paper"
-    image_size: Annotated[int, Field(ge=0)] = 0
+    image_size: Annotated[int, Field(ge=0, le=4096)] = 0
     crop: Crop = "whole"
     normalize: Normalize = "pretrained"
     head: Head = "prompts"
@@ -66,7 +66,7 @@ class ModelSpec:
     canonical_side: bool = False
     flip_pooling: bool = False
     rule: Literal[RULES] = RULES[0]
-    embed_dim: Annotated[int, Field(ge=0)] = 0
+    embed_dim: Annotated[int, Field(ge=0, le=65_536)] = 0
     locked: frozenset[Component] = frozenset({"text"})
     feature_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     seed: Annotated[int, Field(ge=0)] = 0

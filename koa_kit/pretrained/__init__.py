@@ -1,5 +1,5 @@
 """The trained model that comes with the kit, its card, and how a run becomes one."""
 
-from koa_kit.pretrained.load import load_pretrained, package_run
+import lazy_loader as lazy
 
-__all__ = ["load_pretrained", "package_run"]
+__getattr__, __dir__, __all__ = lazy.attach(__name__, submod_attrs={"load": ["load_pretrained", "package_run"]})

@@ -13,19 +13,13 @@ from koa_kit import paths
 from koa_kit.cohort import Cohort
 from koa_kit.configuration import write_yaml
 from koa_kit.data.splits import HOLDOUT, set_aside
+from koa_kit.engine.run_folder import write_sums
 from koa_kit.error_analysis.calibration import temperature
 from koa_kit.errors import KoaError
 from koa_kit.model import read_record, round_to_half, save_checkpoint
 from koa_kit.pretrained.card import model_card
+from koa_kit.pretrained.names import DEFAULT, pretrained_names
 from koa_kit.training.run import Run, load_run, write_predictions
-
-DEFAULT = "lite0-joint"
-
-
-def pretrained_names() -> list[str]:
-    """Names of the trained models that come with the kit."""
-    home = paths.PACKAGE / "pretrained"
-    return sorted(entry.parent.name for entry in home.glob("*/model.json"))
 
 
 def load_pretrained(name: str = DEFAULT, *, device: str | None = None) -> Run:
@@ -95,6 +89,7 @@ def package_run(folder: str | Path, target: str | Path, cohort: Cohort) -> Run:
         run.history.to_csv(path, index=False)
     for split, stem in ((HOLDOUT, f"{HOLDOUT}-"), ("val", "")):
         write_predictions(target, *run.predict(parted.split(split)), stem)
+    write_sums(target)
     packaged = load_run(target, device="cpu")
     aside = pd.read_parquet(target / f"{HOLDOUT}-predictions.parquet")
     with paths.replacing(target / "README.md") as path:

@@ -10,15 +10,15 @@ import pandas as pd
 from koa_kit.cohort import Cohort
 from koa_kit.comparison.source import REAL_KNEES
 from koa_kit.data import find_dataset
-from koa_kit.data.splits import HOLDOUT, set_aside
-from koa_kit.error_analysis.predictions import read_predictions
+from koa_kit.data.splits import HOLDOUT, set_aside, split_stem
+from koa_kit.error_analysis.predictions import read_embeddings, read_predictions
 from koa_kit.errors import KoaError
 from koa_kit.model import read_record
 from koa_kit.pretrained.load import load_pretrained
 from koa_kit.series.session import NotebookSession
 from koa_kit.training.config import TrainConfig
 from koa_kit.training.fitting import fit_or_load
-from koa_kit.training.run import Run, split_stem
+from koa_kit.training.run import Run
 from koa_kit.training.stability import augmented_answers
 
 
@@ -76,7 +76,7 @@ def _pretrained_results(session: NotebookSession) -> HeldOutResults:
     fingerprint = read_record(run.folder)["cohort_fingerprint"]
     stem = split_stem(run.folder, HOLDOUT)
     predictions = read_predictions(run.folder / f"{stem}predictions.parquet")
-    embeddings = np.load(run.folder / f"{stem}embeddings.npy")
+    embeddings = read_embeddings(run.folder / f"{stem}embeddings.npy", len(predictions))
     knees = None
     try:
         find_dataset(session.dataset, session.data_dir)

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from koa_kit.configuration import changed, choices, frozen, parsed, read_yaml
 from koa_kit.engine.blocks import freeze_below
+from koa_kit.engine.modes import check_backend
 from koa_kit.errors import KoaError
 from koa_kit.grades import RULES
 from koa_kit.losses import CONSISTENCY_FORMS, LOSSES
@@ -17,6 +18,7 @@ from koa_kit.model.clip_koa import ClipKoa, build_model
 from koa_kit.model.spec import Crop, Head, ModelSpec, Normalize
 from koa_kit.prompts import PromptSet, prompt_set
 
+SYMMETRIC = ("symmetry", "symmetry_consistency")
 METHODS = {
     "plain": "cross-entropy over the five prompts, the knee as it lies on the film",
     "random_flip": "plain, with every training knee mirrored at random",
@@ -40,6 +42,7 @@ Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Part = Annotated[float, Field(gt=0, le=1)]
+Strength = Annotated[float, Field(ge=0, le=1)]
 
 
 @choices
@@ -97,7 +100,7 @@ class TrainConfig:
 
     towers: str = "koa-tiny"
     prompts: Any = "paper"
-    image_size: Annotated[int, Field(gt=0)] = 80
+    image_size: Annotated[int, Field(gt=0, le=4096)] = 80
     crop: Crop = "whole"
     normalize: Normalize = "pretrained"
     method: Literal[tuple(METHODS)] = "plain"
@@ -112,10 +115,10 @@ class TrainConfig:
     form: Literal[CONSISTENCY_FORMS] = "mse_logits"
     epochs: Annotated[int, Field(gt=0)] = 12
     batch_size: Annotated[int, Field(gt=0)] = 64
-    learning_rate: Positive = 1e-3
-    weight_decay: NotNegative = 0.05
+    learning_rate: Part = 1e-3
+    weight_decay: Annotated[float, Field(ge=0, le=1000)] = 0.05
     warmup: Share = 0.25
-    tower_rate: NotNegative = 1.0
+    tower_rate: Annotated[float, Field(ge=0, le=100)] = 1.0
     layer_decay: Part = 1.0
     trained_blocks: Annotated[int, Field(ge=0)] = 0
     clip_norm: NotNegative = 0.0
@@ -123,8 +126,8 @@ class TrainConfig:
     wise_ft: Part = 1.0
     label_smoothing: Share = 0.0
     grade_weights: tuple[NotNegative, NotNegative, NotNegative, NotNegative, NotNegative] | None = None
-    augment: NotNegative = 1.0
-    mixup: Annotated[float, Field(ge=0, le=1)] = 0.0
+    augment: Strength = 1.0
+    mixup: Strength = 0.0
     feature_dropout: Share = 0.0
     val_views: Literal["one", "both"] = "one"
     patience: Annotated[int, Field(ge=0)] = 0
@@ -144,7 +147,7 @@ class TrainConfig:
     @property
     def loss_weights(self) -> dict[str, float | str]:
         """Arguments of `clip_koa_loss` that method and loss stand for."""
-        symmetric = self.method in ("symmetry", "symmetry_consistency")
+        symmetric = self.method in SYMMETRIC
         return {
             "symmetry": self.symmetry if symmetric else 0.0,
             "consistency": self.consistency if self.method == "symmetry_consistency" else 0.0,
@@ -211,7 +214,11 @@ class TrainConfig:
     @classmethod
     def read(cls, path: Path) -> TrainConfig:
         """Choices kept in a run folder's ``config.yaml``."""
-        return cls().with_changes(**read_yaml(path))
+        try:
+            return cls().with_changes(**read_yaml(path))
+        except KoaError as error:
+            where = f"{path}: {error.where}" if error.where and error.where != path else path
+            raise KoaError(error.what, where=where, remedy=error.remedy) from error
 
 
 def untrained(config: TrainConfig, *, device: str = "cpu", **other) -> ClipKoa:
@@ -219,6 +226,8 @@ def untrained(config: TrainConfig, *, device: str = "cpu", **other) -> ClipKoa:
 
     `other` are fields of `ModelSpec` in the place of what the choices stand for.
     """
+    if config.compile:
+        check_backend(config.compile)
     model = build_model(config.spec, device=device, **other)
     if config.trained_blocks:
         if "image" in model.locked:

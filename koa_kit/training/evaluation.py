@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from koa_kit.training.run import load_run, write_predictions
 from koa_kit.training.views import Progress
 
 SEALED = "test"
+OWN = {"val": "", HOLDOUT: f"{HOLDOUT}-"}
+"""What stands before the names of a run's files, by the splits that it has scored itself."""
 
 
 def evaluate_run(
@@ -25,10 +28,13 @@ def evaluate_run(
     dataset: str | None = None,
     final: bool = False,
     data_dir: str | Path | None = None,
+    skip_refused: bool = False,
     device: str | None = None,
     progress: Progress | None = None,
 ) -> pd.DataFrame:
     """Metrics of a run on one split with their intervals; predictions are kept in the run folder.
+
+    Those of knees the run was not trained on, by their fingerprint, lie apart from its own.
 
     Parameters
     ----------
@@ -41,7 +47,7 @@ def evaluate_run(
     final
         Must be set to open the test split. The opening is logged in ``openings.jsonl`` before the first knee is
         graded.
-    data_dir, device, progress
+    data_dir, skip_refused, device, progress
         As in `load_cohort` and `predict`.
 
     Raises
@@ -58,10 +64,13 @@ def evaluate_run(
             where=folder,
             remedy="Choose on val; when everything is settled, add --final. The opening is logged.",
         )
-    run = load_run(folder, device=device)
-    trained_on = read_record(folder)["cohort"]
-    dataset = dataset or trained_on
-    cohort = load_cohort(dataset, data_dir=data_dir, splits=("train" if split == HOLDOUT else split,))
+    run, record = load_run(folder, device=device), read_record(folder)
+    if not (dataset := dataset or record.get("cohort")):
+        raise KoaError("The run does not say which knees it was trained on.", where=folder, remedy="Name --dataset.")
+    # all of it, as for training, since its fingerprint is of the whole; the sealed split is read on demand only
+    splits = (split,) if split == SEALED else None
+    cohort = load_cohort(dataset, data_dir=data_dir, splits=splits, skip_refused=skip_refused)
+    own = cohort.fingerprint == record.get("cohort_fingerprint")
     if split in ("train", HOLDOUT):
         cohort = set_aside(cohort, run.config.holdout)
     cohort = cohort.split(split)
@@ -70,7 +79,11 @@ def evaluate_run(
         with (folder / "openings.jsonl").open("a", encoding="utf-8") as log:
             log.write(json.dumps(opening) + "\n")
     predictions, embeddings = run.predict(cohort, progress=progress)
-    own = f"{split}-" if split == HOLDOUT else ""
-    stem = own if split in ("val", HOLDOUT) and cohort.name == trained_on else f"{cohort.name}-{split}-"
-    write_predictions(folder, predictions, embeddings, stem)
+    stem = OWN.get(split) if own else None
+    if stem is None:
+        label = re.sub(r"[^\w.-]+", "_", cohort.name)
+        stem = f"{label}-{cohort.fingerprint[:8]}-{split}-"
+    # of a run's own knees it has kept what it said when it was trained
+    if not (folder / f"{stem}predictions.parquet").is_file() or stem not in OWN.values():
+        write_predictions(folder, predictions, embeddings, stem)
     return metric_intervals(predictions)

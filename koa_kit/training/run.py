@@ -1,37 +1,40 @@
-"""A run and the folder it lies in: what it was begun with, what it leaves, and who may write there."""
+"""A finished run: its choices, its model, and what it says of the val knees, read from the folder it lies in."""
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 
 from koa_kit.cohort import Cohort
-from koa_kit.configuration import write_yaml
-from koa_kit.data.splits import EARLIER_NAMES, HOLDOUT
-from koa_kit.engine.processes import Processes, choose_device
-from koa_kit.engine.resume import clear_folder, clear_state, read_identity, refuse_other_run, write_identity
+from koa_kit.data.polarity import looks_inverted
+from koa_kit.data.radiograph import read_radiograph
+from koa_kit.data.splits import HOLDOUT
+from koa_kit.engine.pixels import check_images
+from koa_kit.engine.processes import choose_device
+from koa_kit.engine.resume import clear_state
+from koa_kit.engine.run_folder import CONFIG, check_sums, write_sums
 from koa_kit.error_analysis.metrics import compute_metrics
+from koa_kit.error_analysis.predictions import read_predictions
 from koa_kit.errors import KoaError
+from koa_kit.grades import GRADES, grade_label
 from koa_kit.model.checkpoint import load_checkpoint, read_record
 from koa_kit.model.clip_koa import ClipKoa
+from koa_kit.model.grader import check_sides
 from koa_kit.paths import replacing
 from koa_kit.training.config import TrainConfig
 from koa_kit.training.prediction import predict
+from koa_kit.training.step import PARTS
 from koa_kit.training.views import Progress
 
-PREDICTED = ("predictions.parquet", "embeddings.npy", "metrics.json")
-RESULTS = (
-    "history.csv",
-    "model.safetensors",
-    "model.json",
-    *(f"{split}-{name}" for split in (HOLDOUT, *EARLIER_NAMES) for name in PREDICTED),
-    *PREDICTED,
-)
+HISTORY = ("epoch", *PARTS, "learning_rate", "val_accuracy", "val_qwk", "val_kl1_recall", "seconds")
+"""Columns of every ``history.csv``."""
 
 
 @dataclass
@@ -48,17 +51,65 @@ class Run:
         """Predictions and embeddings of other knees; see `koa_kit.training.prediction.predict`."""
         return predict(self.model, cohort, progress=progress)
 
-    def grade(self, images: np.ndarray, sides: Sequence[str]) -> np.ndarray:
-        """Probabilities float32 ``(N, 5)`` of radiographs uint8 ``(N, H, H)``; see `ClipKoa.predict`."""
-        return self.model.predict(images, sides)[1]
+    def grade(self, images: str | os.PathLike | np.ndarray | Sequence, sides: str | Sequence[str]) -> pd.DataFrame:
+        """Grade and probabilities of radiographs, by the model's own rule.
+
+        Parameters
+        ----------
+        images
+            Path of a file that `read_radiograph` reads, or pixels uint8 ``(H, H)``, square; or several of either.
+            Where bone is dark they are inverted, as on loading.
+        sides
+            "L" or "R" of each.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row a knee: ``grade`` 0 to 4, ``name`` such as "KL1 Doubtful", and ``p0…p4`` adding up to 1.
+
+        Raises
+        ------
+        KoaError
+            If a file is refused, an image is none that a model can be shown, or a side is missing; see `check_images`.
+        """
+        one = isinstance(images, str | os.PathLike) or (isinstance(images, np.ndarray) and images.ndim == 2)
+        images = [images] if one else images
+        if not isinstance(images, Sequence | np.ndarray) or not len(images):
+            raise KoaError("There is no radiograph to grade.", where=repr(images), remedy="Give a path, or pixels.")
+        sides = list(sides) if isinstance(sides, Sequence | np.ndarray | pd.Series) else [sides]
+        check_sides(sides, len(images))
+        seen = [self.model.resampled(_film(image, number)[None]) for number, image in enumerate(images)]
+        grades, p = self.model.predict(torch.cat(seen).numpy(), sides)
+        names = [grade_label(grade) for grade in grades]
+        return pd.DataFrame({"grade": grades, "name": names} | {f"p{grade}": p[:, grade] for grade in GRADES})
+
+
+def _film(image: str | os.PathLike | np.ndarray, number: int) -> np.ndarray:
+    """Pixels uint8 ``(H, H)``, bone bright, of a file or of pixels; errors name the file, or the image's `number`."""
+    from_file = isinstance(image, str | os.PathLike)
+    pixels = read_radiograph(image)[0] if from_file else np.asarray(image)
+    try:
+        check_images(pixels[None])
+    except KoaError as error:
+        where = image if from_file else f"image {number}: {pixels.dtype}, shape {pixels.shape}"
+        raise KoaError(error.what, where=where, remedy=error.remedy) from None
+    return 255 - pixels if not from_file and looks_inverted(pixels) else pixels
 
 
 def write_predictions(folder: Path, predictions: pd.DataFrame, embeddings: np.ndarray, stem: str = "") -> None:
     """Write predictions, embeddings and their metrics into a run folder; `stem` goes before the file names."""
+    _write_answers(folder, predictions, embeddings, stem)
+    _write_metrics(folder, predictions, stem)
+
+
+def _write_answers(folder: Path, predictions: pd.DataFrame, embeddings: np.ndarray, stem: str) -> None:
     with replacing(folder / f"{stem}predictions.parquet") as path:
         predictions.to_parquet(path, index=False)
     with replacing(folder / f"{stem}embeddings.npy") as path:
         np.save(path, embeddings)
+
+
+def _write_metrics(folder: Path, predictions: pd.DataFrame, stem: str) -> None:
     with replacing(folder / f"{stem}metrics.json") as path:
         # a metric that these knees cannot tell (a grade is absent) is null: JSON has no nan
         known = {name: None if np.isnan(value) else value for name, value in compute_metrics(predictions).items()}
@@ -66,63 +117,46 @@ def write_predictions(folder: Path, predictions: pd.DataFrame, embeddings: np.nd
 
 
 def load_run(folder: str | Path, *, device: str | None = None) -> Run:
-    """Run kept in a folder by `fit`; one that was not finished is refused."""
+    """Run kept in a folder by `fit`.
+
+    Raises
+    ------
+    KoaError
+        If there is no run, it was not finished, or one of its files is damaged or does not belong to the others.
+    """
     folder = Path(folder)
-    config = TrainConfig.read(folder / "config.yaml")
+    config = TrainConfig.read(folder / CONFIG)
     read_record(folder)
     if not all((folder / name).is_file() for name in ("predictions.parquet", "metrics.json")):
         raise KoaError("The run was not finished: it has no metrics.", where=folder, remedy="Train it again.")
+    check_sums(folder)
     model = load_checkpoint(folder, towers=config.towers, prompts=config.prompts, device=choose_device(device))
-    history = pd.read_csv(folder / "history.csv")
-    return Run(folder, config, model, history, pd.read_parquet(folder / "predictions.parquet"))
+    predictions = read_predictions(folder / "predictions.parquet")
+    return Run(folder, config, model, read_history(folder / "history.csv"), predictions)
 
 
-def split_stem(folder: str | Path, split: str) -> str:
-    """What stands before the names of a run's files of one split: nothing for val; earlier runs have other names."""
-    split = EARLIER_NAMES.get(split, split)
-    for name in (split, *(earlier for earlier, new in EARLIER_NAMES.items() if new == split)):
-        if (Path(folder) / f"{name}-predictions.parquet").is_file():
-            return f"{name}-"
-    return "" if split == "val" else f"{split}-"
-
-
-def check_same_run(folder: Path, config: TrainConfig, cohort: Cohort, processes: Processes) -> None:
-    """Raise `KoaError` naming every difference if a run has other choices, knees or another number of processes."""
-    there, asked = asdict(TrainConfig.read(folder / "config.yaml")), asdict(config)
-    facts = {"processes": processes.count} | read_identity(folder)
-    there["processes"], asked["processes"] = facts["processes"], processes.count
-    if facts.get("cohort_fingerprint", cohort.fingerprint) != cohort.fingerprint:
-        there["cohort"] = f"{facts['cohort']} ({facts['cohort_fingerprint']})"
-        asked["cohort"] = f"{cohort.name} ({cohort.fingerprint})"
-    refuse_other_run(folder, there, asked)
-
-
-def holds(folder: Path, config: TrainConfig, cohort: Cohort, processes: Processes) -> bool:
-    """True if the folder holds a run of these choices on this cohort, finished or not."""
-    if not (folder / "config.yaml").is_file():
-        return False
+def read_history(path: Path) -> pd.DataFrame:
+    """History of a run, one row an epoch; `KoaError` if it is absent or damaged."""
     try:
-        check_same_run(folder, config, cohort, processes)
-    except KoaError:
-        return False
-    return True
+        history = pd.read_csv(path)
+        missing = [name for name in HISTORY if name not in history]
+        history[[name for name in history if name not in missing]].astype(float)
+        if missing or history.empty:
+            raise ValueError(f"it lacks {', '.join(missing) or 'epochs'}")
+    except (OSError, ValueError) as error:  # pandas' own errors are of these kinds
+        remedy = "Restore it, or train the run again."
+        raise KoaError(f"The history of the run cannot be read: {error}.", where=path, remedy=remedy) from error
+    return history
 
 
-def prepare_folder(folder: Path, config: TrainConfig, cohort: Cohort, processes: Processes, resume: bool) -> None:
-    """Make a run folder ready to be trained into: without `resume`, an earlier run's results are removed."""
-    # the mark of a finished run goes first: whatever is left of it then does not count as one
-    clear_folder(folder, [] if resume else reversed(RESULTS), unfinished=("config.yaml", *RESULTS))
-    if not resume:
-        clear_state(folder)
-    write_yaml(config, folder / "config.yaml")
-    facts = {"cohort": cohort.name, "cohort_fingerprint": cohort.fingerprint, "processes": processes.count}
-    write_identity(folder, facts)
-
-
-def finish_folder(folder: Path, config: TrainConfig, cohort: Cohort, history: pd.DataFrame, device: str) -> None:
+def finish(folder: Path, config: TrainConfig, cohort: Cohort, history: pd.DataFrame, device: str) -> None:
     """Write what the kept model says of the val knees, and of those held out, and remove the state."""
     run = Run(folder, config, load_checkpoint(folder, device=device), history, pd.DataFrame())
-    # val last: its metrics are the mark of a finished run
-    for split in ((HOLDOUT,) if config.holdout else ()) + ("val",):
-        write_predictions(folder, *run.predict(cohort.split(split)), stem="" if split == "val" else f"{split}-")
+    if config.holdout:
+        write_predictions(folder, *run.predict(cohort.split(HOLDOUT)), stem=f"{HOLDOUT}-")
+    predictions, embeddings = run.predict(cohort.split("val"))
+    _write_answers(folder, predictions, embeddings, "")
+    write_sums(folder)
+    # last: the metrics of val are the mark of a finished run
+    _write_metrics(folder, predictions, "")
     clear_state(folder)

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 from koa_kit.engine.clock import StepClock
 from koa_kit.engine.memory import tune_memory
+from koa_kit.engine.modes import check_backend
 from koa_kit.engine.optimiser import Part, one_cycle, parameter_groups
 from koa_kit.engine.processes import Processes
-from koa_kit.errors import KoaError
 from koa_kit.losses import LossParts, clip_koa_loss
 from koa_kit.model.clip_koa import ClipKoa
 from koa_kit.training.batches import Batch
@@ -58,7 +58,9 @@ class TrainingStep:
         self.clock = StepClock(model.device)
         self.both_views = self.processes.shared(BothViews(model, views, config.sees_flip))
         if config.compile:
-            _compile(model, config.compile)
+            check_backend(config.compile)
+            # in place, so that the names in checkpoints stay as they are
+            model.image_tower.compile(backend=config.compile)
         self.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         groups = parameter_groups(parts_of(model, config), config.weight_decay)
         self.optimiser, self.schedule = one_cycle(groups, steps, config.warmup)
@@ -123,11 +125,3 @@ def compute_dtype(precision: str, device: torch.device) -> torch.dtype | None:
     if precision == "auto":
         return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else None
     return {"float32": None, "bf16": torch.bfloat16}[precision]
-
-
-def _compile(model: ClipKoa, backend: str) -> None:
-    if backend not in torch.compiler.list_backends(exclude_tags=()):
-        known = ", ".join(torch.compiler.list_backends())
-        raise KoaError(f"torch.compile has no backend {backend!r}.", remedy=f"Choose from {known}.")
-    # in place, so that the names in checkpoints stay as they are
-    model.image_tower.compile(backend=backend)

@@ -16,6 +16,7 @@ from koa_kit.error_analysis.predictions import check_predictions
 from koa_kit.errors import KoaError
 from koa_kit.prompts import prompt_set
 from koa_kit.workbench.page import figures
+from koa_kit.workbench.page.connection import Connection
 from koa_kit.workbench.page.html import STYLE, part
 from koa_kit.workbench.page.knees import KneeViews
 from koa_kit.workbench.panels.attribution import AttributionPanel
@@ -112,6 +113,8 @@ class Workbench:
         self.prompts = tuple(" / ".join(sentences) for sentences in texts)
         self.later = later_grades(predictions, followup)
         self.log = ReviewLog(log) if log else None
+        if self.log is not None:
+            self.log.check()
         self.views = KneeViews(predictions, self.find, self.prompts, self.later)
         self.state = WorkbenchState()
         self.failure: Exception | None = None
@@ -125,13 +128,20 @@ class Workbench:
         self.message = html("koa-message")
         style = widgets.HTML(STYLE, layout=widgets.Layout(height="0", margin="0"))
         whole = {"width": "100%", "max_width": "1000px"}
-        self.widget = column(style, self.filters.widget, self.message, self.tabs, **whole).add_class("koa-workbench")
+        parts = (style, Connection(layout=widgets.Layout(margin="0")), self.filters.widget, self.message, self.tabs)
+        self.widget = column(*parts, **whole).add_class("koa-workbench")
         self.draw()
 
     def show(self, **changes) -> Workbench:
-        """The workbench with its state changed, as in ``show(true=1, pred=2)``; as it was after an error."""
+        """The workbench with its state changed, as in ``show(true=1, pred=2)``; as it was after an error.
+
+        A knee that no longer passes the filters is not shown large any more.
+        """
         before, self.state = self.state, self.state.change(**changes)
         try:
+            row = self.tables.row_of.get(self.state.knee)
+            if row is not None and changes.keys() & {"filters", "decision"} and not self.tables.mask(self.state)[row]:
+                self.state = self.state.change(knee="")
             self.draw()
         except Exception:
             self.state = before

@@ -27,14 +27,12 @@ def drive(bench: Workbench | Message) -> int:
         raise bench.error
     before, tab, used = bench.state, bench.tabs.selected_index, 0
     steps = len(bench.prompt_editor.history) if bench.prompt_editor else 0
-    reviewing, reader = bench.panels["Knees"].review, bench.panels["Knees"].review.reader.value
-    refusing = (reviewing.agree, reviewing.bad, *reviewing.grades)
+    reviewing = bench.panels["Knees"].review
     for place, shown in enumerate(bench.tabs.children):
         bench.state, bench.tabs.selected_index = before, place
         for control in [*(controls_of(bench.filters.widget) if place == 0 else ()), *controls_of(shown)]:
-            for use in uses_of(control):
-                if control in refusing:
-                    reviewing.reader.value = ""
+            for use in reviewing.uses() if control is reviewing.widget else uses_of(control):
+                if control is reviewing.widget:
                     if not isinstance(bench.quietly(use), KoaError):
                         raise RuntimeError("A review without a reader was kept.")
                     bench.mended()
@@ -51,7 +49,6 @@ def drive(bench: Workbench | Message) -> int:
     while bench.prompt_editor and len(bench.prompt_editor.history) > steps:
         bench.prompt_editor.undo()
     bench.tables.reword(bench.prompt_editor.table if bench.prompt_editor else bench.tables.predictions)
-    reviewing.reader.value = reader
     bench.state, bench.tabs.selected_index = before, tab
     bench.draw()
     return used

@@ -10,23 +10,22 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from koa_kit import paths
 from koa_kit.attribution.maps import explain
 from koa_kit.cohort import Cohort
 from koa_kit.data import find_dataset, load_cohort, load_followup, load_manifest
+from koa_kit.data.splits import split_stem
 from koa_kit.error_analysis.gallery import image_finder
-from koa_kit.error_analysis.predictions import read_predictions
+from koa_kit.error_analysis.predictions import read_embeddings, read_predictions
 from koa_kit.errors import KoaError
 from koa_kit.model import read_record
-from koa_kit.pretrained.load import load_pretrained, pretrained_names
-from koa_kit.training.run import Run, load_run, split_stem
+from koa_kit.pretrained.load import load_pretrained
+from koa_kit.pretrained.names import pretrained_names
+from koa_kit.training.run import Run, load_run
 from koa_kit.workbench import Message, Workbench, workbench
 from koa_kit.workbench.message import or_message
+from koa_kit.workbench.places import log_of, predictions_of
 from koa_kit.workbench.prompts.editor import PromptEditor
 from koa_kit.workbench.prompts.encoder import PromptEncoder
-
-LOG = "verdicts.jsonl"
-"""File of readers' reviews where none is named; the name is older than the word."""
 
 
 def workbench_of(
@@ -110,23 +109,16 @@ def open_run(
         Another run or predictions file of the same knees, which the matrix "change from the original" compares with.
     """
     known, path = str(source) in pretrained_names(), Path(source)
-    baseline = None if beside is None else read_predictions(_predictions_of(beside, split))
+    baseline = None if beside is None else read_predictions(predictions_of(beside, split))
     if not known and path.is_file():
-        return workbench(path, log=log or path.with_name(LOG), baseline=baseline)
+        return workbench(path, log=log_of(source, log), baseline=baseline)
     run = load_pretrained(str(source)) if known else load_run(path)
-    predictions = read_predictions(_predictions_of(source, split))
+    predictions = read_predictions(predictions_of(source, split))
     vectors = run.folder / f"{split_stem(run.folder, split)}embeddings.npy"
-    embeddings = np.load(vectors) if vectors.is_file() else None
+    embeddings = read_embeddings(vectors, len(predictions)) if vectors.is_file() else None
     images = _images(run, predictions, data_dir)
-    log = log or (Path(LOG) if known else run.folder / LOG)
-    options = {"followup": later_of(images, data_dir), "log": log, "baseline": baseline}
+    options = {"followup": later_of(images, data_dir), "log": log_of(source, log), "baseline": baseline}
     return workbench_of(run, predictions, embeddings, images, **options)
-
-
-def _predictions_of(source: str | os.PathLike, split: str) -> Path:
-    """The predictions file a run folder, a model of the kit or the path itself stands for."""
-    path = paths.PACKAGE / "pretrained" / str(source) if str(source) in pretrained_names() else Path(source)
-    return path if path.suffix == ".parquet" else path / f"{split_stem(path, split)}predictions.parquet"
 
 
 def _is_here(name: str, data_dir) -> bool:

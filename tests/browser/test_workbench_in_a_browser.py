@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -13,12 +12,12 @@ from contextlib import contextmanager
 import nbformat
 import pandas as pd
 import pytest
+from explored import explored, free_port
 
 from koa_kit.data import load_cohort
 from koa_kit.paths import resource
 from koa_kit.training import TrainConfig, fit
 from koa_kit.workbench.reviews.log import ReviewLog
-from koa_kit.workbench.server import LOG, RUN, command, write_page
 from koa_kit.workbench.state import PAGE
 
 pytestmark = pytest.mark.browser
@@ -38,12 +37,6 @@ def run(tmp_path_factory, session_cache):
         folder = tmp_path_factory.mktemp("runs") / "small"
         fit(load_cohort("phantom"), TrainConfig.for_scale("smoke", epochs=4), folder, device="cpu")
     return folder
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 @contextmanager
@@ -119,13 +112,11 @@ def judge(page, reader, note):
 
 
 def test_the_core_of_an_analysts_day_works_under_voila(page, run, environment, shots, tmp_path):
-    port, log = free_port(), tmp_path / "verdicts.jsonl"
+    log = tmp_path / "verdicts.jsonl"
     cells = pd.read_parquet(run / "predictions.parquet", columns=["kl", "pred"]).value_counts()
     (true, pred), count = cells.index[0], int(cells.iloc[0])
-    env = environment | {RUN: str(run), LOG: str(log)}
-    url = f"http://127.0.0.1:{port}/"
-    with served(command(write_page(tmp_path), port=port, browser=False), url, env=env, log=tmp_path / "voila.log"):
-        page.goto(url, timeout=120_000)
+    with explored(run, "--log", log, cwd=tmp_path, env=environment) as (_, address):
+        page.goto(address, timeout=120_000)
         page.wait_for_selector(".koa-cell-1-0", timeout=120_000)
         assert chosen_cell(page) == "1,"
 

@@ -79,3 +79,17 @@ def test_a_data_set_that_is_not_here_is_no_fault(monkeypatch, tmp_path):
     assert lines["data set oai-kl224"].ok
     assert "is not here" in lines["data set oai-kl224"].found
     assert lines["data set phantom"].found == "is drawn by the kit"
+
+
+def test_a_report_for_others_has_no_name_and_no_path_in_it(capsys, monkeypatch, tmp_path):
+    (tmp_path / "Jane Doe").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "Jane Doe"))
+    monkeypatch.setattr("getpass.getuser", lambda: "jdoe")
+    monkeypatch.setattr("platform.node", lambda: "ward7")
+    monkeypatch.setenv("KOA_CACHE_DIR", str(tmp_path / "Jane Doe" / "cache"))
+    odd = f"on ward7, jdoe: {tmp_path}/Jane Doe/x.py and C:\\Users\\jdoe\\knees, /mnt/jdoe/a.png (>=2.6)"
+    assert environment.shareable(odd) == "on <machine>, <user>: <path> and <path>, <path> (>=2.6)"
+    environment.doctor(share=True)
+    said = capsys.readouterr().out
+    assert "torch" in said
+    assert not [name for name in ("Jane", "Doe", "jdoe", "ward7", str(tmp_path), sys.prefix, "/tmp") if name in said]

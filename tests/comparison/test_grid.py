@@ -172,7 +172,7 @@ def test_a_cluster_of_one_worker_trains_there_and_not_here(cluster, tmp_path):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"jobs": 0}, "jobs must be 1 or more"),
+        ({"jobs": 0}, "jobs must be 1 to"),
         ({"backend": "ray"}, "no backend 'ray'"),
         ({"scheduler": "tcp://127.0.0.1:9"}, "goes with a cluster"),
         ({"backend": "dask"}, "pip install distributed"),

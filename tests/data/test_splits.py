@@ -1,9 +1,10 @@
 """The holdout: whole patients, the same ones every time, out of train alone."""
 
+import numpy as np
 import pytest
 
 from koa_kit import load_cohort
-from koa_kit.data.splits import HOLDOUT, set_aside
+from koa_kit.data.splits import HOLDOUT, check_apart, set_aside
 from koa_kit.errors import KoaError
 
 
@@ -46,3 +47,22 @@ def test_nothing_is_set_aside_without_a_share_and_nothing_twice(phantoms):
     assert set_aside(phantoms, 0) is phantoms
     with pytest.raises(KoaError, match="already"):
         set_aside(set_aside(phantoms, 0.2), 0.2)
+
+
+@pytest.mark.parametrize("spelt", ["p01", "P01-", " P01", "Ｐ01", "P01"])
+def test_a_patient_spelt_in_two_ways_is_not_trained_and_scored_on(spelt, make_knees):
+    knees = make_knees(40)
+    check_apart(knees)
+    train, val = (np.flatnonzero(knees.table["split"] == split)[0] for split in ("train", "val"))
+    knees.table.loc[train, "patient"] = "P01"
+    knees.table.loc[val, "patient"] = spelt
+    with pytest.raises(KoaError, match=r"patients are in two splits[\s\S]*P01 \(train\)"):
+        check_apart(knees)
+
+
+def test_the_same_film_under_two_names_is_not_trained_and_scored_on(make_knees):
+    knees = make_knees(40)
+    train, val = (np.flatnonzero(knees.table["split"] == split)[0] for split in ("train", "val"))
+    knees.table.loc[[train, val], "sha256"] = "ab" * 32
+    with pytest.raises(KoaError, match=rf"films are in two splits[\s\S]*{knees.table['file'][val]} \(val\)"):
+        check_apart(knees)

@@ -5,7 +5,7 @@ import torch
 
 from koa_kit.engine import weights
 from koa_kit.errors import KoaError
-from koa_kit.model import make_towers
+from koa_kit.model import build_model, make_towers
 
 
 @pytest.mark.parametrize(("size", "prefix"), [("lite0", "57934424"), ("lite2", "9656183e")])
@@ -58,3 +58,36 @@ def test_a_seed_gives_the_same_tower_and_leaves_the_global_state_alone():
 def test_quick_gelu_is_known_for_the_models_that_have_it():
     assert make_towers("ViT-B-32-quickgelu:random").quick_gelu
     assert not make_towers("koa-tiny").quick_gelu
+
+
+LONG = 100 * "word "
+
+
+@pytest.mark.parametrize("towers", ["koa-tiny", "lite0-minilm"])
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["a knee"] * 5,
+        [LONG + word for word in ("none", "doubtful", "minimal", "moderate", "severe")],
+        ["knee", "Knee", "KNEE", "kNee", "knEE"],
+        ["none", ["doubtful", "possible"], ["possible", "doubtful"], "moderate", "severe"],
+    ],
+    ids=["equal", "cut off", "capitals", "same ensemble"],
+)
+def test_words_that_a_text_tower_cannot_tell_apart_are_refused(towers, texts):
+    with pytest.raises(KoaError, match=r"cannot tell KL\d from KL\d"):
+        build_model(towers=towers, prompts=texts)
+
+
+@pytest.mark.parametrize("texts", ["🙂😀😢😡🤖", ["正常", "可疑", "轻度", "中度", "重度"]], ids=["emoji", "Chinese"])
+def test_letters_that_minilm_does_not_know_are_refused_rather_than_read_as_one(texts):
+    with pytest.raises(KoaError, match="cannot tell"):
+        build_model(towers="lite0-minilm", prompts=list(texts))
+    assert build_model(towers="koa-tiny", prompts=list(texts)).prompt_embeddings().shape == (5, 64), "it reads bytes"
+
+
+def test_a_sentence_that_is_not_read_to_its_end_is_named_and_a_linear_head_reads_none():
+    texts = ["none", "doubtful " + LONG, "minimal", "moderate", "severe"]
+    with pytest.warns(UserWarning, match="doubtful"):
+        build_model(prompts=texts)
+    build_model(prompts=["a knee"] * 5, head="linear")

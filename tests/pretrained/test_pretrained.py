@@ -11,7 +11,7 @@ from koa_kit.error_analysis import compute_metrics
 from koa_kit.error_analysis.calibration import temperature
 from koa_kit.errors import KoaError
 from koa_kit.pretrained import load_pretrained, package_run
-from koa_kit.pretrained.load import DEFAULT, pretrained_names
+from koa_kit.pretrained.names import DEFAULT, pretrained_names
 from koa_kit.training import TrainConfig, fit, load_run
 
 QUICK = TrainConfig(image_size=32, epochs=8, batch_size=16, augment=0.3, holdout=0.3, label_smoothing=0.2)

@@ -8,11 +8,11 @@ import pytest
 import torch
 from sklearn.metrics import cohen_kappa_score
 
+from koa_kit.data.splits import split_stem
 from koa_kit.error_analysis import similarities
 from koa_kit.errors import KoaError
 from koa_kit.model import build_model
 from koa_kit.training import METHODS, TrainConfig, embed_cohort, fit, load_run, predict
-from koa_kit.training.run import split_stem
 
 QUICK = TrainConfig(image_size=32, epochs=12, batch_size=16, train_text=True, augment=0.3)
 PROBE = TrainConfig(
@@ -33,7 +33,7 @@ def test_a_model_from_scratch_learns_brightness(canonical_run):
 
 def test_the_run_folder_holds_what_error_analysis_needs(canonical_run):
     names = {"config.yaml", "history.csv", "model.safetensors", "model.json", "predictions.parquet", "embeddings.npy"}
-    assert {path.name for path in canonical_run.folder.iterdir()} == names | {"metrics.json"}
+    assert {path.name for path in canonical_run.folder.iterdir()} == names | {"metrics.json", "SHA256SUMS"}
     embeddings = np.load(canonical_run.folder / "embeddings.npy")
     assert embeddings.shape == (len(canonical_run.predictions), 2, 64)
     np.testing.assert_allclose(np.linalg.norm(embeddings, axis=-1), 1, rtol=1e-4)
@@ -145,7 +145,7 @@ def test_a_misspelt_name_does_not_cost_the_run_that_was_there(knees, tmp_path):
     fit(knees, PROBE.with_changes(epochs=1), tmp_path)
     for wrong in ({"towers": "lite0-minilmm"}, {"prompts": "papper"}):
         with pytest.raises(KoaError, match=r"There (are|is) no"):
-            fit(knees, PROBE.with_changes(**wrong), tmp_path)
+            fit(knees, PROBE.with_changes(**wrong), tmp_path, overwrite=True)
     assert len(load_run(tmp_path).predictions) == len(knees.split("val"))
 
 
@@ -156,14 +156,16 @@ def test_val_knees_of_one_grade_still_give_a_run(make_knees, tmp_path):
     assert (run.predictions["kl"] == 2).all()
 
 
+DIVERGING = QUICK.with_changes(method="symmetry_consistency", consistency=1e38, epochs=3)
+
+
 def test_a_run_that_diverges_says_so_and_leaves_no_result(knees, tmp_path):
-    fit(knees, PROBE.with_changes(epochs=1), tmp_path)
     with pytest.raises(KoaError, match="not finite"):
-        fit(knees, QUICK.with_changes(learning_rate=1e30, epochs=3), tmp_path)
-    assert not (tmp_path / "predictions.parquet").exists()
-    assert not (tmp_path / "metrics.json").exists()
+        fit(knees, DIVERGING, tmp_path / "run")
+    assert not (tmp_path / "run" / "predictions.parquet").exists()
+    assert not (tmp_path / "run" / "metrics.json").exists()
     with pytest.raises(KoaError):
-        load_run(tmp_path)
+        load_run(tmp_path / "run")
 
 
 @pytest.mark.parametrize(
@@ -222,7 +224,7 @@ def test_patients_set_aside_are_scored_and_never_trained_on(knees, tmp_path, mon
     # without patients set aside, what an earlier run said of them is gone, also under the split's earlier name
     (tmp_path / "run" / "holdout-predictions.parquet").rename(tmp_path / "run" / "development-predictions.parquet")
     assert split_stem(tmp_path / "run", "holdout") == split_stem(tmp_path / "run", "development") == "development-"
-    fit(knees, QUICK.with_changes(epochs=1), tmp_path / "run")
+    fit(knees, QUICK.with_changes(epochs=1), tmp_path / "run", overwrite=True)
     assert not [*(tmp_path / "run").glob("holdout-*"), *(tmp_path / "run").glob("development-*")]
     assert split_stem(tmp_path / "run", "holdout") == "holdout-"
 

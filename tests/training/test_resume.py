@@ -74,7 +74,7 @@ def test_nothing_but_the_results_is_left_when_a_run_ends(knees, tmp_path):
     run = fit(knees, TINY.with_changes(epochs=1), tmp_path / "run", save_minutes=0)
     assert {path.name for path in run.folder.iterdir()} == {
         "config.yaml", "history.csv", "model.safetensors", "model.json", "predictions.parquet", "embeddings.npy",
-        "metrics.json",
+        "metrics.json", "SHA256SUMS",
     }  # fmt: skip
 
 

@@ -249,6 +249,55 @@ def test_a_full_disk_is_told_and_the_next_review_is_whole(log, monkeypatch):
     assert list(log.damaged) == [2]
 
 
+OTHER_FILES = {
+    "text": b"# Notes\n\nKnees.\n",
+    "table": b"id,reader,note\n1,Ann,\n",
+    "records": b'{"id": "7", "text": "no review"}\n{"id": "8", "text": "nor this"}\n',
+    "picture": b"\x89PNG\r\n\x1a\n" + bytes(200),
+    "zeros": bytes(300),
+    "one blank": b"\n",
+}
+
+
+@pytest.mark.parametrize("content", OTHER_FILES.values(), ids=OTHER_FILES)
+def test_nothing_is_added_to_a_file_that_is_no_log(log, content):
+    log.path.write_bytes(content)
+    for act in (log.check, lambda: log.add(review(0)), lambda: log.add(review(0), seen="")):
+        with pytest.raises(KoaError, match="no log of reviews"):
+            act()
+    assert log.path.read_bytes() == content
+
+
+def test_a_pipe_is_no_log_and_nobody_waits_for_its_other_end(log):
+    os.mkfifo(log.path)
+    for act in (log.check, lambda: log.add(review(0))):
+        with pytest.raises(KoaError, match="no log of reviews"):
+            act()
+
+
+def test_a_log_that_is_empty_or_whose_only_line_is_torn_anywhere_is_one(log):
+    line = json.dumps(asdict(review(0)), ensure_ascii=False).encode()
+    for cut in range(len(line)):
+        log.path.write_bytes(line[:cut])
+        log.check()
+        log.add(review(1))
+        assert len(log.read()) == 1
+
+
+def test_a_review_does_not_replace_what_its_reader_said_meanwhile_and_the_same_one_comes_twice_for_free(log):
+    first, second = review(0, note="osteophyte"), review(0, answer="disagree", grade=4)
+    log.add(first, seen="")
+    for one, seen in ((review(0, reader="Bo"), ""), (review(1), ""), (first, "")):
+        log.add(one, seen=seen)
+    size = log.size()
+    log.add(first, seen="")
+    assert log.size() == size
+    with pytest.raises(KoaError, match=r"Ann agrees “osteophyte” was said of this knee meanwhile"):
+        log.add(second, seen="")
+    log.add(second, seen=first.id)
+    assert log.latest().query("reader == 'Ann' and knee_id == '0L'")["id"].tolist() == [second.id]
+
+
 REFUSED = {
     "reader": ["", "Ann ", "x" * 201],
     "patient": [9000001],

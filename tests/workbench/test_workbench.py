@@ -5,6 +5,7 @@ import io
 import json
 import re
 from types import SimpleNamespace
+from uuid import uuid4
 
 import numpy as np
 import pandas as pd
@@ -58,6 +59,13 @@ def make_bench(images, tmp_path):
 @pytest.fixture
 def bench(predictions, make_bench):
     return make_bench(predictions)
+
+
+def page_message(bench, answer, grade=None, *, reader, note=""):
+    """What the page sends when a button of the form is pressed."""
+    shown = bench.panels["Knees"].review.widget.shown
+    about = {"knee": shown["knee"], "kl": shown["kl"], "seen": shown["last"].get(reader, "")}
+    return about | {"id": uuid4().hex, "reader": reader, "answer": answer, "grade": grade, "note": note}
 
 
 def picks(html):
@@ -177,10 +185,9 @@ def test_words_that_cannot_be_are_refused_in_the_page_and_change_nothing(bench, 
 def test_a_script_in_a_prompt_a_name_or_a_note_is_shown_as_text(predictions, make_bench):
     bench = make_bench(predictions.assign(knee_id=[f"{EVIL}{row}" for row in range(len(predictions))]))
     form = bench.panels["Knees"].review
-    form.reader.value, form.note.value = EVIL[:100], EVIL
-    form.agree.click()
+    form.press("agree", reader=EVIL[:100], note=EVIL)
     opened(bench, "Words").texts[0].value = EVIL
-    seen = [bench.snapshot(), bench.filters.scores.value, form.summary.value]
+    seen = [bench.snapshot(), bench.filters.scores.value, form.widget.shown["summary"]]
     for title in bench.titles:
         panel = opened(bench, title)
         seen += [value for part in vars(panel).values() if isinstance(value := getattr(part, "value", None), str)]
@@ -194,10 +201,8 @@ def test_a_review_is_on_disk_when_the_click_returns_and_shows_up_in_another_work
     form = bench.panels["Knees"].review
     knee = bench.knee()
     proposed = (int(knee["kl"]) + 1) % 5
-    form.reader.value, form.note.value = "Ann", "osteophyte, medial"
-    form.grades[proposed].click()
-    assert form.note.value == ""
-    assert f"Ann</b> disagrees: KL{proposed}" in form.summary.value
+    form.press("disagree", proposed, reader="Ann", note="osteophyte, medial")
+    assert f"Ann</b> disagrees: KL{proposed}" in form.widget.shown["summary"]
     again = Workbench(predictions, log=tmp_path / "verdicts.jsonl")
     said = again.log.latest().iloc[0]
     assert (said["knee_id"], said["grade"], said["note"]) == (knee["knee_id"], proposed, "osteophyte, medial")
@@ -205,10 +210,75 @@ def test_a_review_is_on_disk_when_the_click_returns_and_shows_up_in_another_work
     assert "1 review of 1 knee by 1 reader." in reviews.summary.value
     reviews.export.click()
     assert len(pd.read_csv(tmp_path / "verdicts.csv", dtype={"patient": str})) == 1
-    again.panels["Knees"].review.reader.value = "Bo"
-    again.panels["Knees"].review.bad.click()
+    again.panels["Knees"].review.press("bad_image", reader="Bo")
     bench.draw()
-    assert "Bo</b> bad image" in form.summary.value
+    assert "Bo</b> bad image" in form.widget.shown["summary"]
+
+
+def test_a_review_is_of_the_knee_it_was_pressed_on_whatever_is_open_when_it_arrives(bench):
+    panel = bench.panels["Knees"]
+    first, second = picks(panel.gallery.html)[:2]
+    said = page_message(bench, "agree", reader="Ann", note="about the first")
+    panel.gallery.pick(second)
+    panel.review.widget.send = (answers := []).append
+    panel.review.widget._handle_custom_msg({"review": said}, [])
+    assert bench.log.read()[["knee_id", "note"]].to_numpy().tolist() == [[first, "about the first"]]
+    assert answers == [{"saved": said["id"]}]
+    assert panel.review.widget.shown["knee"] == second
+
+
+def test_a_review_that_comes_again_counts_once_and_one_of_other_knees_or_grades_is_refused(bench):
+    form, answers = bench.panels["Knees"].review, []
+    form.widget.send = answers.append
+    said = page_message(bench, "agree", reader="Ann")
+    for each in (said, said):
+        form.widget._handle_custom_msg({"review": each}, [])
+    assert len(bench.log.read()) == 1
+    assert answers == [{"saved": said["id"]}] * 2
+    assert len(bench.log.path.read_bytes().splitlines()) == 1
+    for odd, told in (({"knee": "nobody"}, "not in these"), ({"kl": 4}, "KL4 when"), ({"reader": ""}, "Whose review")):
+        bench.quietly(lambda odd=odd: form.widget._handle_custom_msg({"review": said | {"id": "0" * 32} | odd}, []))
+        assert told in bench.message.value
+        assert answers[-1] == {"refused": "0" * 32}
+    assert len(bench.log.read()) == 1
+
+
+def test_the_second_of_two_pages_is_told_what_the_first_said_before_it_may_replace_it(bench, predictions):
+    other = Workbench(predictions, log=bench.log.path)
+    bench.panels["Knees"].review.press("disagree", 4, reader="Ann", note="first page")
+    second = other.panels["Knees"].review
+    other.quietly(lambda: second.press("bad_image", reader="Ann"))
+    assert "Ann disagrees: KL4 “first page” was said of this knee meanwhile" in other.message.value
+    assert bench.log.latest()["answer"].tolist() == ["disagree"]
+    assert "Ann</b> disagrees: KL4" in second.widget.shown["summary"]
+    other.panels["Knees"].review.press("agree", reader="Bo")  # another reader replaces nothing
+    second.press("bad_image", reader="Ann")
+    assert bench.log.latest().set_index("reader")["answer"].to_dict() == {"Ann": "bad_image", "Bo": "agree"}
+
+
+def test_a_filter_that_excludes_the_open_knee_closes_it(bench, predictions):
+    panel = bench.panels["Knees"]
+    left = next(knee for knee in picks(panel.gallery.html) if knee.endswith("L"))
+    panel.gallery.pick(left)
+    bench.filters.side.value = ("L",)
+    assert panel.review.widget.shown["knee"] == left
+    bench.filters.side.value = ("R",)
+    assert left not in panel.knee.value
+    assert panel.review.widget.shown["knee"] == panel.gallery.chosen == picks(panel.gallery.html)[0]
+    bench.show(filters=Filters(columns=(("knee_id", "is", "nobody"),)))
+    assert panel.knee.value == panel.gallery.chosen == panel.review.widget.shown["knee"] == ""
+
+
+def test_a_knee_opened_from_outside_the_filters_can_be_looked_at_and_not_judged(bench):
+    panel = bench.panels["Knees"]
+    bench.filters.side.value = ("R",)
+    right = panel.gallery.chosen
+    panel.neighbours.pick(right[:-1] + "L")
+    assert right[:-1] + "L" in panel.knee.value
+    assert "does not pass the filters" in panel.review.widget.shown["closed"]
+    assert panel.review.uses() == []
+    bench.filters.clear.click()
+    assert panel.review.widget.shown["closed"] == ""
 
 
 def test_without_images_model_or_log_the_page_works_and_says_so(predictions):
@@ -216,9 +286,7 @@ def test_without_images_model_or_log_the_page_works_and_says_so(predictions):
     assert "No X-rays at hand" in bench.snapshot()
     assert "No X-ray at hand" in bench.panels["Knees"].knee.value
     assert drive(bench) > 50
-    form = bench.panels["Knees"].review
-    form.reader.value = "Ann"
-    bench.quietly(form.agree.click)
+    bench.quietly(lambda: bench.panels["Knees"].review.press("agree", reader="Ann"))
     assert "keeps no reviews" in str(bench.failure)
 
 

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from filelock import Timeout
+
 from koa_kit import paths
-from koa_kit.data.acquire.download import download_archive
+from koa_kit.data.acquire.download import archive_of, download_archive, part_of, remove_if_empty
 from koa_kit.data.acquire.unpack import take_files
 from koa_kit.data.acquire.verify import check_files
 from koa_kit.data.manifest import Entry, Source, find_dataset, how_to_get, load_manifest
+from koa_kit.engine.scratch import alone
 from koa_kit.errors import KoaError
 
 DOWNLOADS = ".koa-downloads"
 
 
+@paths.naming_files()
 def fetch_dataset(
     name: str,
     *,
@@ -23,12 +30,14 @@ def fetch_dataset(
     sources: Sequence[str | Source] | None = None,
     archive: str | os.PathLike | None = None,
     kaggle: bool = False,
+    hours: float = 24,
     progress: bool = True,
 ) -> Path:
     """Folder of a data set, complete and verified; files that are there already are checked and not fetched again.
 
     An interrupted download goes on where it stopped (where the server allows it), and each published file is written
-    only once its sha256 is right, so a fetch can be stopped and repeated at any time.
+    only once its sha256 is right, so a fetch can be stopped and repeated at any time. Of several at once one fetches,
+    and the others wait for it.
 
     Parameters
     ----------
@@ -40,6 +49,8 @@ def fetch_dataset(
         A zip downloaded by hand, or a folder it was unpacked to; no network is used then.
     kaggle
         Also try Kaggle, through ``kagglehub`` and your account there.
+    hours
+        Time after which downloads are stopped; what came so far is kept, and the next fetch goes on there.
     progress
         Show progress bars on stderr.
 
@@ -63,37 +74,68 @@ def fetch_dataset(
     given = entry.sources if sources is None else sources
     if archive is not None:
         given = [Source(kind="archive", at=str(archive))]
-    wanted, tried = _wanted(entry, folder), []
-    for source in given:
-        if not wanted:
-            break
-        source = source if isinstance(source, Source) else Source(kind="url", at=str(source))
-        try:
-            _take_source(source, wanted, folder, home / DOWNLOADS, kaggle, progress)
-            if wanted := _wanted(entry, folder):
-                tried.append(f"{source}: still lacks {_count(wanted)}")
-        except KoaError as error:
-            tried.append(f"{source}: {error.what}" + (f" ({error.where})" if error.where else ""))
-        except OSError as error:
-            tried.append(f"{source}: Writing failed: {error.strerror or error}. ({home})")
-    if wanted and (missing := _wanted(entry, folder)):
-        raise _failure(entry, home, missing, tried, archive)
+    until = time.monotonic() + 3600 * hours
+    if not _wanted(entry, folder):
+        return folder
+    with _one_at_a_time(home, name, until, progress):
+        wanted, tried = _wanted(entry, folder), []
+        for source in given:
+            if not wanted:
+                break
+            source = source if isinstance(source, Source) else Source(kind="url", at=str(source))
+            try:
+                _take_source(source, wanted, folder, home / DOWNLOADS, kaggle, until, progress)
+                reason = "still lacks"
+            except KoaError as error:
+                reason = error.what + (f" ({error.where})" if error.where else "")
+            except OSError as error:
+                reason = f"Writing failed: {error.strerror or error}. ({home})"
+            wanted = _wanted(entry, folder)
+            tried.append(f"{source}: {reason}" + (f" {_count(wanted)}" if reason == "still lacks" and wanted else ""))
+        if wanted:
+            raise _failure(entry, home, wanted, tried, archive)
     return folder
 
 
-def _take_source(source: Source, wanted: dict, folder: Path, downloads: Path, kaggle: bool, progress: bool) -> None:
+@contextmanager
+def _one_at_a_time(home: Path, name: str, until: float, progress: bool) -> Iterator[None]:
+    """Keep other fetches of a data set waiting; they find it complete when it is their turn."""
+    home.mkdir(parents=True, exist_ok=True)
+    lock = home / f".koa-{name}.lock"
+    with ExitStack() as held:
+        try:
+            held.enter_context(alone(lock, timeout=0))
+        except Timeout:
+            if progress:
+                print(f"Another process fetches {name}: waiting for it.", file=sys.stderr)
+            try:
+                held.enter_context(alone(lock, timeout=max(0, until - time.monotonic())))
+            except Timeout:
+                raise KoaError(f"Another process still fetches {name}.", where=home, remedy="Wait for it.") from None
+        yield
+
+
+def _take_source(
+    source: Source, wanted: dict, folder: Path, downloads: Path, kaggle: bool, until: float, progress: bool
+) -> None:
     if source.kind != "url":
         take_files(_from_kaggle(source, kaggle) if source.kind == "kaggle" else Path(source.at), wanted, folder)
         return
-    archive = download_archive(source.at, downloads, progress=progress)
-    try:
-        take_files(archive, wanted, folder, prefix=source.prefix)
-    except KoaError:
-        archive.unlink()  # A damaged archive must not be taken for a finished download next time.
-        raise
-    archive.unlink()
-    if not any(downloads.iterdir()):
-        downloads.rmdir()
+    expected = archive_of(source.at, downloads)
+    for last in (False, True):
+        begun_earlier = expected.is_file() or part_of(expected).is_file()
+        archive = download_archive(source.at, downloads, until=until, progress=progress)
+        try:
+            take_files(archive, wanted, folder, prefix=source.prefix)
+            break
+        except KoaError as error:
+            if paths.disk_full(error):
+                raise  # The archive is not to blame, and was long in coming.
+            archive.unlink()  # A damaged archive must not be taken for a finished download next time.
+            if last or not begun_earlier:
+                raise
+    archive.unlink(missing_ok=True)
+    remove_if_empty(downloads)
 
 
 def _from_kaggle(source: Source, asked: bool) -> Path:

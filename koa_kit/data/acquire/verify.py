@@ -88,13 +88,13 @@ def verify_dataset(
 def check_files(entry: Entry, folder: Path, *, progress: bool = False) -> tuple[SplitCheck, ...]:
     """One `SplitCheck` per split of `entry` for the files under `folder`."""
     known = entry.file_hashes()
-    here = [file for file in known if (folder / file).is_file()]
+    here = [file for file in known if os.path.isfile(folder / file)]
     digests = dict(zip(here, hash_files([folder / file for file in here], progress=progress), strict=True))
     checks = []
     for split in entry.counts:
         listed = [file for file in known if file.startswith(f"{split}/")]
         missing = tuple(file for file in listed if file not in digests)
         altered = tuple(file for file in listed if file in digests and digests[file] != known[file])
-        extra = tuple(file for file, _, _ in survey(folder, [split]) if file not in known)
+        extra = tuple(one.path for one in survey(folder, [split]) if one.path not in known and not one.fault)
         checks.append(SplitCheck(split, len(listed), len(listed) - len(missing), missing, altered, extra))
     return tuple(checks)

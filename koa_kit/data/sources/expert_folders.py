@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -10,7 +11,7 @@ from PIL import Image
 
 from koa_kit.data.files import hash_files, in_threads, survey
 from koa_kit.data.manifest import Entry
-from koa_kit.data.radiograph import SUFFIXES, decode_radiograph
+from koa_kit.data.radiograph import decode_radiograph
 from koa_kit.data.sources.plan import Plan
 from koa_kit.errors import KoaError
 
@@ -67,9 +68,9 @@ def plan(name: str, root: Path, parts: list[str], shape: tuple[int, int], entry:
     return result
 
 
-def read_padded(data: bytes, where: str, shape: tuple[int, int]) -> tuple[np.ndarray, bool]:
+def read_padded(data: bytes, where: str, shape: tuple[int, int], polarity: str = "auto") -> tuple[np.ndarray, bool]:
     """Pixels, uint8 of this shape, and inversion: scaled to fit (antialiased, proportions kept), centred on black."""
-    pixels, inverted = decode_radiograph(data, where)
+    pixels, inverted = decode_radiograph(data, where, polarity=polarity)
     scale = min(shape[0] / pixels.shape[0], shape[1] / pixels.shape[1])
     height, width = (max(1, round(length * scale)) for length in pixels.shape)
     padded = np.zeros(shape, np.uint8)
@@ -82,17 +83,19 @@ def read_padded(data: bytes, where: str, shape: tuple[int, int]) -> tuple[np.nda
 def _graded_files(plan: Plan, expert: str, grades: list[str]) -> pd.DataFrame:
     """One expert's image files with grade and sha256; absent folders and stray files become problems."""
     for name in grades:
-        if not (plan.root / expert / name).is_dir():
+        if not os.path.isdir(plan.root / expert / name):
             plan.problems.append(f"{expert}/{name}: the grade folder is missing")
     rows = []
-    for file, _, _ in survey(plan.root, [expert]):
+    for file in plan.images(survey(plan.root, [expert]), [f"{expert}/{name}" for name in grades]):
         path = PurePosixPath(file)
-        if len(path.parts) != 3 or path.parts[1] not in grades or path.suffix.lower() not in SUFFIXES:
-            plan.problems.append(f"{file}: not an image in one of the folders {', '.join(grades)}")
+        if len(path.parts) != 3 or path.parts[1] not in grades:
+            plan.refused[file] = f"not in one of the folders {', '.join(grades)}"
         else:
             rows.append((file, grades.index(path.parts[1])))
     table = pd.DataFrame(rows, columns=["file", "kl"]).astype({"file": str, "kl": int})
-    return table.assign(sha256=hash_files(plan.root / file for file in table["file"]))
+    table = table.assign(sha256=hash_files(plan.root / file for file in table["file"]))
+    plan.refused |= dict.fromkeys(table.loc[table["sha256"] == "", "file"], "cannot be read")
+    return table[table["sha256"] != ""].reset_index(drop=True)
 
 
 def _look(path: Path) -> str:
@@ -103,5 +106,5 @@ def _look(path: Path) -> str:
                 return "wide"
             red, *others = image.split() if image.mode == "RGB" else [image]
             return "marked" if any(red != other for other in others) else "plain"
-    except (OSError, SyntaxError, ValueError):
+    except Exception:  # Reading it will tell what is wrong with it.
         return "plain"

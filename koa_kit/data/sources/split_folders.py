@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from koa_kit.data.files import survey
+from koa_kit.data.files import printable, survey
 from koa_kit.data.manifest import Entry, load_manifest
 from koa_kit.data.radiograph import SUFFIXES, decode_radiograph
 from koa_kit.data.sources.plan import Plan
@@ -43,22 +44,26 @@ def plan(name: str, root: Path, splits: list[str], shape: tuple[int, int], entry
     if entry:
         remedy = f"Run `koa data fetch {name}`: it fetches only what is missing or altered."
     result = Plan(name, root, shape, decode_radiograph, remedy)
-    absent = [split for split in splits if not (root / split).is_dir()]
+    absent = [split for split in splits if not os.path.isdir(root / split)]
     result.problems += [f"{split}: the split is not here" for split in absent]
     grades = [f"{split}/{kl}" for split in splits if split not in absent for kl in GRADE_FOLDERS]
-    missing = [grade for grade in grades if not (root / grade).is_dir()]
-    result.problems += [f"{grade}: the grade folder is missing" for grade in missing]
-    files = [file for file, _, _ in survey(root, splits)]
+    missing = [grade for grade in grades if not os.path.isdir(root / grade)]
+    found = survey(root, splits)
+    closed = tuple(one.path for one in found if one.path.endswith("/"))
+    result.problems += [f"{grade}: the grade folder is missing" for grade in missing if not grade.startswith(closed)]
     if entry:
         result.hashes = {file: digest for file, digest in entry.file_hashes().items() if file.split("/")[0] in splits}
-        explained = tuple(f"{folder}/" for folder in absent + missing)
-        unexplained = [file for file in result.hashes.keys() - set(files) if not file.startswith(explained)]
-        result.problems += [f"{file}: missing" for file in sorted(unexplained)]
-        result.excluded += [(file, 1, "not among the published files") for file in files if file not in result.hashes]
-        files = [file for file in files if file in result.hashes]
+        explained = (*(f"{folder}/" for folder in absent + missing), *closed)
+        gone = result.hashes.keys() - {one.path for one in found}
+        result.problems += [f"{file}: missing" for file in sorted(gone) if not file.startswith(explained)]
+        others = {one.path for one in found if one.path not in result.hashes and not one.path.endswith("/")}
+        unknown = "not among the published files"
+        result.excluded += [(printable(file), int(file.lower().endswith(SUFFIXES)), unknown) for file in sorted(others)]
+        files = result.images([one for one in found if one.path not in others], grades)
     else:
+        files = result.images(found, grades)
         faults = _faults(files)
-        result.problems += [f"{file}: {fault}" for file, fault in faults.items()]
+        result.refused |= faults
         files = [file for file in files if file not in faults]
     _leave_out_other_folders(result, splits, entry)
     result.knees = _knees(files)
@@ -66,10 +71,22 @@ def plan(name: str, root: Path, splits: list[str], shape: tuple[int, int], entry
 
 
 def _split_folders(root: Path) -> list[str]:
-    """Folders under `root` that hold at least one grade folder, sorted, ``train``, ``val`` and ``test`` first."""
-    folders = [folder for folder in root.iterdir() if folder.is_dir() and not folder.name.startswith(".")]
-    found = [folder.name for folder in folders if any((folder / kl).is_dir() for kl in GRADE_FOLDERS)]
-    return sorted(found, key=lambda split: (FIRST_SPLITS.get(split, len(FIRST_SPLITS)), split))
+    """Folders under `root` that hold at least one grade folder, sorted, ``train``, ``val`` and ``test`` first.
+
+    One of these three counts also where it may not be read: it is not to be passed over.
+    """
+    folders = [folder for folder in root.iterdir() if not folder.name.startswith(".")]
+    graded = [folder.name for folder in folders if any(os.path.isdir(folder / kl) for kl in GRADE_FOLDERS)]
+    closed = [folder.name for folder in folders if folder.name in FIRST_SPLITS and _is_closed(folder)]
+    return sorted({*graded, *closed}, key=lambda split: (FIRST_SPLITS.get(split, len(FIRST_SPLITS)), split))
+
+
+def _is_closed(folder: Path) -> bool:
+    try:
+        os.scandir(folder).close()
+        return False
+    except OSError as error:
+        return isinstance(error, PermissionError)
 
 
 def _faults(files: list[str]) -> dict[str, str]:
@@ -80,8 +97,6 @@ def _faults(files: list[str]) -> dict[str, str]:
         path = PurePosixPath(file)
         if len(path.parts) != 3 or path.parts[1] not in GRADE_FOLDERS:
             faults[file] = "not in a grade folder 0 to 4"
-        elif path.suffix.lower() not in SUFFIXES:
-            faults[file] = f"no image file ({', '.join(SUFFIXES)})"
         elif not KNEE.fullmatch(path.stem):
             faults[file] = "the name does not end in L or R, so the side is unknown"
         elif (other := first.setdefault((path.parts[0], path.stem), file)) != file:
@@ -94,13 +109,15 @@ def _leave_out_other_folders(plan: Plan, splits: list[str], entry: Entry | None)
     published = entry.counts if entry else FIRST_SPLITS
     other = "not part of the data set" if entry else "not asked for, or holds no grade folders"
     for folder in sorted(plan.root.iterdir()):
-        if not folder.is_dir() or folder.name.startswith(".") or folder.name in splits:
+        if not os.path.isdir(folder) or folder.name.startswith(".") or folder.name in splits:
             continue
         reason = excluded.get(folder.name) or ("not asked for" if folder.name in published else other)
         if folder.name == "test" and "test" in published:
             reason = "a test split is opened only when it is asked for by name"
-        images = sum(file.lower().endswith(SUFFIXES) for file, _, _ in survey(plan.root, [folder.name]))
-        plan.excluded.append((folder.name, images, reason))
+        found = survey(plan.root, [folder.name])
+        images = sum(one.path.lower().endswith(SUFFIXES) and not one.fault for one in found)
+        reason = next((one.fault for one in found if one.path == f"{folder.name}/"), reason)
+        plan.excluded.append((printable(folder.name), images, reason))
 
 
 def _knees(files: list[str]) -> pd.DataFrame:

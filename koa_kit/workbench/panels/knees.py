@@ -12,7 +12,7 @@ from koa_kit.error_analysis.neighbours import nearest
 from koa_kit.workbench.page import figures
 from koa_kit.workbench.page.html import part
 from koa_kit.workbench.panels.panel import Panel, column, html, menu, side_by_side, wide
-from koa_kit.workbench.panels.reviews import ReviewForm
+from koa_kit.workbench.panels.review_form import ReviewForm
 from koa_kit.workbench.state import BESIDE, MATRICES, Viewing
 from koa_kit.workbench.tables import page_count
 
@@ -86,9 +86,9 @@ class KneesPanel(Panel):
                 getattr(self, name).value = getattr(state.viewing, name)
         row = tables.row(state)
         self.gallery.chosen = "" if row is None else tables.names[row]
+        self.review.show(row)
         self.knee.value = "" if row is None else bench.large(row)
         self.neighbours.html = "" if row is None else self._neighbours(row)
-        self.review.show(row)
 
     def _neighbours(self, row: int) -> str:
         """The patient's other knee and, where there are embeddings, the nearest of other patients."""

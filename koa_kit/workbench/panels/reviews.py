@@ -1,86 +1,18 @@
-"""Readers' reviews: the form for the knee one looks at, what was said so far, how well readers agree, and a file."""
+"""Readers' reviews: what was said so far, how well readers agree, and a file."""
 
 from __future__ import annotations
 
-import ipywidgets as widgets
 import numpy as np
 import pandas as pd
-from markupsafe import Markup
 
-from koa_kit.errors import KoaError
-from koa_kit.grades import GRADES
 from koa_kit.workbench.page.html import part
 from koa_kit.workbench.panels.panel import Panel, column, html, side_by_side
+from koa_kit.workbench.panels.review_form import NO_LOG
 from koa_kit.workbench.reviews.agreement import reader_agreement
-from koa_kit.workbench.reviews.review import Review
+from koa_kit.workbench.reviews.review import in_words
 
 MOST = 15
 DRAWS = 1000
-NO_LOG = "Make the workbench with log='verdicts.jsonl', or start it by koa explore."
-SAID = {"agree": "agrees", "disagree": "disagrees", "bad_image": "bad image"}
-
-
-class ReviewForm(Panel):
-    """Agree, propose another grade, or bad image; a note, kept until it is saved; what was said last of the knee."""
-
-    def __init__(self, bench):
-        super().__init__(bench)
-        self._row: int | None = None
-        self._said: tuple = (None, {})
-        self.reader = widgets.Text(placeholder="your name", layout=widgets.Layout(width="130px"))
-        self.agree = self.button("agree", lambda: self._save("agree"), "koa-agree")
-        self.bad = self.button("bad image", lambda: self._save("bad_image"), "koa-bad")
-        self.grades = [
-            self.button(f"KL{grade}", lambda grade=grade: self._save("disagree", grade), f"koa-say-{grade}", "48px")
-            for grade in GRADES
-        ]
-        self.note = widgets.Textarea(placeholder="note (optional)", layout=widgets.Layout(width="100%", height="52px"))
-        self.summary = html("koa-reviewed", min_height="44px")
-        reader = self.reader.add_class("koa-reader")
-        first = side_by_side(reader, self.agree, self.bad, gap=4, align="center")
-        second = side_by_side(widgets.Label("I would say"), *self.grades, gap=4, align="center")
-        self.widget = column(first, second, self.note.add_class("koa-note"), self.summary)
-
-    def _save(self, answer: str, grade: int | None = None) -> None:
-        reader = self.reader.value.strip()
-        if self._row is None:
-            raise KoaError("There is no knee to judge.", remedy="Pick one in the gallery first.")
-        if self.bench.log is None:
-            raise KoaError("This workbench keeps no reviews.", where="log", remedy=NO_LOG)
-        if not reader:
-            raise KoaError("Whose review is it?", where="your name", remedy="Type your name beside the buttons.")
-        knee = self.bench.tables.predictions.iloc[self._row]
-        about = {"knee_id": str(knee["knee_id"]), "patient": str(knee["patient"]), "kl": int(knee["kl"])}
-        self.bench.log.add(Review(reader=reader, **about, answer=answer, grade=grade, note=self.note.value))
-        self.note.value = ""
-        self.show(self._row)
-
-    def show(self, row: int | None) -> None:
-        """The form for this knee of the predictions table; ``None`` for no knee."""
-        self._row = row
-        kl = None if row is None else int(self.bench.tables.predictions["kl"].iat[row])
-        for grade, button in enumerate(self.grades):
-            button.disabled = row is None or grade == kl
-        self.agree.disabled = self.bad.disabled = row is None
-        if row is None:
-            self.summary.value = ""
-            return
-        self.agree.description = f"agree: KL{kl}"
-        self.summary.value = part.wrapped(part.quiet([self._last(self.bench.tables.names[row])]))
-
-    def _last(self, knee: str) -> str:
-        """What was said last of a knee; the log is read again only when it has grown."""
-        log = self.bench.log
-        if log is None:
-            return "Reviews are not kept here: make the workbench with a log."
-        size = log.size()
-        if size != self._said[0]:
-            said: dict[str, list[str]] = {}
-            for row in log.latest().itertuples() if size else ():
-                words = Markup("<b>{}</b> {} ({})").format(row.reader, in_words(row), row.time[:16])
-                said.setdefault(row.knee_id, []).append(words)
-            self._said = (size, said)
-        return Markup(" · ").join(self._said[1].get(knee, ["No review of this knee yet."])[-3:])
 
 
 class ReviewsPanel(Panel):
@@ -117,13 +49,6 @@ class ReviewsPanel(Panel):
             (row.knee_id, f"KL{row.kl} {row.reader} {in_words(row, 120)}", row.time[:16].replace("T", " "))
             for row in newest
         )
-
-
-def in_words(row, characters: int = 80) -> str:
-    """What a review says: the answer, a proposed grade, so many `characters` of the note."""
-    grade = "" if pd.isna(row.grade) else f": KL{row.grade}"
-    note = f" “{row.note[:characters]}”" if row.note else ""
-    return f"{SAID[row.answer]}{grade}{note}"
 
 
 def agreement_html(everything: pd.DataFrame, latest: pd.DataFrame, damaged: dict) -> str:

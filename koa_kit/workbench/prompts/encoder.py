@@ -13,6 +13,7 @@ from koa_kit.error_analysis.predictions import NUMBERS, VIEWS, check_predictions
 from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES
 from koa_kit.model.clip_koa import ClipKoa, averaging, grade_vectors
+from koa_kit.model.words import check_words
 from koa_kit.prompts import PromptSet, prompt_set
 
 ANSWERS = (*NUMBERS, *(f"pred{view}" for view in VIEWS))
@@ -47,6 +48,7 @@ class PromptEncoder:
     def grades(self, prompts: str | PromptSet | Sequence) -> np.ndarray:
         """One unit vector a grade, float32 ``(5, D)``: what `ClipKoa.prompt_embeddings` gives for these prompts."""
         prompts = prompt_set(prompts)
+        check_words(prompts, self.model.towers.tokenize)
         return grade_vectors(torch.from_numpy(self.embed(prompts.sentences)), averaging(prompts)).numpy()
 
 

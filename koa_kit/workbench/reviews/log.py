@@ -11,6 +11,7 @@ import csv
 import errno
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
@@ -21,10 +22,17 @@ from filelock import FileLock, Timeout
 
 from koa_kit.errors import KoaError
 from koa_kit.paths import replacing
-from koa_kit.workbench.reviews.review import COLUMNS, TEXTS, Review
+from koa_kit.workbench.reviews.review import COLUMNS, TEXTS, Review, in_words
 
+READABLE = "Check the name and who may read it."
 PATIENCE = 30
 """Seconds to wait for another process that is writing; one write takes milliseconds."""
+
+HEAD = 1 << 20
+"""Bytes in which a file that is a log has a review."""
+
+BEGINNING = b'{"id": "' + b"0" * 32 + b'", "time": "'
+"""How every line begins, with the digits of its id as zeros."""
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 """Beginnings of a formula; some spreadsheets look past a leading tab or line end."""
@@ -42,10 +50,20 @@ class ReviewLog:
         self.damaged: dict[int, str] = {}
         self._parsed: dict[bytes, Review | str] = {}
 
-    def add(self, review: Review) -> None:
+    def add(self, review: Review, *, seen: str | None = None) -> None:
         """Append one review; when this returns, the line is on the disk.
 
-        Adding a review again, as after an error that left its fate open, is safe: an id counts once.
+        Adding a review again, as after an error that left its fate open, is safe: an id counts once. Nothing is ever
+        added to a file that is no log.
+
+        Parameters
+        ----------
+        review
+            What a reader says.
+        seen
+            The id of what this reader said last of this knee, as far as they know, "" for nothing. What they said
+            since, for example in another window, is then not replaced: a `KoaError` says what it was. Omitted, the
+            review is added whatever was said.
         """
         if not isinstance(review, Review):
             raise KoaError(f"A review is expected, not {type(review).__name__}.", where="review")
@@ -55,12 +73,19 @@ class ReviewLog:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.path.with_name(f".{self.path.name}.lock"))
             with lock.acquire(timeout=PATIENCE, poll_interval=0.01):
-                self._append(line)
+                self._refuse_other_files()
+                if seen is None or not self._holds(review, seen):
+                    self._append(line)
+
+    def check(self) -> None:
+        """Raise `KoaError` if the file cannot be read, or holds something else than reviews."""
+        with self._explained("read", READABLE):
+            self._refuse_other_files()
 
     def read(self) -> pd.DataFrame:
         """All reviews in the order they were added, one row each: the fields of `Review`, ``grade`` as ``Int64``."""
         content = b""
-        with self._explained("read", "Check the name and who may read it."), suppress(FileNotFoundError):
+        with self._explained("read", READABLE), suppress(FileNotFoundError):
             content = self.path.read_bytes()
         *lines, rest = content.split(b"\n")
         reviews, damaged = {}, {}
@@ -107,6 +132,33 @@ class ReviewLog:
             table.to_csv(whole, index=False, encoding="utf-8-sig", quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
         return len(table)
 
+    def _refuse_other_files(self) -> None:
+        """Raise `KoaError` if the file is no log: a torn line may be its only one, anything else needs a review."""
+        if not self.path.exists():
+            return
+        head = b"no file"  # such as a pipe, which would wait to be written to
+        if self.path.is_file() or self.path.is_dir():  # a folder cannot be opened, and says so
+            with self.path.open("rb") as file:
+                head = file.read(HEAD)
+        torn = BEGINNING.startswith(_with_zeros(head[: len(BEGINNING)]))
+        if not torn and not any(isinstance(parsed(line), Review) for line in head.split(b"\n")):
+            remedy = "Name another file for the reviews: this one is left as it is."
+            raise KoaError("This is no log of reviews.", where=self.path, remedy=remedy)
+
+    def _holds(self, review: Review, seen: str) -> bool:
+        """True if the log holds this review; `KoaError` if its reader said something that they have not `seen`."""
+        table = self.read()
+        own = table[(table["reader"] == review.reader) & (table["knee_id"] == review.knee_id)]
+        if review.id in set(own["id"]):
+            return True
+        if len(own) and own["id"].iat[-1] != seen:
+            last = own.iloc[-1]
+            what = (
+                f"{review.reader} {in_words(last)} was said of this knee meanwhile, on another page ({last.time[:16]})."
+            )
+            raise KoaError(what, where=review.knee_id, remedy="It still stands. Press again to replace it.")
+        return False
+
     def _append(self, line: bytes) -> None:
         with open(self.path, "ab+", buffering=0) as file:
             if file.tell():
@@ -138,6 +190,11 @@ class ReviewLog:
                 remedy = "Free some space and try again."
             what = f"The reviews cannot be {done}: {getattr(error, 'strerror', None) or error}."
             raise KoaError(what, where=where, remedy=remedy) from error
+
+
+def _with_zeros(text: bytes) -> bytes:
+    """The beginning of a line with the digits of its id as zeros."""
+    return text[:8] + re.sub(b"[0-9a-f]", b"0", text[8:40]) + text[40:]
 
 
 def parsed(line: bytes) -> Review | str:

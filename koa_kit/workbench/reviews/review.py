@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import numpy as np
+import pandas as pd
 
 from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES
@@ -15,6 +16,8 @@ from koa_kit.grades import GRADES
 ANSWERS = ("agree", "disagree", "bad_image")
 TEXTS = {"reader": (1, 200), "knee_id": (1, 200), "patient": (1, 200), "note": (0, 2000)}
 """Fewest and most characters of what is free text."""
+
+SAID = {"agree": "agrees", "disagree": "disagrees", "bad_image": "bad image"}
 
 
 def _now() -> str:
@@ -54,6 +57,13 @@ class Review:
 
 
 COLUMNS = tuple(part.name for part in fields(Review))
+
+
+def in_words(review, characters: int = 80) -> str:
+    """What a review, or its row of a table, says: the answer, a proposed grade, so many `characters` of the note."""
+    grade = "" if pd.isna(review.grade) else f": KL{review.grade}"
+    note = f" “{review.note[:characters]}”" if review.note else ""
+    return f"{SAID[review.answer]}{grade}{note}"
 
 
 def _require(holds: object, what: str, where: str, remedy: str) -> None:
