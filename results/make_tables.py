@@ -11,7 +11,7 @@ import pandas as pd
 from koa_kit import paths
 from koa_kit.comparison.source import GridSource, published_grid
 from koa_kit.comparison.tables import interval_text
-from koa_kit.data.splits import HOLDOUT
+from koa_kit.data.splits import HOLDOUT, split_stem
 from koa_kit.error_analysis.decisions.decision import apply_rule
 from koa_kit.error_analysis.decisions.rules import DECISIONS, EQUAL_METRICS, MOVED, compare_at_recall, compare_rules
 from koa_kit.error_analysis.metrics import METRIC_LABELS
@@ -22,7 +22,6 @@ from koa_kit.error_analysis.statistics.seeds import ARM_METRICS, compare_arms
 from koa_kit.errors import KoaError
 from koa_kit.pretrained.card import rules_table
 from koa_kit.pretrained.names import DEFAULT
-from koa_kit.training.run import split_stem
 
 PAGES = ("results/README.md", "docs/findings.md")
 """Texts of a clone that hold such tables."""
