@@ -1,6 +1,7 @@
 """Where things lie: the kit's own files, the user's data, the caches. Nothing is created on import."""
 
 import errno
+import hashlib
 import os
 import re
 import tempfile
@@ -57,6 +58,12 @@ def below(home: Path, name: str) -> Path:
             remedy="Use letters, digits and . = + , - _; another place is given by --runs.",
         )
     return home / name
+
+
+def sha256_of(file: Path) -> str:
+    """sha256 of a file's bytes as 64 hex digits."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 @contextmanager

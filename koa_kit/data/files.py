@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import stat
@@ -11,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from koa_kit.paths import DISK_FULL
+from koa_kit.paths import DISK_FULL, sha256_of
 
 WORKERS = min(8, (os.cpu_count() or 2) + 2)
 HIDDEN = "a hidden file or folder"
@@ -93,8 +92,7 @@ def hash_files(files: Iterable[Path], *, progress: bool = False) -> list[str]:
 
 def _sha256(file: Path) -> str:
     try:
-        with file.open("rb") as content:
-            return hashlib.file_digest(content, "sha256").hexdigest()
+        return sha256_of(file)
     except OSError:
         return ""
 

@@ -5,14 +5,13 @@ Nothing of another run, or of anyone else, is lost on the way.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 from pathlib import Path
 
 from koa_kit.engine.resume import IDENTITY, clear_state, write_identity
 from koa_kit.errors import KoaError
-from koa_kit.paths import replacing
+from koa_kit.paths import replacing, sha256_of
 
 CONFIG, FAILURE, SUMS = "config.yaml", "failure.txt", "SHA256SUMS"
 PREDICTED = ("predictions.parquet", "embeddings.npy", "metrics.json")
@@ -103,7 +102,7 @@ def write_sums(folder: Path) -> None:
     """Write down the sha256 of every file of the run but its metrics, as ``sha256sum --check`` reads it."""
     names = [name for name in (CONFIG, *RESULTS) if name not in (SUMS, "metrics.json") and (folder / name).is_file()]
     with replacing(folder / SUMS) as path:
-        lines = [f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in names]
+        lines = [f"{sha256_of(folder / name)}  {name}\n" for name in names]
         path.write_text("".join(lines), encoding="ascii")
 
 
@@ -114,7 +113,7 @@ def check_sums(folder: Path) -> None:
     try:
         kept = dict(line.split("  ", 1)[::-1] for line in (folder / SUMS).read_text(encoding="ascii").splitlines())
         odd = [name for name in kept if name not in (CONFIG, *RESULTS)] or ([] if kept else ["no file"])
-        odd += [name for name in kept if hashlib.sha256((folder / name).read_bytes()).hexdigest() != kept[name]]
+        odd += [name for name in kept if sha256_of(folder / name) != kept[name]]
     except (OSError, ValueError) as error:
         odd = [str(error)]
     if odd:

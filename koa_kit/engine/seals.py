@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -10,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from koa_kit.errors import KoaError
-from koa_kit.paths import replacing
+from koa_kit.paths import replacing, sha256_of
 
 TICK_NS = 100_000_000
 """Clocks of file systems move in steps of up to 10 ms: two changes within this time may look like one."""
@@ -24,7 +23,7 @@ def seal(path: Path, files: Sequence[Path], within: Path | None = None) -> None:
     for file in files:
         with file.open("r+b") as written:
             os.fsync(written.fileno())
-    _write(path, {file.name: {"identity": identity(file), "sha256": _sha256(file)} for file in files}, within)
+    _write(path, {file.name: {"identity": identity(file), "sha256": sha256_of(file)} for file in files}, within)
 
 
 def unbroken(path: Path, files: Sequence[Path], *, thorough: bool = False) -> bool:
@@ -41,7 +40,7 @@ def unbroken(path: Path, files: Sequence[Path], *, thorough: bool = False) -> bo
         settled = path.stat().st_mtime_ns - TICK_NS
         if not thorough and all(known[name]["identity"] == now[name] and now[name][2] < settled for name in now):
             return True
-        if any(known[file.name]["sha256"] != _sha256(file) for file in files):
+        if any(known[file.name]["sha256"] != sha256_of(file) for file in files):
             return False
     except (OSError, ValueError, LookupError, TypeError, RecursionError):  # Absent, or damaged in whatever way.
         return False
@@ -57,11 +56,6 @@ def identity(file: str | os.PathLike) -> list[int]:
     """Size in bytes, times of the last writing and of the last change of any kind (ns), and inode of a file."""
     facts = os.stat(file)
     return [facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino]
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _write(path: Path, content: dict, within: Path | None = None) -> None:

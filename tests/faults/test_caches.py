@@ -172,7 +172,7 @@ def test_a_whole_cache_is_opened_without_reading_a_pixel_and_a_moved_one_read_on
     load()
     os.utime(one(tmp_path, "seal.json"), (time.time() + 5,) * 2)  # Sealed long after the last change.
     read = []
-    monkeypatch.setattr(seals, "_sha256", lambda file, whole=seals._sha256: read.append(file.name) or whole(file))
+    monkeypatch.setattr(seals, "sha256_of", lambda file, whole=seals.sha256_of: read.append(file.name) or whole(file))
     first = load()
     assert read == []
     images = one(tmp_path, "images.npy")

@@ -21,7 +21,7 @@ import pandas as pd
 from filelock import FileLock, Timeout
 
 from koa_kit.errors import KoaError
-from koa_kit.paths import replacing
+from koa_kit.paths import disk_full, replacing
 from koa_kit.workbench.reviews.review import COLUMNS, TEXTS, Review, in_words
 
 READABLE = "Check the name and who may read it."
@@ -186,7 +186,7 @@ class ReviewLog:
             what = f"Another process has held the log for {PATIENCE} seconds."
             raise KoaError(what, where=where, remedy="Try again.") from None
         except (OSError, NotImplementedError) as error:
-            if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+            if disk_full(error):
                 remedy = "Free some space and try again."
             what = f"The reviews cannot be {done}: {getattr(error, 'strerror', None) or error}."
             raise KoaError(what, where=where, remedy=remedy) from error
