@@ -17,7 +17,7 @@ export PIP_NO_INPUT := 1
 export OMP_WAIT_POLICY ?= PASSIVE
 export GOMP_SPINCOUNT ?= 3000
 
-.PHONY: run test faults lab lint format pins clean help
+.PHONY: run test test-floors test-newest faults lab lint format pins clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -28,6 +28,14 @@ run: $(STAMP)
 
 test: $(STAMP)
 	@$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+# The lowest and the newest versions that pyproject.toml allows, each in an environment of its own.
+test-floors: RESOLUTION := lowest-direct
+test-newest: RESOLUTION := highest
+test-floors test-newest:
+	@test -x .venv-$@/bin/uv || { $(PYTHON) -m venv .venv-$@ && .venv-$@/bin/pip install -q uv; }
+	@VIRTUAL_ENV=.venv-$@ .venv-$@/bin/uv pip install -q --upgrade --resolution $(RESOLUTION) -e '.[all]'
+	@.venv-$@/bin/pytest -n auto --maxprocesses 4 --dist loadfile -m 'not series and not browser and not pins' $(ARGS)
 
 lab: $(STAMP)
 	@$(BIN)/jupyter lab notebooks $(ARGS)

@@ -83,6 +83,19 @@ def test_a_seed_fixes_a_run_and_the_global_random_state_is_left_alone(knees, tmp
     assert not first["s0"].equals(other["s0"])
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_same_seed_and_threads_give_the_same_files_bit_for_bit(threads, knees, tmp_path):
+    config, before = PROBE.with_changes(regime="finetune", epochs=2, augment=0.3), torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        folders = [fit(knees, config, tmp_path / name).folder for name in ("one", "again")]
+    finally:
+        torch.set_num_threads(before)
+    for name in ("model.safetensors", "predictions.parquet", "embeddings.npy"):
+        one, again = ((folder / name).read_bytes() for folder in folders)
+        assert one == again, name
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_trains_as_a_probe(method, knees, tmp_path):
     run = fit(knees, PROBE.with_changes(method=method, epochs=3), tmp_path)

@@ -128,9 +128,10 @@ WHOLE = asdict(review())
 ODD = [WHOLE | {"kl": 2.0}, WHOLE | {"answer": ["agree"]}, WHOLE | {"colour": "red"}, [1, 2], 7, {}]
 ODD += [{name: value for name, value in WHOLE.items() if name != "id"}]
 NO_JSON = [b"", b"\x00\x00\x00", b"\xff\xfe", b"not json", b"[" * 100_000]
+NO_REVIEWS = [*NO_JSON, *(json.dumps(odd).encode() for odd in ODD)]
 
 
-@pytest.mark.parametrize("line", [*NO_JSON, *(json.dumps(odd).encode() for odd in ODD)])
+@pytest.mark.parametrize("line", NO_REVIEWS, ids=range(len(NO_REVIEWS)))  # they hold the time: no names
 def test_a_line_that_is_no_review_is_reported_and_the_others_count(log, line):
     log.add(review(0))
     with log.path.open("ab") as file:
