@@ -38,6 +38,7 @@ faults: $(STAMP)
 lint: $(STAMP)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
 
 format: $(STAMP)
 	@$(BIN)/ruff check --fix .
@@ -51,7 +52,7 @@ pins: $(STAMP)
 	@mv constraints.tmp constraints.txt
 
 clean:
-	rm -rf build .pytest_cache .ruff_cache .hypothesis
+	rm -rf build .pytest_cache .ruff_cache .mypy_cache .hypothesis
 
 # Written when pip succeeded, so an interrupted installation is taken up again.
 $(STAMP): pyproject.toml constraints.txt

@@ -76,6 +76,16 @@ def test_the_licence_is_the_whole_apache_licence():
     assert len(text) > 11_000
 
 
+def test_no_error_of_the_type_checker_is_hidden():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["mypy"]
+    assert settings["files"] == ["koa_kit"]
+    assert not settings.keys() & {"overrides", "exclude", "ignore_errors", "disable_error_code", "follow_imports"}
+    text = "".join(path.read_text(encoding="utf-8") for path in ROOT.glob("koa_kit/**/*.py"))
+    assert not re.search(r"#\s*(type: ignore(?!\[)|mypy:)", text)
+    assert text.count("type: ignore[") <= 3
+    assert "$(BIN)/mypy" in (ROOT / "Makefile").read_text(encoding="utf-8")
+
+
 def test_make_knows_the_goals_the_readme_names():
     goals = ["run", "test", "lab", "lint", "format", "clean"]
     result = subprocess.run(["make", "-n", *goals], cwd=ROOT, capture_output=True, text=True)
