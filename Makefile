@@ -17,7 +17,7 @@ export PIP_NO_INPUT := 1
 export OMP_WAIT_POLICY ?= PASSIVE
 export GOMP_SPINCOUNT ?= 3000
 
-.PHONY: run test faults lab lint format pins clean help
+.PHONY: run test faults lab lint format pins licences clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -50,6 +50,9 @@ pins: $(STAMP)
 	@sed -n '/^#/p' constraints.txt > constraints.tmp
 	@$(BIN)/pip freeze --exclude-editable | grep -vE '^(#|nvidia-|cuda-|triton=)' | LC_ALL=C sort -f >> constraints.tmp
 	@mv constraints.tmp constraints.txt
+
+licences: $(STAMP)
+	@$(BIN)/python -m docs.make_licences
 
 clean:
 	rm -rf build .pytest_cache .ruff_cache .mypy_cache .hypothesis
