@@ -17,7 +17,7 @@ export PIP_NO_INPUT := 1
 export OMP_WAIT_POLICY ?= PASSIVE
 export GOMP_SPINCOUNT ?= 3000
 
-.PHONY: run test test-floors test-newest faults lab lint format pins clean help
+.PHONY: run test test-floors test-newest faults lab lint format pins licences clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -46,6 +46,7 @@ faults: $(STAMP)
 lint: $(STAMP)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
 
 format: $(STAMP)
 	@$(BIN)/ruff check --fix .
@@ -58,8 +59,11 @@ pins: $(STAMP)
 	@$(BIN)/pip freeze --exclude-editable | grep -vE '^(#|nvidia-|cuda-|triton=)' | LC_ALL=C sort -f >> constraints.tmp
 	@mv constraints.tmp constraints.txt
 
+licences: $(STAMP)
+	@$(BIN)/python -m docs.make_licences
+
 clean:
-	rm -rf build .pytest_cache .ruff_cache .hypothesis
+	rm -rf build .pytest_cache .ruff_cache .mypy_cache .hypothesis
 
 # Written when pip succeeded, so an interrupted installation is taken up again.
 $(STAMP): pyproject.toml constraints.txt

@@ -51,7 +51,7 @@ def explore(
     """
     from koa_kit.workbench.server import serve
 
-    shown = {"split": split, "data_dir": data_dir, "log": log, "beside": beside}
+    shown: dict = {"split": split, "data_dir": data_dir, "log": log, "beside": beside}
     serve(run, **shown, ip=ip, port=port, base_url=base_url, browser=browser)
 
 

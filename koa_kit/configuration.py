@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, dataclass_transform
@@ -12,6 +12,7 @@ from typing import Any, dataclass_transform
 import yaml
 from pydantic import ConfigDict, ValidationError
 from pydantic.dataclasses import dataclass
+from pydantic_core import core_schema
 
 from koa_kit.errors import KoaError
 from koa_kit.paths import replacing
@@ -23,7 +24,8 @@ LIMITS = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
 def choices(record: type) -> type:
     """`record` as a frozen dataclass whose fields are checked strictly when it is made.
 
-    A choice is declared once, by its type: ``Literal`` names the options, ``Annotated[float, Field(gt=0)]`` the range.
+    A choice is declared once, by its type: ``Literal`` or `OneOf` names the options, ``Annotated[float, Field(gt=0)]``
+    the range.
     Strictly: ``True`` is no number, ``1.9`` no whole one, and nan lies in no range.
 
     Raises
@@ -31,7 +33,7 @@ def choices(record: type) -> type:
     KoaError
         When the record is made with a value that is none of its options, out of range or of another type.
     """
-    made = dataclass(frozen=True, config=ConfigDict(strict=True, extra="forbid", allow_inf_nan=False))(record)
+    made: Any = dataclass(frozen=True, config=ConfigDict(strict=True, extra="forbid", allow_inf_nan=False))(record)
     checked = made.__init__
 
     def __init__(self, *values: Any, **named: Any) -> None:
@@ -42,6 +44,16 @@ def choices(record: type) -> type:
 
     made.__init__ = __init__
     return made
+
+
+class OneOf:
+    """The options of a choice that are names in a table: ``Annotated[str, OneOf(METHODS)]``."""
+
+    def __init__(self, options: Collection):
+        self.options = list(options)
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
+        return core_schema.literal_schema(self.options)
 
 
 def _in_words(error: ValidationError) -> KoaError:

@@ -10,13 +10,10 @@ class Bar:
 
     def __init__(self, what: str):
         from rich.console import Console
-        from rich.progress import Progress
+        from rich.progress import Progress, TaskID
 
-        self.what, self.progress, self.task = (
-            what,
-            Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()),
-            None,
-        )
+        self.what, self.progress = what, Progress(console=Console(stderr=True), disable=not sys.stderr.isatty())
+        self.task: TaskID | None = None
 
     def __enter__(self):
         return self

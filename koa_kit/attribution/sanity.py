@@ -66,9 +66,8 @@ def score_on_phantoms(
             remedy="Pass a cohort from phantom_cohort: nobody knows where the signs of a real knee lie.",
         )
     knees = cohort.take(np.sort(np.random.default_rng(seed).permutation(len(cohort))[:most]))
-    sides, pairs = knees.table["side"], [pair] * len(knees)
-    if pair is None:
-        pairs = np.argsort(-model.predict(knees.images, sides)[1])[:, :2]
+    sides = knees.table["side"]
+    pairs = [pair] * len(knees) if pair else np.argsort(-model.predict(knees.images, sides)[1])[:, :2]
     heats = np.empty(knees.images.shape, np.float32)
     for row, (image, side, (towards, other)) in enumerate(zip(knees.images, sides, pairs, strict=True)):
         heats[row] = explain(model, image, towards=towards, rather_than=other, method=method, side=side).heat

@@ -135,7 +135,7 @@ def show_dataset(name: Name, data_dir: DataDir = None, as_json: AsJson = False) 
         "here": _here(entry, folder),
         "notes": entry.notes,
     }
-    facts |= {f"source {number}": source for number, source in enumerate(entry.sources, 1)}
+    facts |= {f"source {number}": str(source) for number, source in enumerate(entry.sources, 1)}
     facts |= {split: f"{sum(counts):,} images, KL0 to KL4: {counts}" for split, counts in entry.counts.items()}
     facts |= {f"left out: {part}": reason for part, reason in entry.excluded.items()}
     for key, fact in facts.items():

@@ -9,7 +9,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, metadata, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -55,7 +55,7 @@ def doctor(
     checks = check()
     if share:
         system = Check("system", True, f"{platform.system()} {platform.release()} {platform.machine()}")
-        checks = [Check(*(shareable(value) if isinstance(value, str) else value for value in astuple(each)))
+        checks = [Check(shareable(each.name), each.ok, shareable(each.found), shareable(each.remedy))
                   for each in (system, *checks)]  # fmt: skip
     if as_json:
         print_json([asdict(each) for each in checks])
@@ -141,7 +141,7 @@ def check_weights(files: Sequence[PublishedFile] = ()) -> Iterator[Check]:
         try:
             checked_file(published)
         except KoaError as error:
-            ok, found, remedy = False, f"{error.what} {error.where or ''}".strip(), error.remedy
+            ok, found, remedy = False, f"{error.what} {error.where or ''}".strip(), error.remedy or ""
         yield Check(f"weights {published.package}", ok, found, remedy)
 
 

@@ -55,7 +55,7 @@ def ablate(
 
     trials, chosen = _trials(name, preset, scale, change, method, arm, seeds)
     folder, dataset = (
-        below(runs, preset if name is None else name),
+        below(runs, name if name is not None else preset or ""),
         dataset or (chosen.dataset if chosen else "phantom"),
     )
     if publish:
@@ -73,7 +73,7 @@ def ablate(
         if publish and row["status"] != "failed":
             publish_trials(trials, pd.DataFrame([row]), folder, publish, cohort)
 
-    where = {"backend": backend, "jobs": jobs, "threads": threads, "scheduler": scheduler, "device": device}
+    where: dict = {"backend": backend, "jobs": jobs, "threads": threads, "scheduler": scheduler, "device": device}
     table = run_grid(trials, folder, dataset=dataset, data_dir=data_dir, on_trial=ended, **where)
     means = summary(table)
     if as_json:

@@ -49,7 +49,7 @@ def refuse_unused(configs: list[TrainConfig], changes: list[str] | None) -> None
         if all(name in one for one in unused):
             raise KoaError(
                 f"{name} changes nothing in this run.",
-                where=next(text for text in changes if text.partition("=")[0].strip() == name),
+                where=next(text for text in changes or () if text.partition("=")[0].strip() == name),
                 remedy=f"It counts with {unused[0][name]}: choose that too, or leave {name} out.",
             )
 

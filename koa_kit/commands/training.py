@@ -100,7 +100,7 @@ def evaluate(
     from koa_kit.training.evaluation import evaluate_run
 
     with Bar("grading") as bar:
-        options = {"dataset": dataset, "final": final, "data_dir": data_dir, "device": device}
+        options: dict = {"dataset": dataset, "final": final, "data_dir": data_dir, "device": device}
         table = evaluate_run(folder, split=split, skip_refused=skip_refused, progress=bar, **options)
     typer.echo(table.to_json(orient="records", indent=2) if as_json else table.round(3).to_string(index=False))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 BACKENDS = ("loky", "dask")
 MOST = 1024  # processes or threads: more would only bring a machine down
-Outcomes = Iterator[tuple[str, dict | Exception]]
+Outcomes = Generator[tuple[str, dict | Exception], None, None]
 
 
 def require_usable(backend: str, jobs: int | None, threads: int | None, scheduler: str | None) -> None:
@@ -54,7 +54,7 @@ def trial_outcomes(
         client = stack.enter_context(_dask_client(scheduler, jobs, folder)) if backend == "dask" else None
         cores = joblib.cpu_count(only_physical_cores=True)
         share = int(os.environ.get("OMP_NUM_THREADS") or max(1, cores // jobs))
-        if scheduler:
+        if client and scheduler:
             jobs, share = len(client.nthreads()), min(client.nthreads().values())
         call = partial(task, threads=threads or share)
         run = partial(_on_dask, client, call) if client else partial(_in_processes, jobs, call)

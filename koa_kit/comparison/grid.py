@@ -94,12 +94,12 @@ def run_grid(
     facts |= {f"knees_{split}": cohort.splits.get(split, 0) for split in ("train", "val")}
     knees = {"dataset": str(dataset), "data_dir": data, "cohort": cohort.fingerprint}
     task = partial(run_trial, folder=folder, device=device, **knees)
-    where = {"backend": backend, "jobs": jobs, "threads": threads, "scheduler": scheduler}
+    where: dict = {"backend": backend, "jobs": jobs, "threads": threads, "scheduler": scheduler}
     ended: dict[str, dict] = {}
     with closing(trial_outcomes(task, trials, folder, **where)) as outcomes:
         for name, outcome in outcomes:
-            failed = isinstance(outcome, Exception)
-            ended[name] = facts | (failure_facts(outcome, folder / name) if failed else outcome)
+            came = failure_facts(outcome, folder / name) if isinstance(outcome, Exception) else outcome
+            ended[name] = facts | came
             table = as_table([trial_row(trial, ended[trial.name]) for trial in trials if trial.name in ended])
             with replacing(folder / TABLE) as path:
                 table.to_csv(path, index=False)

@@ -9,7 +9,7 @@ from koa_kit.errors import KoaError
 from koa_kit.losses import CONSISTENCY_FORMS
 from koa_kit.training.config import TrainConfig
 
-SIDES = {
+SIDES: dict[str, dict] = {
     "plain": {"method": "plain"},
     "random-flip": {"method": "random_flip"},
     "canonical-side": {"method": "canonical_side"},
@@ -20,7 +20,7 @@ SIDES = {
 }
 """Every way of treating left and right, and the same image tower without words."""
 
-FORMS = {
+FORMS: dict[str, dict] = {
     f"consistency-{form}-{weight:g}": {"method": "symmetry_consistency", "form": form, "consistency": weight}
     for form in CONSISTENCY_FORMS
     for weight in (0.1, 1.0)
@@ -32,16 +32,14 @@ default form and weight, is the arm "symmetry+consistency" of `SIDES`."""
 # the way of treating sides that came out best on val at the price of a plain training
 ORDINAL_METHOD = "canonical-side"
 
-ORDINAL = {
-    arm: SIDES[ORDINAL_METHOD] | loss
-    for arm, loss in {
-        "cdw-ce": {"loss": "cdw_ce", "distance_power": 2.0},
-        "corn": {"loss": "corn"},
-        "soft-labels": {"loss": "soft_labels", "soft_width": 0.6},
-        # inverse square roots of the shares of grades in train, mean 1
-        "class-weights": {"grade_weights": (0.55, 0.81, 0.68, 0.96, 2.0)},
-    }.items()
+_LOSSES: dict[str, dict] = {
+    "cdw-ce": {"loss": "cdw_ce", "distance_power": 2.0},
+    "corn": {"loss": "corn"},
+    "soft-labels": {"loss": "soft_labels", "soft_width": 0.6},
+    # inverse square roots of the shares of grades in train, mean 1
+    "class-weights": {"grade_weights": (0.55, 0.81, 0.68, 0.96, 2.0)},
 }
+ORDINAL: dict[str, dict] = {arm: SIDES[ORDINAL_METHOD] | loss for arm, loss in _LOSSES.items()}
 """What others ask of an ordinal grade; each on top of one method for all, so that only the loss differs."""
 
 
@@ -93,7 +91,7 @@ CPU = TrainConfig(
 MINIATURE = TrainConfig.for_scale("smoke", image_size=64, epochs=7, batch_size=32, learning_rate=4e-3, holdout=0.2)
 """Two or three seconds per trial, on phantoms: smaller images buy more epochs, and the models are better for it."""
 
-_ON_ONE_METHOD = {"baseline": ORDINAL_METHOD, "base_arms": (ORDINAL_METHOD,), "rounded": True}
+_ON_ONE_METHOD: dict = {"baseline": ORDINAL_METHOD, "base_arms": (ORDINAL_METHOD,), "rounded": True}
 
 PRESETS = {
     "sides-cpu": Preset("Does symmetry help, by how much, and beyond noise?", "oai-kl224", CPU, SIDES),

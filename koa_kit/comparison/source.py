@@ -69,10 +69,11 @@ class GridSource:
 
     def ceiling(self) -> dict[str, float]:
         """Best expected accuracy, QWK and KL1 recall on the val knees; empty where the readers are unknown."""
-        if self.cohort is None:
-            return {}
         knees = next(iter(next(iter(self.val.values())).values()))
-        best = noise_ceiling(consensus_posterior(knees, self.cohort))
+        posterior = consensus_posterior(knees, self.cohort)
+        if posterior is None:
+            return {}
+        best = noise_ceiling(posterior)
         return {name: getattr(best, name) for name in CEILING_METRICS}
 
 

@@ -147,7 +147,8 @@ def patient_overlap(table: pd.DataFrame) -> pd.DataFrame:
 
 def equal_pixels(cohort: Cohort) -> pd.DataFrame:
     """One row per copied knee, as in `Audit`, in groups numbered from 1; empty is what one hopes for."""
-    digests = pd.Series([hashlib.sha256(np.ascontiguousarray(image)).hexdigest() for image in cohort.images], dtype=str)
+    pixels = (np.ascontiguousarray(image).data for image in cohort.images)
+    digests = pd.Series([hashlib.sha256(image).hexdigest() for image in pixels], dtype=str)
     digests = digests[digests.duplicated(keep=False)]
     rows = cohort.table.loc[digests.index, ["knee_id", "split", "kl", "file"]]
     return rows.assign(group=pd.factorize(digests)[0] + 1).reset_index(drop=True)

@@ -9,6 +9,7 @@ import zlib
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from koa_kit.errors import KoaError
 
@@ -35,15 +36,15 @@ def grey_pixels(data: bytes, where: object, size: tuple[int, int] | None = None)
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check_size(image.size, size, where)
-            if getattr(image, "n_frames", 1) > 1:
-                raise _refusal(f"it holds {image.n_frames} frames", where)
+            if (frames := getattr(image, "n_frames", 1)) > 1:
+                raise _refusal(f"it holds {frames} frames", where)
             bits, largest = _check_png(data) if image.format == "PNG" else (8, None)
             # Image.verify() accepts half a file; only load() decodes to the end.
             image.load()
             lossy = image.format == "JPEG"
             if lossy:
                 _check_jpeg(data, image)
-            elif image.format == "TIFF":
+            elif isinstance(image, TiffImageFile):
                 bits, largest = _tiff_depth(image)
                 lossy = image.info.get("compression") == "jpeg"
             upright = ImageOps.exif_transpose(image)  # of a TIFF, load() has done it
@@ -129,7 +130,7 @@ def _check_jpeg(data: bytes, image: Image.Image) -> None:
             first, last, bit = data[place - 3 : place]
             if bit % 16 == 0:
                 coefficients |= {(channel, number) for channel in identifiers for number in range(first, last + 1)}
-            place = JPEG_MARK.search(data, place).start()
+            place = next(JPEG_MARK.finditer(data, place)).start()
     if progressive and len(coefficients) < 64 * channels:
         raise ValueError("its finest details are missing")
     end = place
@@ -138,7 +139,7 @@ def _check_jpeg(data: bytes, image: Image.Image) -> None:
             raise ValueError("its data end before the picture does")
 
 
-def _tiff_depth(image: Image.Image) -> tuple[int, int | None]:
+def _tiff_depth(image: TiffImageFile) -> tuple[int, int | None]:
     """Bits of a sample, and the largest sample if the file says it (by its depth, or by MaxSampleValue)."""
     bits, largest = image.tag_v2.get(BITS_PER_SAMPLE, (1,)), image.tag_v2.get(LARGEST_SAMPLE)
     largest = largest[0] if isinstance(largest, tuple) else largest
@@ -157,7 +158,7 @@ def _grey(image: Image.Image, bits: int, largest: int | None, lossy: bool, where
         raise _refusal(f"its mode is {image.mode}, not grey", where, "Save it as an 8- or 16-bit grey PNG.")
     if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
         image = image.convert("RGBA")
-        if image.getchannel("A").getextrema()[0] < 255:
+        if np.asarray(image.getchannel("A")).min() < 255:
             raise _refusal("parts of it are transparent", where, "Save the X-ray itself as grey, without a mask.")
     if image.mode == "L":
         pixels = np.asarray(image)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 
 from koa_kit.cohort import Cohort
@@ -25,7 +28,7 @@ def class_counts_figure(data: Cohort, *, ax: Axes | None = None) -> Axes:
     sns.barplot(
         bars, x="split", y="knees", hue="grade", palette=list(GRADE_COLOURS), saturation=1, width=0.84, gap=0.06, ax=ax
     )
-    for container, (_, of_grade) in zip(ax.containers, counts.items(), strict=True):
+    for container, (_, of_grade) in zip(cast(list[BarContainer], ax.containers), counts.items(), strict=True):
         labels = [f"{count}\n{count / totals[split]:.0%}" for split, count in of_grade.items()]
         ax.bar_label(container, labels, padding=2, fontsize=8.5)
     ax.set_xticks(range(len(counts)), [f"{split} ({total:,})" for split, total in totals.items()])
@@ -58,7 +61,7 @@ def inverted_figure(data: Cohort, *, n: int = 4) -> Figure:
     """Knees whose file shows bone dark, above as on file and below as read; a sentence if the cohort has none."""
     rows = np.flatnonzero(data.table["inverted"])
     if not len(rows):
-        return _sentence(f"{data.name}: no file shows bone dark.").figure
+        return cast(Figure, _sentence(f"{data.name}: no file shows bone dark.").figure)
     rows = rows[np.linspace(0, len(rows) - 1, min(n, len(rows))).round().astype(int)]
     figure, axes = _grid(2, len(rows), data)
     for column, row in enumerate(rows):
@@ -126,7 +129,7 @@ def progression_figure(data: pd.DataFrame, *, months: int = 48, ax: Axes | None 
     labels = [f"{grade_label(kl)}\n{n:,} knees" for kl, n in worse["n"].items()]
     colours = [GRADE_COLOURS[kl] for kl in worse.index]
     sns.barplot(x=labels, y=shares, hue=labels, palette=colours, saturation=1, width=0.62, ax=ax)
-    for bar, share in zip(ax.containers, shares, strict=True):
+    for bar, share in zip(cast(list[BarContainer], ax.containers), shares, strict=True):
         ax.bar_label(bar, [f"{share:.0%}"], padding=3)
     ax.yaxis.set_major_formatter("{x:.0%}")
     ax.set(ylim=(0, max(0.2, 1.2 * shares.max())), ylabel="share of knees", xlabel="grade at baseline")
@@ -139,8 +142,8 @@ def progression_figure(data: pd.DataFrame, *, months: int = 48, ax: Axes | None 
 def _grid(rows: int, columns: int, data: Cohort, *, inches=1.6, title_inches=0.3) -> tuple[Figure, np.ndarray]:
     height, width = data.images.shape[1:]
     size = (columns * inches, rows * inches * height / width + title_inches)
-    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.04, wspace=0.01, hspace=0.01)
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
+    figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.04, wspace=0.01, hspace=0.01)
     for ax in axes.flat:
         ax.set_axis_off()
         ax.set_anchor("S")  # Square images leave room in their cells: above, where the title stands.

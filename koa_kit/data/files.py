@@ -35,7 +35,8 @@ def survey(root: Path, parts: Iterable[str]) -> list[Found]:
     A changed, added, removed or exchanged file changes the survey, also one of the same size whose time was set back.
     Of hidden files and folders only the names are told, so that a file browser's notes change nothing.
     """
-    found, folders = [], [(part, ()) for part in parts]
+    found: list[Found] = []
+    folders: list[tuple[str, tuple]] = [(part, ()) for part in parts]
     while folders:
         folder, above = folders.pop()
         try:

@@ -71,21 +71,21 @@ def load_cohort(
 
     check_polarity(polarity)
     splits = [splits] if isinstance(splits, str) else splits and list(dict.fromkeys(splits))
-    entry = load_manifest().get(name)
+    entry = load_manifest().get(name) if isinstance(name, str) else None
     if entry and entry.access == "generated":
         from koa_kit.phantom import cohort as phantom
 
-        recipe = {"patients": patients, "size": size, "seed": seed, "version": phantom.VERSION}
-        cohort = cached(name, recipe, lambda _: phantom.phantom_cohort(patients, size=size, seed=seed), cache_dir)
+        recipe: dict = {"patients": patients, "size": size, "seed": seed, "version": phantom.VERSION}
+        cohort = cached(entry.name, recipe, lambda _: phantom.phantom_cohort(patients, size=size, seed=seed), cache_dir)
         return cohort if splits is None else cohort.split(*splits)
     if entry and not entry.counts:
         raise KoaError(f"{name} holds grades, not images.", remedy="Call load_followup() for its table.")
-    root = find_dataset(name, data_dir) if entry else expanded(name)
+    root = find_dataset(entry.name, data_dir) if entry else expanded(name)
     if not os.path.isdir(root):  # Path's own raises where it may not look.
         remedy = f"Choose from {', '.join(load_manifest())}, or give the path of a folder with your own images."
         raise KoaError(f"There is no data set and no folder {str(name)!r}.", where=root, remedy=remedy)
     label = entry.name if entry else printable(root.resolve().name)
-    shape = tuple(entry.pixels.size[::-1]) if entry and entry.pixels.size else (size, size)
+    width, height = (entry and entry.pixels and entry.pixels.size) or (size, size)
     layout = expert_folders if entry and entry.folders else split_folders
     parts = layout.choose_parts(label, root, splits, entry)
     # All that the result depends on: if any of it changes, the files are read again.
@@ -96,13 +96,13 @@ def load_cohort(
         "folders": sorted(item.name for item in root.iterdir() if item.is_dir() and not item.name.startswith(".")),
         "files": hashlib.sha256(repr(survey(root, parts)).encode()).hexdigest(),
         "parts": parts,
-        "shape": shape,
+        "shape": (height, width),
         "skip_refused": skip_refused,
     }
     if polarity != "auto":
         recipe["polarity"] = polarity
-    plan = partial(layout.plan, label, root, parts, shape, entry)
-    read = {"skip": skip_refused, "polarity": polarity, "progress": progress}
+    plan = partial(layout.plan, label, root, parts, (height, width), entry)
+    read: dict = {"skip": skip_refused, "polarity": polarity, "progress": progress}
     return cached(label, recipe, lambda folder: _read(plan(), folder, **read), cache_dir)
 
 

@@ -64,6 +64,6 @@ def decode_radiograph(
     from koa_kit.data.decoding import grey_pixels
 
     check_polarity(polarity)
-    pixels = grey_pixels(data, where, (size, size) if isinstance(size, int) else size and tuple(size))
+    pixels = grey_pixels(data, where, (size, size) if isinstance(size, int) else size and (size[0], size[1]))
     inverted = polarity == "auto" and looks_inverted(pixels)
     return (255 - pixels if inverted else pixels), inverted

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -16,7 +18,7 @@ def moving_average(model: nn.Module, decay: float) -> AveragedModel:
     ``update_parameters(model)`` after each step; nothing is read back from the device.
     """
 
-    def mix(averaged: list[Tensor], current: list[Tensor], _) -> None:
+    def mix(averaged: Sequence[Tensor], current: Sequence[Tensor], _) -> None:
         pairs = [pair for pair in zip(averaged, current, strict=True) if pair[0].data_ptr() in changing]
         if pairs:
             updates = int(average.n_averaged)  # counted on the CPU, the first of them was the start itself

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-from torch import nn
+from torch import Tensor
 
 from koa_kit.errors import KoaError
 
@@ -31,7 +31,7 @@ def block_depths(parameters: Iterable[str]) -> dict[str, int]:
     {'stem.weight': 0, 'blocks.0.weight': 1, 'blocks.0.bias': 1, 'head.weight': 2}
     """
     parameters = list(parameters)
-    number = {block: place for place, block in enumerate(block_names(parameters), start=1)}
+    number: dict[str | None, int] = {block: place for place, block in enumerate(block_names(parameters), start=1)}
     depths, reached = {}, 0
     for name in parameters:
         if name in _LAST and number:
@@ -48,7 +48,7 @@ def block_names(parameters: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(block for block in map(_block, parameters) if block))
 
 
-def freeze_below(named: Mapping[str, nn.Parameter], blocks: int) -> None:
+def freeze_below(named: Mapping[str, Tensor], blocks: int) -> None:
     """Leave trainable, of a tower's parameters, only those of the last `blocks` blocks and of what comes after them."""
     count = len(block_names(named))
     if blocks > count:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -22,7 +23,8 @@ class StepClock:
         self._restart()
 
     def _restart(self) -> None:
-        self.first = self.last = None
+        self.first: Any = None
+        self.last: Any = None
         self.spans: list[tuple] = []
         self.images = 0
 

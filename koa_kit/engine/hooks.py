@@ -92,7 +92,7 @@ class Average(Hook):
 
     def __init__(self, model: nn.Module, decay: float):
         self.follows, self.average = model, moving_average(model, decay)
-        self.model = self.average.module
+        self.model: Any = self.average.module
 
     def step_ends(self, progress: Progress, steps: int) -> None:
         self.average.update_parameters(self.follows)

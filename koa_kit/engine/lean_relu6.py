@@ -42,10 +42,11 @@ class _Clamp(torch.autograd.Function):
 
 def keep_less(tower: nn.Module) -> nn.Module:
     """The same EfficientNet-lite tower of timm, its ReLU6 replaced by `LeanReLU6`."""
-    for block in tower.modules():
+    blocks: list = [*tower.modules()]
+    for block in blocks:
         if isinstance(getattr(block, "act", None), nn.ReLU6):
             block.act = LeanReLU6()
-    for block in tower.modules():
+    for block in blocks:
         # TensorFlow's padding of strided convolutions makes a copy, and that is what the convolution keeps
         if hasattr(block, "conv_dw") and block.conv_dw.stride[0] == 2 and isinstance(block.bn1.act, LeanReLU6):
             block.bn1.act = LeanReLU6(result_is_kept=False)

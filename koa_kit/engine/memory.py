@@ -6,6 +6,7 @@ import ctypes
 import mmap
 import os
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -57,9 +58,9 @@ def _free_memory() -> float:
 
 def release_pages(images: np.ndarray) -> None:
     """Let go of the pages of a memory-mapped file that have been read; other arrays stay as they are."""
-    mapped = images
+    mapped: Any = images
     while mapped is not None and not isinstance(mapped, np.memmap):
         mapped = getattr(mapped, "base", None)
-    file = getattr(mapped, "_mmap", None)
+    file: Any = getattr(mapped, "_mmap", None)
     if hasattr(file, "madvise"):
         file.madvise(mmap.MADV_DONTNEED)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from torch import nn
+from torch import Tensor
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import OneCycleLR
 
@@ -15,7 +15,7 @@ from koa_kit.engine.blocks import block_depths
 class Part(NamedTuple):
     """Named parameters that share a highest rate, and the factor on it from each block to the one below."""
 
-    named: Mapping[str, nn.Parameter]
+    named: Mapping[str, Tensor]
     rate: float
     layer_decay: float = 1.0
 

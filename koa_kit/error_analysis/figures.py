@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -27,7 +27,7 @@ def axes_of(ax: Axes | None, width: float, height: float) -> Axes:
     return plt.subplots(figsize=(width, height), layout="constrained")[1] if ax is None else ax
 
 
-def share_bars(ax: Axes, shares: np.ndarray, colours: Sequence[str], *, promised: float | None = None) -> None:
+def share_bars(ax: Axes, shares: Iterable, colours: Sequence[str], *, promised: float | None = None) -> None:
     """Draw a bar per share, low and high end; nan says "no such knee", and no number covers the `promised` line."""
     for place, ((value, low, high), colour) in enumerate(zip(shares, colours, strict=True)):
         if np.isnan(value):
@@ -37,8 +37,8 @@ def share_bars(ax: Axes, shares: np.ndarray, colours: Sequence[str], *, promised
         # a paper edge keeps the interval visible on a dark bar
         ax.plot([place, place], [low, high], color=PAPER, linewidth=4)
         ax.plot([place, place], [low, high], color=INK, linewidth=1.6)
-        covers = promised is not None and high - 0.01 < promised < high + 0.09
-        ax.text(place, (promised if covers else high) + 0.02, f"{value:.0%}", ha="center", va="bottom", fontsize=10)
+        top = promised if promised is not None and high - 0.01 < promised < high + 0.09 else high
+        ax.text(place, top + 0.02, f"{value:.0%}", ha="center", va="bottom", fontsize=10)
     if promised is not None:
         ax.axhline(promised, color=ACCENT, linewidth=1.6, linestyle="--", zorder=3)
     ax.set(ylim=(0, 1.12))
@@ -72,9 +72,9 @@ def _heatmap(ax: Axes, shades: pd.DataFrame, texts: pd.DataFrame, **options) -> 
     ax.tick_params(length=0)
 
 
-def _frame(ax: Axes, row: int, column: int, **look) -> None:
-    look = {"edgecolor": INK, "linewidth": 1.2} | look
-    ax.add_patch(Rectangle((column + 0.02, row + 0.02), 0.96, 0.96, fill=False, **look))
+def _frame(ax: Axes, row: int, column: int, *, edgecolor: str = INK, linewidth: float = 1.2) -> None:
+    place, size = (column + 0.02, row + 0.02), 0.96
+    ax.add_patch(Rectangle(place, size, size, fill=False, edgecolor=edgecolor, linewidth=linewidth))
 
 
 @checked
@@ -164,8 +164,8 @@ def flip_figure(predictions: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     ax = axes_of(ax, 6.9, 4.6)
     ax.plot([0, 1], [0, 1], color=FAINT, linewidth=1.5, zorder=1)
     for grade in sorted(set(kl)):
-        knees, look = kl == grade, {"color": GRADE_COLOURS[grade], "label": grade_label(grade)}
-        ax.scatter(own[knees], mirrored[knees], s=16, alpha=0.75, linewidth=0, **look)
+        x, y, colour = own[kl == grade], mirrored[kl == grade], GRADE_COLOURS[grade]
+        ax.scatter(x, y, s=16, alpha=0.75, linewidth=0, color=colour, label=grade_label(grade))
     ring = "grade changes" if changed.any() else None
     ax.scatter(own[changed], mirrored[changed], s=34, facecolor="none", edgecolor=INK, linewidth=0.8, label=ring)
     ax.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=10, handletextpad=0.2)

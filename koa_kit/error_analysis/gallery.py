@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from koa_kit.cohort import Cohort
 from koa_kit.error_analysis.predictions import checked, grade_column, margin_of, probabilities, similarities
 from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES
@@ -15,8 +16,6 @@ from koa_kit.style import ACCENT, FAINT, INK, RADIOGRAPH
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from koa_kit.cohort import Cohort
 
 SORTS = {
     "closest": "closest calls first",
@@ -55,7 +54,7 @@ def confused(
 
 def image_finder(images: Cohort | np.ndarray, table: pd.DataFrame) -> Callable[[object], np.ndarray]:
     """Function from a ``knee_id`` of `table` to its X-ray, uint8 ``(H, W)``, of a cohort or an array ``(N, H, W)``."""
-    if hasattr(images, "table"):
+    if isinstance(images, Cohort):
         knees, images = images.table["knee_id"], images.images
         absent = table.loc[~table["knee_id"].isin(knees), "knee_id"]
         if len(absent):
@@ -92,8 +91,8 @@ def gallery_figure(
     columns = min(columns, len(knees))
     lines = -(-len(knees) // columns)
     height = 2.9 if find else 1.25
-    figure = plt.figure(figsize=(2.0 * columns, height * lines + (0.6 if title else 0.25)), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.06, h_pad=0.04, hspace=0.01)
+    figure = plt.figure(figsize=(2.0 * columns, height * lines + (0.6 if title else 0.25)))
+    figure.set_layout_engine("constrained", w_pad=0.06, h_pad=0.04, hspace=0.01)
     grid = figure.add_gridspec(2 * lines, columns, height_ratios=[2.6 if find else 0.01, 0.62] * lines)
     floor = s.min() - 0.06 * (np.ptp(s) or 1)
     for place, (row, knee) in enumerate(zip(s, knees.itertuples(), strict=True)):
@@ -108,7 +107,7 @@ def gallery_figure(
         colours = [ACCENT if grade == knee.pred else INK if grade == knee.kl else "#b4bdc6" for grade in GRADES]
         bars.bar(GRADES, row - floor, color=colours, width=0.72)
         bars.set(ylim=(0, s.max() - floor), yticks=[])
-        bars.set_xticks(GRADES, GRADES, fontsize=9)
+        bars.set_xticks(GRADES, map(str, GRADES), fontsize=9)
         bars.tick_params(length=0, pad=2)
         bars.spines[["left", "top", "right"]].set_visible(False)
         bars.spines["bottom"].set_color(FAINT)

@@ -79,7 +79,7 @@ def _best_pairs(vectors: np.ndarray, above: float, most: int) -> pd.DataFrame:
     lines = max(1, CELLS // len(vectors))
     for start in range(0, len(vectors), lines):
         block = _cosines(vectors[start : start + lines], vectors[start:]).clip(-1, 1)
-        block[np.tri(*block.shape, dtype=bool)] = -np.inf  # a knee with itself, and each pair once
+        block[np.tri(*block.shape, dtype=np.bool_)] = -np.inf  # a knee with itself, and each pair once
         up, right = np.nonzero(block >= limit)
         found = pd.DataFrame({"first": up + start, "second": right + start, "cosine": block[up, right]})
         # blocks come in the order of the rows: of pairs that tie, the earlier ones stay

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES
 from koa_kit.losses import continuation_logits
 from koa_kit.model.grader import Grader
-from koa_kit.model.spec import ModelSpec
+from koa_kit.model.spec import Component, ModelSpec
 from koa_kit.model.towers import Towers, make_towers
 from koa_kit.model.words import check_words
 from koa_kit.prompts import PromptSet
@@ -45,14 +46,14 @@ class ClipKoa(Grader):
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / TEMPERATURE)))
         self.grade_layer = nn.Linear(towers.image_width, len(GRADES)) if spec.head == "linear" else None
         self._start_projections()
-        self.register_buffer("pixel_mean", torch.tensor(towers.mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("pixel_std", torch.tensor(towers.std).view(1, 3, 1, 1), persistent=False)
+        self.pixel_mean = nn.Buffer(torch.tensor(towers.mean).view(1, 3, 1, 1), persistent=False)
+        self.pixel_std = nn.Buffer(torch.tensor(towers.std).view(1, 3, 1, 1), persistent=False)
         # of the training knees' features, so that the projection of a frozen tower starts from comparable units
-        self.register_buffer("feature_mean", torch.zeros(towers.image_width))
-        self.register_buffer("feature_std", torch.ones(towers.image_width))
-        self.register_buffer("tokens", towers.tokenize(spec.prompts.sentences), persistent=False)
+        self.feature_mean = nn.Buffer(torch.zeros(towers.image_width))
+        self.feature_std = nn.Buffer(torch.ones(towers.image_width))
+        self.tokens = nn.Buffer(towers.tokenize(spec.prompts.sentences), persistent=False)
         # on the device from the start: nothing is copied there in a step
-        self.register_buffer("averages", averaging(spec.prompts), persistent=False)
+        self.averages = nn.Buffer(averaging(spec.prompts), persistent=False)
         # the towers' autocast type, None for their own; projections and logits stay in float32
         self.compute_dtype: torch.dtype | None = None
         self._read: Tensor | None = None
@@ -73,16 +74,11 @@ class ClipKoa(Grader):
     # What is trained
 
     @property
-    def locked(self) -> frozenset[str]:
+    def locked(self) -> frozenset[Component]:
         """Components that are not trained, of `COMPONENTS`."""
         return self.spec.locked
 
-    @property
-    def device(self) -> torch.device:
-        """Where the model lies."""
-        return self.logit_scale.device
-
-    def component(self, name: str) -> dict[str, nn.Parameter]:
+    def component(self, name: str) -> dict[str, Tensor]:
         """Parameters of "image", "text" or "projections" (both and the scale, or the linear head), by name."""
         if name == "projections":
             if self.grade_layer is not None:
@@ -91,7 +87,7 @@ class ClipKoa(Grader):
             return dict(zip(("image_projection", "text_projection", "logit_scale"), own, strict=True))
         return dict({"image": self.image_tower, "text": self.text_tower}[name].named_parameters())
 
-    def lock(self, components: Iterable[str]) -> ClipKoa:
+    def lock(self, components: Iterable[Component]) -> ClipKoa:
         """The model, with these components no longer trained and all others trained."""
         self.spec, self._read = replace(self.spec, locked=frozenset(components)), None
         # of a linear head nothing flows through the words: what is not used is not trained
@@ -206,7 +202,7 @@ class ClipKoa(Grader):
     def _read_out(self, numbers: Tensor) -> Tensor:
         return continuation_logits(numbers) if self.spec.output == "corn" else numbers
 
-    def logits(self, features: Tensor, features_flip: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    def logits(self, features: Tensor, features_flip: Tensor | None = None) -> tuple[Tensor, Any]:
         """Logits ``(N, 5)`` of knees and of their mirror images from features; the second is None where not given.
 
         The one way from features to logits; the prompts are read once for both views.
@@ -219,7 +215,7 @@ class ClipKoa(Grader):
             answers = [self.compare(self.image_embeddings(view), prompts) for view in views]
         if features_flip is None:
             return answers[0], None
-        return (2 * [sum(answers) / 2] if self.spec.flip_pooling else answers)[:2]
+        return ((answers[0] + answers[1]) / 2,) * 2 if self.spec.flip_pooling else (answers[0], answers[1])
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits ``(N, 5)`` of images as the tower sees them; of both views together with `ModelSpec.flip_pooling`."""

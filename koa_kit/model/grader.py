@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from koa_kit.engine.pixels import check_images, resample
 from koa_kit.errors import KoaError
 from koa_kit.grades import grade_by_rule
 from koa_kit.losses import check_finite
-from koa_kit.model.spec import crop_rows
+from koa_kit.model.spec import ModelSpec, crop_rows
 
 
 class Answers(NamedTuple):
@@ -27,6 +27,16 @@ class Answers(NamedTuple):
 
 class Grader(nn.Module):
     """Grades radiographs; a subclass says how images become features, and features embeddings and logits."""
+
+    spec: ModelSpec
+    image_features: Callable[..., Tensor]
+    image_embeddings: Callable[..., Tensor]
+    logits: Callable[..., tuple[Tensor, Any]]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model lies."""
+        return next(self.parameters()).device
 
     def resampled(self, images: np.ndarray) -> Tensor:
         """uint8 ``(N, height, width)``: whole radiographs uint8 ``(N, H, W)`` as the image tower sees them.

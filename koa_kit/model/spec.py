@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from koa_kit.configuration import choices
+from koa_kit.configuration import OneOf, choices
 from koa_kit.grades import RULES
 from koa_kit.prompts import from_texts, prompt_set
 
@@ -65,7 +65,7 @@ class ModelSpec:
     output: Output = "softmax"
     canonical_side: bool = False
     flip_pooling: bool = False
-    rule: Literal[RULES] = RULES[0]
+    rule: Annotated[str, OneOf(RULES)] = RULES[0]
     embed_dim: Annotated[int, Field(ge=0, le=65_536)] = 0
     locked: frozenset[Component] = frozenset({"text"})
     feature_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -107,7 +108,7 @@ def _lite_minilm(image_size: int, size: str) -> Towers:
     from open_clip.tokenizer import HFTokenizer
 
     folder = minilm_folder()
-    image = timm.create_model(f"tf_efficientnet_{size}", num_classes=0)
+    image: Any = timm.create_model(f"tf_efficientnet_{size}", num_classes=0)
     image.load_state_dict(lite_weights(size))
     keep_less(image)
     text = HFTextEncoder(str(folder), output_dim=384, pooler_type="mean_pooler", proj_type=None, pretrained=True)

@@ -56,7 +56,7 @@ def anatomy_figure(seed: int = 0, side: str = "R"):
     places["fibula"] = (float(np.clip(x_fibula, 14, _SIZE - 15)), y_fibula + 6)
     places["osteophyte"] = places["medial_tibia_margin"]
     leader = {"arrowstyle": "-", "color": ACCENT, "lw": 1.2, "shrinkA": 4, "shrinkB": 0}
-    look = {"va": "center", "fontsize": 11, "annotation_clip": False}
+    look: dict = {"va": "center", "fontsize": 11, "annotation_clip": False}
     figure, ax = plt.subplots(figsize=(8.4, 5.2))
     ax.imshow(draw_knee(features, side=side, size=_SIZE, seed=seed), **RADIOGRAPH)
     for compartment, labels in _LABELS.items():
@@ -116,8 +116,8 @@ def laboratory_figure(states: Sequence[LabState] | None = None):
     chosen = [LabState(jsw_medial_mm=width) for width in (5.0, 3.9, 2.8, 1.6, 0.5)] if states is None else list(states)
     if not chosen:
         raise KoaError("There is no knee to show.", remedy="Give at least one LabState.")
-    look = {"figsize": (2.5 * len(chosen), 4.4), "height_ratios": (2.3, 1), "layout": "constrained"}
-    figure, axes = plt.subplots(2, len(chosen), squeeze=False, **look)
+    size, ratios = (2.5 * len(chosen), 4.4), (2.3, 1)
+    figure, axes = plt.subplots(2, len(chosen), squeeze=False, figsize=size, height_ratios=ratios, layout="constrained")
     for number, (state, top, below) in enumerate(zip(chosen, *axes, strict=True)):
         top.imshow(draw(state), **RADIOGRAPH)
         top.set_title(f"medial {state.jsw_medial_mm:.1f} mm", loc="center")

@@ -32,7 +32,8 @@ def check_executed(notebook) -> list[str]:
     text outputs over 100 lines; HTML that would load something from the network.
     """
     widgets = notebook.metadata.get("widgets", {}).get("application/vnd.jupyter.widget-state+json", {}).get("state", {})
-    unseen, findings = dict(widgets), []
+    unseen = dict(widgets)
+    findings: list[str] = []
 
     def check_widgets(label: str, keys) -> None:
         """Check the Output widgets `keys` and those they refer to, each under the first cell that shows it."""
@@ -167,7 +168,7 @@ def _parameter_faults(statements: list[ast.stmt]) -> Iterator[str]:
 def _calls(tree: ast.AST) -> set[str]:
     """Names of the functions and methods called anywhere in a piece of code."""
     calls = (node.func for node in ast.walk(tree) if isinstance(node, ast.Call))
-    return {getattr(function, "id", None) or getattr(function, "attr", "") for function in calls}
+    return {getattr(function, "id", "") or getattr(function, "attr", "") for function in calls}
 
 
 if __name__ == "__main__":

@@ -98,7 +98,7 @@ def _environment(home: str, *, offline: bool, threads: int | None) -> dict[str, 
 def _in_own_process(job: dict, environment: dict[str, str], timeout: float) -> tuple[float | None, str | None]:
     """Peak memory and error that `_execute_here` returns in a fresh interpreter, or why there is none."""
     command = [sys.executable, "-m", __name__]
-    options = {"input": json.dumps(job), "capture_output": True, "encoding": "utf-8", "env": environment}
+    options: dict = {"input": json.dumps(job), "capture_output": True, "encoding": "utf-8", "env": environment}
     try:
         done = subprocess.run(command, timeout=timeout, **options)
         return tuple(json.loads(done.stdout.splitlines()[-1]))
@@ -135,7 +135,7 @@ def _findings(run: NotebookRun, error: str | None) -> list[str]:
     import nbformat
 
     if not run.notebook.exists():
-        return [error]
+        return [error or "it left no notebook"]
     notebook = nbformat.read(run.notebook, as_version=4)
     findings = check_executed(notebook)
     if notebook.metadata.pop("widgets", None):

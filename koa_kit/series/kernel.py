@@ -21,7 +21,8 @@ class WakefulChannel(AsyncZMQSocketChannel):
     once per change, and such a send can take that one call: the reply then lies in the socket, and nobody comes.
     """
 
-    async def get_msg(self, timeout: float | None = None) -> dict:
+    # jupyter_client annotates both kinds of channel as the one that blocks
+    async def get_msg(self, timeout: float | None = None) -> dict:  # type: ignore[override]
         """The next message, after `timeout` seconds at most; `queue.Empty` then, and never without a timeout."""
         left = math.inf if timeout is None else timeout
         while left > 0:

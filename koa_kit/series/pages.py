@@ -40,7 +40,7 @@ def write_page(run: NotebookRun, names: Sequence[str], out_dir: Path) -> Path:
     notebook = nbformat.read(run.notebook, as_version=4)
     around = [None, *(f"{name}.html" for name in names), None]
     place = names.index(run.name)
-    page = {"title": outline(notebook)[0] or run.name, "findings": run.findings}
+    page: dict = {"title": outline(notebook)[0] or run.name, "findings": run.findings}
     page |= {"previous": around[place], "following": around[place + 2]}
     for cell in notebook.cells:
         if _tagged(cell, ["injected-parameters"]):  # in one line, without the folders of this machine
@@ -80,7 +80,8 @@ def outline(notebook) -> tuple[str, str]:
         link.decompose()
     heading = page.find(["h1", "h2", "h3", "h4"])
     paragraph = heading and heading.find_next_sibling("p")
-    return tuple(" ".join(part.get_text().split()) if part else "" for part in (heading, paragraph))
+    title, summary = (" ".join(part.get_text().split()) if part else "" for part in (heading, paragraph))
+    return title, summary
 
 
 def _tagged(cell, tags: Sequence[str]) -> bool:

@@ -22,8 +22,9 @@ class Batch(NamedTuple):
 
     def to(self, device: str | torch.device) -> Batch:
         """The same batch on another device."""
-        own = (None if part is None else part.to(device, non_blocking=True) for part in self[:3])
-        return Batch(*own, self.over.to(device) if self.over else None, self.share)
+        rows = self.rows.to(device, non_blocking=True)
+        mirrored, changes = (None if part is None else part.to(device, non_blocking=True) for part in self[1:3])
+        return Batch(rows, mirrored, changes, self.over.to(device) if self.over else None, self.share)
 
     def part(self, rank: int, count: int) -> Batch:
         """Share of process `rank` among `count`: every process draws the whole batch, and takes its own knees."""
@@ -40,8 +41,8 @@ class Batch(NamedTuple):
 
     def shifted(self) -> Batch:
         """The same knees one place further, the last one first."""
-        rows, mirrored, changes = (None if part is None else part.roll(1, -1) for part in self[:3])
-        return Batch(rows, mirrored, changes)
+        mirrored, changes = (None if part is None else part.roll(1, -1) for part in self[1:3])
+        return Batch(self.rows.roll(1, -1), mirrored, changes)
 
 
 class EpochSampler:

@@ -8,14 +8,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from koa_kit.configuration import changed, choices, frozen, parsed, read_yaml
+from koa_kit.configuration import OneOf, changed, choices, frozen, parsed, read_yaml
 from koa_kit.engine.blocks import freeze_below
 from koa_kit.engine.modes import check_backend
 from koa_kit.errors import KoaError
 from koa_kit.grades import RULES
 from koa_kit.losses import CONSISTENCY_FORMS, LOSSES
 from koa_kit.model.clip_koa import ClipKoa, build_model
-from koa_kit.model.spec import Crop, Head, ModelSpec, Normalize
+from koa_kit.model.spec import Component, Crop, Head, ModelSpec, Normalize
 from koa_kit.prompts import PromptSet, prompt_set
 
 SYMMETRIC = ("symmetry", "symmetry_consistency")
@@ -103,16 +103,16 @@ class TrainConfig:
     image_size: Annotated[int, Field(gt=0, le=4096)] = 80
     crop: Crop = "whole"
     normalize: Normalize = "pretrained"
-    method: Literal[tuple(METHODS)] = "plain"
-    regime: Literal[tuple(REGIMES)] = "finetune"
+    method: Annotated[str, OneOf(METHODS)] = "plain"
+    regime: Annotated[str, OneOf(REGIMES)] = "finetune"
     head: Head = "prompts"
-    rule: Literal[RULES] = RULES[0]
-    loss: Literal[tuple(LOSSES)] = "cross_entropy"
+    rule: Annotated[str, OneOf(RULES)] = RULES[0]
+    loss: Annotated[str, OneOf(LOSSES)] = "cross_entropy"
     distance_power: Positive = 2.0
     soft_width: Positive = 0.6
     symmetry: NotNegative = 1.0
     consistency: NotNegative = 1.0
-    form: Literal[CONSISTENCY_FORMS] = "mse_logits"
+    form: Annotated[str, OneOf(CONSISTENCY_FORMS)] = "mse_logits"
     epochs: Annotated[int, Field(gt=0)] = 12
     batch_size: Annotated[int, Field(gt=0)] = 64
     learning_rate: Part = 1e-3
@@ -145,7 +145,7 @@ class TrainConfig:
             raise KoaError("A linear head uses no words, so there is no text tower to train.", where="train_text=True")
 
     @property
-    def loss_weights(self) -> dict[str, float | str]:
+    def loss_weights(self) -> dict[str, Any]:
         """Arguments of `clip_koa_loss` that method and loss stand for."""
         symmetric = self.method in SYMMETRIC
         return {
@@ -176,9 +176,9 @@ class TrainConfig:
         return self.method == "flip_pooling" or weights["symmetry"] > 0 or weights["consistency"] > 0
 
     @property
-    def locked(self) -> frozenset[str]:
+    def locked(self) -> frozenset[Component]:
         """Components of `ClipKoa` that are not trained."""
-        image = {"image"} if self.regime == "probe" else set()
+        image: set[Component] = {"image"} if self.regime == "probe" else set()
         return frozenset(image if self.train_text else image | {"text"})
 
     def with_changes(self, **changes) -> TrainConfig:

@@ -26,7 +26,7 @@ from koa_kit.paths import replacing
 from koa_kit.training.batches import EpochSampler
 from koa_kit.training.config import TrainConfig
 from koa_kit.training.step import PARTS, TrainingStep
-from koa_kit.training.views import views_of
+from koa_kit.training.views import FeatureViews, views_of
 
 
 class Training:
@@ -48,10 +48,10 @@ class Training:
         on_embedding: Callable[[int, int], None] | None = None,
     ):
         self.model, self.config, self.folder, self.processes = model, config, folder, processes
-        self.facts = {"seed": config.seed, "method": config.method, "cohort": train.name}
+        self.facts: dict = {"seed": config.seed, "method": config.method, "cohort": train.name}
         self.facts |= {"cohort_fingerprint": train.fingerprint}
         views, self.val_views = (views_of(model, part, progress=on_embedding) for part in (train, val))
-        if config.regime == "probe":
+        if isinstance(views, FeatureViews):
             model.centre_features(views.values[:, 0])
         self.val_kl = val.table["kl"].to_numpy()
         self.sampler = EpochSampler(len(train), config, torch.Generator().manual_seed(config.seed))
@@ -131,8 +131,8 @@ class Training:
                 answers.append(torch.stack(pair).mean(0) if both else pair[0])
         logits = torch.cat(self.processes.all(torch.cat(answers).float()))
         check_finite(logits, "the val knees")
-        answers = logits if self.config.rule == RULES[0] else logits.softmax(-1)
-        counts = count_grades(self.val_kl, grade_by_rule(answers.numpy(), self.config.rule))
+        p = logits if self.config.rule == RULES[0] else logits.softmax(-1)
+        counts = count_grades(self.val_kl, grade_by_rule(p.numpy(), self.config.rule))
         scores = metrics_of_counts(counts[None], ("accuracy", "qwk", "kl1_recall"))
         return {f"val_{name}": float(value[0]) for name, value in scores.items()}
 

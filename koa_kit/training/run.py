@@ -87,7 +87,7 @@ class Run:
 def _film(image: str | os.PathLike | np.ndarray, number: int) -> np.ndarray:
     """Pixels uint8 ``(H, H)``, bone bright, of a file or of pixels; errors name the file, or the image's `number`."""
     from_file = isinstance(image, str | os.PathLike)
-    pixels = read_radiograph(image)[0] if from_file else np.asarray(image)
+    pixels = read_radiograph(image)[0] if isinstance(image, str | os.PathLike) else np.asarray(image)
     try:
         check_images(pixels[None])
     except KoaError as error:

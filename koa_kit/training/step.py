@@ -74,7 +74,7 @@ class TrainingStep:
             inputs = self._inputs(mine)
         logits, logits_flip = self.both_views(inputs)
         loss = self._loss(logits, logits_flip, mine.rows, batch.rows)
-        if batch.over:
+        if batch.over and mine.over:
             other = self._loss(logits, logits_flip, mine.over.rows, batch.over.rows)
             loss = LossParts(*(torch.lerp(one, two, batch.share) for one, two in zip(loss, other, strict=True)))
         self.optimiser.zero_grad(set_to_none=True)
@@ -89,7 +89,7 @@ class TrainingStep:
     @property
     def rate(self) -> float:
         """Learning rate of the projections in the next step."""
-        return self.schedule.get_last_lr()[-1]
+        return float(self.schedule.get_last_lr()[-1])
 
     def _inputs(self, batch: Batch) -> Tensor:
         inputs = self.views.inputs(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,8 +36,8 @@ def embed_cohort(
     Computed once for a tower, its weights, these knees and their preprocessing, and then read; see `cached_array`.
 
     The image tower is used in evaluation mode, on knees as they lie on the film whatever side the model is shown, with
-    `batch` of them per forward pass. `cache` is a folder; omitted: ``KOA_CACHE_DIR`` or the user's; ``False`` keeps
-    nothing. `progress` is called with (done, total) knees.
+    `batch` of them per forward pass. `cache` is a folder; omitted or ``True``: ``KOA_CACHE_DIR`` or the user's;
+    ``False`` keeps nothing. `progress` is called with (done, total) knees.
     """
 
     def compute() -> np.ndarray:
@@ -68,7 +69,7 @@ def embed_cohort(
         "knees": hashlib.sha256("\n".join(cohort.table["file"]).encode()).hexdigest(),
         "precision": str(model.compute_dtype or next(model.image_tower.parameters()).dtype),
     }
-    return cached_array(facts, compute, cache)
+    return cached_array(facts, compute, None if cache is True else cache)
 
 
 class FeatureViews:
@@ -93,7 +94,7 @@ class FeatureViews:
         values = self.values[rows.to(self.device)]
         return values if mirrored is None else _swapped(values, mirrored.to(self.device))
 
-    def encode(self, model: ClipKoa, inputs: Tensor, *, flip: bool = True) -> tuple[Tensor, Tensor | None]:
+    def encode(self, model: ClipKoa, inputs: Tensor, *, flip: bool = True) -> tuple[Tensor, Any]:
         """The two columns of `inputs`; the mirror images' only with `flip`. The model was asked before."""
         return inputs[:, 0], inputs[:, 1] if flip else None
 
@@ -127,11 +128,12 @@ class ImageViews:
             images = torch.where(mirrored.to(images.device)[:, None, None], images.flip(-1), images)
         return augment(images, changes, strength=strength)
 
-    def encode(self, model: ClipKoa, inputs: Tensor, *, flip: bool = True) -> tuple[Tensor, Tensor | None]:
+    def encode(self, model: ClipKoa, inputs: Tensor, *, flip: bool = True) -> tuple[Tensor, Any]:
         """Features of images and, with `flip`, of their mirror images, in one pass of the image tower."""
         if not flip:
             return model.image_features(inputs), None
-        return model.image_features(torch.cat([inputs, inputs.flip(-1)])).chunk(2)
+        features, mirrored = model.image_features(torch.cat([inputs, inputs.flip(-1)])).chunk(2)
+        return features, mirrored
 
 
 def views_of(model: ClipKoa, cohort: Cohort, *, progress: Progress | None = None) -> FeatureViews | ImageViews:

@@ -61,7 +61,7 @@ class GuardedVoila(Voila):
 
     def setup_template_dirs(self) -> None:
         super().setup_template_dirs()
-        self.template_paths = [str(local_templates(self.template_paths, Path(self.root_dir))), *self.template_paths]
+        self.template_paths.insert(0, str(local_templates(self.template_paths, Path(self.root_dir))))
 
     def init_settings(self) -> dict:
         # whoever uses this machine may listen at a kernel's ports, and nobody else at sockets in this folder
@@ -83,7 +83,7 @@ def local_templates(paths: list[str], home: Path) -> Path:
     """Folder in `home` with those templates that link to other servers, without the links, and a page for errors."""
     folder = home / "templates"
     folder.mkdir()
-    first = {}
+    first: dict[str, Path] = {}
     for path in (file for place in paths for kind in ("*.html", "*.j2") for file in sorted(Path(place).glob(kind))):
         first.setdefault(path.name, path)  # as a template is looked up
     for name, path in first.items():

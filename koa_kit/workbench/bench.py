@@ -120,7 +120,7 @@ class Workbench:
         self.failure: Exception | None = None
         self._quiet = False
         self.filters = FilterBar(self)
-        self.panels = {kind.title: kind(self) for kind in PANELS}
+        self.panels: dict = {kind.title: kind(self) for kind in PANELS}
         self.titles = list(self.panels)
         shown = [panel.widget for panel in self.panels.values()]
         self.tabs = widgets.Tab(shown, titles=self.titles, selected_index=0).add_class("koa-tabs")
@@ -212,7 +212,9 @@ class Workbench:
                 part.soft(STILL),
                 figures.matrix_html(counts, tables.change(state), state),
                 "" if row is None else self.large(row),
-                self.views.gallery(tables.numbers(state), page) if len(page) else figures.empty_html(counts, state),
+                self.views.gallery(tables.numbers(state), list(page))
+                if len(page)
+                else figures.empty_html(counts, state),
                 part.legend(self.find is not None, bool(self.prompts)),
             ]
         )

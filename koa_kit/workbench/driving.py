@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from html import unescape
 
 import ipywidgets as widgets
@@ -70,10 +71,10 @@ def uses_of(control: widgets.Widget) -> Iterator[Callable[[], None]]:
             yield control.click
     elif isinstance(control, ClickableHTML):
         for value in re.findall('data-pick="([^"]*)"', control.html)[:PICKS]:
-            yield lambda value=value: control.pick(unescape(value))
+            yield partial(control.pick, unescape(value))
     elif values := _other_values(control):
         for value in (*values, control.value):
-            yield lambda value=value: setattr(control, "value", value)
+            yield partial(setattr, control, "value", value)
 
 
 def _other_values(control: widgets.Widget) -> tuple:

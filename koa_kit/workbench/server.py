@@ -96,7 +96,7 @@ def serve(
     for key, place in asked.items():
         # the page is served from another folder; the name of a model of the kit is no path
         named = place is None or (key in (RUN, BESIDE) and str(place) in pretrained_names())
-        os.environ[key] = str(place or "") if named else str(Path(place).absolute())
+        os.environ[key] = str(place or "") if named else str(Path(place or "").absolute())
     os.environ[SPLIT] = split
     # a request may ask for a name of this machine alone: a page of the web that renames itself to it is refused
     hosts = ["localhost", urlsplit(outside).hostname or ""] if local else None
@@ -129,7 +129,7 @@ def check_port(ip: str, port: int) -> None:
 def is_loopback(ip: str) -> bool:
     """True if an address, or a name, is reached from this machine alone."""
     try:
-        found = {entry[4][0].partition("%")[0] for entry in socket.getaddrinfo(ip, None)}
+        found = {str(entry[4][0]).partition("%")[0] for entry in socket.getaddrinfo(ip, None)}
     except OSError:
         return False
     return all(ipaddress.ip_address(each).is_loopback for each in found)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import field, replace
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
-from koa_kit.configuration import choices
+from koa_kit.configuration import OneOf, choices
 from koa_kit.error_analysis.decisions.decision import DecisionRule
 from koa_kit.error_analysis.gallery import SORTS
 from koa_kit.grades import GRADES
@@ -33,7 +33,7 @@ class Viewing:
     level: Annotated[float, Field(ge=0, le=255)] = 127.5  # grey level in the middle
     window: Annotated[float, Field(ge=1, le=256)] = 256  # grey levels from black to white
     inverted: bool = False  # bone is dark
-    beside: Literal[tuple(BESIDE)] = "mirror"
+    beside: Annotated[str, OneOf(BESIDE)] = "mirror"
 
 
 @choices
@@ -61,10 +61,10 @@ class WorkbenchState:
 
     filters: Filters = field(default_factory=Filters)
     decision: DecisionRule = field(default_factory=DecisionRule)
-    matrix: Literal[tuple(MATRICES)] = "counts"
-    true: Literal[None, *GRADES] = 1
-    pred: Literal[None, *GRADES] = None
-    sort: Literal[tuple(SORTS)] = "closest"
+    matrix: Annotated[str, OneOf(MATRICES)] = "counts"
+    true: Annotated[int | None, OneOf((None, *GRADES))] = 1
+    pred: Annotated[int | None, OneOf((None, *GRADES))] = None
+    sort: Annotated[str, OneOf(SORTS)] = "closest"
     page: Annotated[int, Field(ge=0)] = 0
     knee: str = ""
     viewing: Viewing = field(default_factory=Viewing)

@@ -32,9 +32,9 @@ class Numbers(NamedTuple):
     @classmethod
     def of(cls, table: pd.DataFrame) -> Numbers:
         """The numbers of a predictions table."""
-        grades = (table[name].to_numpy(np.int64) for name in ("kl", "pred", "pred_flip"))
+        kl, pred, pred_flip = (table[name].to_numpy(np.int64) for name in ("kl", "pred", "pred_flip"))
         s, p = (np.stack([values(table, view) for view in VIEWS]) for values in (similarities, probabilities))
-        return cls(*grades, s, p)
+        return cls(kl, pred, pred_flip, s, p)
 
     def counts(self, mask: np.ndarray) -> np.ndarray:
         """Confusion counts int ``(5, 5)`` of the knees in `mask`, reader by model."""

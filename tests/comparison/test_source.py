@@ -16,6 +16,7 @@ from koa_kit.data.splits import set_aside
 from koa_kit.error_analysis import probabilities
 from koa_kit.errors import KoaError
 from koa_kit.paths import resource
+from koa_kit.phantom.knee.features import SIGNS
 from koa_kit.series.grid import grid_for_session
 from koa_kit.series.session import NotebookSession
 from koa_kit.training import TrainConfig
@@ -76,6 +77,12 @@ def test_the_ceiling_is_known_for_phantoms(trained):
     ceiling = trained[0].ceiling()
     assert 0.7 < ceiling["accuracy"] < 0.95
     assert ceiling["kl1_recall"] < ceiling["accuracy"]
+
+
+def test_of_knees_whose_signs_nobody_knows_there_is_no_ceiling(trained):
+    cohort = trained[0].cohort
+    seen = replace(cohort, table=cohort.table.drop(columns=list(SIGNS)))
+    assert replace(trained[0], cohort=seen).ceiling() == {}
 
 
 def test_a_second_call_reads_the_same_runs(trained, monkeypatch):

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from knee_files import SIZE, bright_knee, knee_tree, save
 
 from koa_kit.cohort import COLUMNS
@@ -176,6 +177,14 @@ def test_of_a_published_data_set_an_extra_knee_is_left_out_and_an_altered_or_mis
     assert f"{files[0].name}: its bytes differ" in str(caught.value)
     assert f"{files[1].name}: missing" in str(caught.value)
     assert not list((tmp_path / "other").rglob("*.npy"))
+
+
+def test_a_data_set_of_which_the_manifest_says_no_size_is_read_in_the_size_asked_for(data_home, tmp_path):
+    path = tmp_path / "data_manifest.yaml"
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    del content["datasets"]["oai-kl224"]["pixels"]
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    assert load_cohort("oai-kl224", size=SIZE).images.shape == (20, SIZE, SIZE)
 
 
 def test_the_test_split_is_opened_only_by_name_and_must_be_here(data_home, published):

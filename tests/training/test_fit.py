@@ -134,6 +134,14 @@ def test_features_are_computed_once_and_kept_by_knee(knees, tmp_path, monkeypatc
     assert first.shape == (len(knees), 2, 1280)
 
 
+@pytest.mark.parametrize("cache", [None, True])
+def test_without_a_folder_features_are_kept_in_the_cache_of_the_user(knees, cache, tmp_path, monkeypatch):
+    monkeypatch.setenv("KOA_CACHE_DIR", str(tmp_path))
+    features = embed_cohort(build_model(image_size=32), knees, cache=cache)
+    (kept,) = tmp_path.rglob("*.npy")
+    np.testing.assert_array_equal(np.load(kept), features)
+
+
 def test_features_of_the_flip_are_the_flips_features(knees, tmp_path):
     model = build_model(towers="lite0-minilm", image_size=32, locked=("image", "text"))
     flipped = type(knees)(knees.name, knees.images[:, :, ::-1].copy(), knees.table, "flipped")

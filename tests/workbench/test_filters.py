@@ -133,6 +133,7 @@ def test_conditions_that_cannot_be_are_refused(conditions):
         (("inverted", "is", "maybe"), "'maybe' is not"),
         (("age", "at most", "old"), "age is a number"),
         (("age", "is", True), "True is not"),
+        (("age", "at most", 10**400), "is a number, and 1000"),
         (("age", "is", "nan"), "age is a number"),
     ],
 )

@@ -8,6 +8,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from threading import Event, Thread
+from typing import cast
 
 from koa_kit.data.files import printable
 from koa_kit.errors import KoaError
@@ -40,7 +41,7 @@ def download_archive(url: str, folder: Path, *, until: float = float("inf"), pro
     A server that is busy, or whose transfer breaks off, is asked again. Raises `KoaError` saying why the server could
     not be reached, what it answered, or that it was not done `until` this moment of `time.monotonic`.
     """
-    from requests import exceptions
+    from requests import Response, exceptions
     from urllib3.exceptions import HTTPError as TransportError
 
     archive = archive_of(url, folder)
@@ -54,7 +55,8 @@ def download_archive(url: str, folder: Path, *, until: float = float("inf"), pro
                 _transfer(url, part, until, progress)
                 break
             except exceptions.HTTPError as error:
-                status, headers = error.response.status_code, error.response.headers
+                answer = cast(Response, error.response)
+                status, headers = answer.status_code, answer.headers
                 if attempt == ATTEMPTS or status not in (*BUSY, 416):
                     raise
                 if status in BUSY:
@@ -72,8 +74,8 @@ def download_archive(url: str, folder: Path, *, until: float = float("inf"), pro
         os.replace(part, archive)
         return archive
     except exceptions.HTTPError as error:
-        answer = _said(f"{error.response.status_code} {error.response.reason}")
-        raise KoaError(f"The server answered {answer}.") from error
+        answer = cast(Response, error.response)
+        raise KoaError(f"The server answered {_said(f'{answer.status_code} {answer.reason}')}.") from error
     except exceptions.Timeout as error:
         raise KoaError(f"The server did not answer within {TIMEOUT_SECONDS} s.") from error
     except exceptions.ConnectionError as error:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from koa_kit.data.files import hash_files, in_threads, survey
 from koa_kit.data.manifest import Entry
+from koa_kit.data.polarity import Polarity
 from koa_kit.data.radiograph import decode_radiograph
 from koa_kit.data.sources.plan import Plan
 from koa_kit.errors import KoaError
@@ -68,7 +69,9 @@ def plan(name: str, root: Path, parts: list[str], shape: tuple[int, int], entry:
     return result
 
 
-def read_padded(data: bytes, where: str, shape: tuple[int, int], polarity: str = "auto") -> tuple[np.ndarray, bool]:
+def read_padded(
+    data: bytes, where: str, shape: tuple[int, int], polarity: Polarity = "auto"
+) -> tuple[np.ndarray, bool]:
     """Pixels, uint8 of this shape, and inversion: scaled to fit (antialiased, proportions kept), centred on black."""
     pixels, inverted = decode_radiograph(data, where, polarity=polarity)
     scale = min(shape[0] / pixels.shape[0], shape[1] / pixels.shape[1])
@@ -76,7 +79,7 @@ def read_padded(data: bytes, where: str, shape: tuple[int, int], polarity: str =
     padded = np.zeros(shape, np.uint8)
     top, left = (shape[0] - height) // 2, (shape[1] - width) // 2
     scaled = Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR)
-    padded[top : top + height, left : left + width] = scaled
+    padded[top : top + height, left : left + width] = np.asarray(scaled)
     return padded, inverted
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 from PIL import Image
 
 from koa_kit.data.files import HIDDEN, ODD, Found, printable
+from koa_kit.data.polarity import Polarity
 from koa_kit.data.radiograph import SUFFIXES
 from koa_kit.errors import KoaError
 
@@ -34,7 +35,7 @@ class Plan:
     name: str
     root: Path
     shape: tuple[int, int]
-    read: Callable[[bytes, str, tuple[int, int], str], tuple[np.ndarray, bool]]
+    read: Callable[[bytes, str, tuple[int, int], Polarity], tuple[np.ndarray, bool]]
     remedy: str
     hashes: dict[str, str] = field(default_factory=dict)
     knees: pd.DataFrame = field(default_factory=pd.DataFrame)

@@ -6,14 +6,14 @@ shares) is judged on knees of other patients, or it looks better than it is.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
 from pydantic import Field
 from scipy.special import softmax
 
-from koa_kit.configuration import choices
+from koa_kit.configuration import OneOf, choices
 from koa_kit.error_analysis.arrays import five_columns
 from koa_kit.error_analysis.predictions import VIEWS, checked, similarities
 from koa_kit.errors import KoaError
@@ -57,7 +57,7 @@ class DecisionRule:
     kl1_bias: float = 0.0
     prior: Shares | None = None
     trained_on: Shares | None = None
-    rule: Literal[RULES] = RULES[0]
+    rule: Annotated[str, OneOf(RULES)] = RULES[0]
     thresholds: Annotated[tuple[float, float, float, float], Field(strict=False)] = (0.5, 1.5, 2.5, 3.5)
 
     def __post_init__(self):

@@ -28,8 +28,8 @@ def decision_figure(
         raise KoaError("No knee is KL1, so none can be found.", remedy="Take predictions that hold KL1 knees.")
     ax = axes_of(ax, 7.6, 4.2)
     ax.plot(curve["accuracy"], curve["kl1_recall"], color=GRADE_COLOURS[1], linewidth=2, zorder=2)
-    ring = {"s": 190, "facecolor": "none", "edgecolor": INK, "linewidth": 1.8, "zorder": 3}
-    dot = {"s": 70, "color": ACCENT, "edgecolor": PAPER, "linewidth": 1, "zorder": 4}
+    ring: dict = {"s": 190, "facecolor": "none", "edgecolor": INK, "linewidth": 1.8, "zorder": 3}
+    dot: dict = {"s": 70, "color": ACCENT, "edgecolor": PAPER, "linewidth": 1, "zorder": 4}
     for at, name, look in ((start, "undisturbed", ring), (point, "as it is now", dot)):
         numbers = f"accuracy {at['accuracy']:.1%}\nKL1 recall {at['kl1_recall']:.1%}\nKL1 bias {at['kl1_bias']:+.2f}"
         ax.scatter(at["accuracy"], at["kl1_recall"], label=f"{name}\n{numbers}", **look)

@@ -65,8 +65,8 @@ def holm(p: Sequence[float]) -> np.ndarray:
     >>> holm([0.01, 0.04, 0.03]).round(3).tolist()
     [0.03, 0.06, 0.06]
     """
-    p = np.asarray(p, float)
-    corrected, known = np.full(p.shape, np.nan), np.flatnonzero(~np.isnan(p))
-    order = known[np.argsort(p[known])]
-    corrected[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(order), 0, -1)))
+    given = np.asarray(p, float)
+    corrected, known = np.full(given.shape, np.nan), np.flatnonzero(~np.isnan(given))
+    order = known[np.argsort(given[known])]
+    corrected[order] = np.minimum(1, np.maximum.accumulate(given[order] * np.arange(len(order), 0, -1)))
     return corrected

@@ -88,13 +88,13 @@ def recall_against_accuracy_figure(rows: Mapping[str, SeedTables], *, ax: Axes |
         raise KoaError("No knee is KL1, so none can be found.", remedy="Take predictions that hold KL1 knees.")
     ax = axes_of(ax, 5.4 + 0.082 * max(map(len, rows)), 4.6)
     for place, row in enumerate(rows):
-        look = {"color": ARM_COLOURS[place % len(ARM_COLOURS)], "marker": ARM_MARKERS[place % len(ARM_MARKERS)]}
+        look: dict = {"color": ARM_COLOURS[place % len(ARM_COLOURS)], "marker": ARM_MARKERS[place % len(ARM_MARKERS)]}
         each = values.loc[row, ["accuracy", "kl1_recall"]].to_numpy()
         mean = each.mean(0)
         for one in each:
             ax.plot(*zip(mean, one, strict=True), color=look["color"], linewidth=0.7, alpha=0.45, zorder=1)
-        ax.scatter(*each.T, s=18, alpha=0.55, linewidth=0, zorder=2, **look)
-        ax.scatter(*mean, s=90, edgecolor=PAPER, linewidth=1, zorder=3, label=row, **look)
+        ax.scatter(each[:, 0], each[:, 1], s=18, alpha=0.55, linewidth=0, zorder=2, **look)
+        ax.scatter(mean[0], mean[1], s=90, edgecolor=PAPER, linewidth=1, zorder=3, label=row, **look)
     ax.grid(color=FAINT, linewidth=0.6)
     ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=10, handletextpad=0.3)
     ax.set(xlabel="accuracy", ylabel="KL1 recall")

@@ -152,8 +152,8 @@ def _aligned_rows(rows: Mapping[str, SeedTables]) -> dict[str, dict[int, pd.Data
     ordered = {row: {int(seed): tables[seed] for seed in sorted(tables)} for row, tables in rows.items()}
     named = [(f"{row}, seed {seed}", table) for row, tables in ordered.items() for seed, table in tables.items()]
     first_name, first = named[0]
-    tables = iter([align_predictions(first, table, names=(first_name, name)) for name, table in named])
-    return {row: {seed: next(tables) for seed in seeds} for row, seeds in ordered.items()}
+    aligned = iter([align_predictions(first, table, names=(first_name, name)) for name, table in named])
+    return {row: {seed: next(aligned) for seed in seeds} for row, seeds in ordered.items()}
 
 
 def _over_seeds(

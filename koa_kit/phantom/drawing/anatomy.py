@@ -41,11 +41,11 @@ class Anatomy:
     plateau: np.ndarray
     condyles: np.ndarray
     # Distance of the flanks from the middle at every y, positive outwards.
-    femur_sides: tuple[np.ndarray, np.ndarray]
-    tibia_sides: tuple[np.ndarray, np.ndarray]
+    femur_sides: tuple[np.ndarray, ...]
+    tibia_sides: tuple[np.ndarray, ...]
     # Radius of the corners; an osteophyte sharpens it.
-    femur_corners: tuple[float, float]
-    tibia_corners: tuple[float, float]
+    femur_corners: tuple[float, ...]
+    tibia_corners: tuple[float, ...]
     # Contours of the bone's far side, both flanks in one curve: depth below the flank, and clearness, 0 to 1.
     femur_lines: tuple[np.ndarray, np.ndarray]
     tibia_lines: tuple[np.ndarray, np.ndarray]
@@ -93,7 +93,7 @@ def build_anatomy(features: KneeFeatures, rng: np.random.Generator) -> Anatomy:
         tibia.append(_with_spur(outline, sizes["t" + where], value_at(plateau, sign * MARGIN_MM), upwards=False))
     corners = [tuple(mm / (1 + 1.3 * sizes[bone + where]) for where in "lm") for bone, mm in (("f", 6.0), ("t", 2.8))]
     lines = _inner_lines(rng, -40, -8), _inner_lines(rng, 8, 40)
-    return Anatomy(plateau, condyles, tuple(femur), tuple(tibia), *corners, *lines)
+    return Anatomy(plateau, condyles, tuple(femur), tuple(tibia), corners[0], corners[1], *lines)
 
 
 def _surfaces(build: Build, small: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

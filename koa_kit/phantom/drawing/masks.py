@@ -37,7 +37,8 @@ def knee_masks(features: KneeFeatures, *, side: str = "R", size: int = 224, seed
     """
     check_picture(side, size)
     anatomy = build_anatomy(features, np.random.default_rng(seed).spawn(2)[0])
-    smooth = replace(features, **dict.fromkeys(OSTEOPHYTES, 0.0))
+    none: dict = dict.fromkeys(OSTEOPHYTES, 0.0)
+    smooth = replace(features, **none)
     before = build_anatomy(smooth, np.random.default_rng(seed).spawn(2)[0])
     _, down, x, y = millimetres(features.exposure, size)
     femur, tibia = place_bones(anatomy, down, x, y)
@@ -58,7 +59,7 @@ def knee_masks(features: KneeFeatures, *, side: str = "R", size: int = 224, seed
             masks[f"osteophyte_{compartment}_{bone}"][now.rows] = grown
     shares = np.where(x > 0, F(features.medial_share), F(1 - features.medial_share))
     sclerotic = (shares * F(features.sclerosis) >= VISIBLE) & (np.abs(across - 21) < HALF_BAND_MM)
-    for bone in (femur, tibia):
-        band = (bone.depth > 0) & (bone.from_joint < BAND_MM)
-        masks["sclerosis"][bone.rows] |= band & sclerotic[bone.rows]
+    for now in (femur, tibia):
+        band = (now.depth > 0) & (now.from_joint < BAND_MM)
+        masks["sclerosis"][now.rows] |= band & sclerotic[now.rows]
     return {name: np.ascontiguousarray(mask[:, ::-1]) for name, mask in masks.items()} if side == "L" else masks

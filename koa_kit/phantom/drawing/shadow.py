@@ -51,7 +51,7 @@ def millimetres(exposure: Exposure, size: int) -> tuple[np.ndarray, ...]:
     return right, down, x, y
 
 
-def place_bones(anatomy: Anatomy, down: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[Bone, Bone]:
+def place_bones(anatomy: Anatomy, down: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[Bone, ...]:
     """Femur and tibia at the pixels whose positions `millimetres` gives."""
     # Only the rows where a bone can be: half the work.
     upper, lower = slice(0, int(np.searchsorted(down, 18))), slice(int(np.searchsorted(down, -18)), len(down))
@@ -167,7 +167,7 @@ def _add_metal(shadow: np.ndarray, features: KneeFeatures, x: np.ndarray, y: np.
         column, first = -45.5 + 2.5 * place[0], -56 + 21 * place[1]
         # Four beads 21 mm apart on a leaning line: the positioning frame's edge.
         for number in range(5):
-            _dot(shadow, x, y, column + 0.35 * number * (place[2] - 0.5), first + 21 * number, 0.75)
+            _dot(shadow, x, y, (column + 0.35 * number * (place[2] - 0.5), first + 21 * number), 0.75)
     if exposure.marker:
         # A ring with a bar, the kit's own: no letter, which would betray the side.
         at_x, at_y = -41 + 3 * place[3], -48 + 4 * place[4]
@@ -179,7 +179,7 @@ def _add_metal(shadow: np.ndarray, features: KneeFeatures, x: np.ndarray, y: np.
         along = direction / np.hypot(*direction)
         _bar(shadow, x, y, head + along * 22 / 2, direction, 11, 1.1)
         for step in range(22, 0, -2):
-            _dot(shadow, x, y, *(head + along * step), 1.7)
+            _dot(shadow, x, y, head + along * step, 1.7)
         _bar(shadow, x, y, head, (-along[1], along[0]), 2.4, 1.2)
     elif exposure.hardware == "staple":
         centre = 22 + 8 * place[5], 22 + 6 * place[6]
@@ -188,8 +188,8 @@ def _add_metal(shadow: np.ndarray, features: KneeFeatures, x: np.ndarray, y: np.
         _bar(shadow, x, y, centre, (1.0, 0.0), 4.5, 0.8)
 
 
-def _dot(shadow, x, y, at_x: float, at_y: float, radius: float) -> None:
-    square = (x - F(at_x)) ** 2 + (y - F(at_y)) ** 2
+def _dot(shadow, x, y, centre, radius: float) -> None:
+    square = (x - F(centre[0])) ** 2 + (y - F(centre[1])) ** 2
     shadow += _OPAQUE * np.clip(F(1.5) - square * F(1 / radius**2), 0, 1)
 
 

@@ -19,6 +19,7 @@ def number(default: float, low: float, high: float, **further):
     return field(default=default, metadata={"range": (low, high), **further})
 
 
+@dataclass(frozen=True)
 class Ranged:
     """Base of dataclasses that refuse, with a `KoaError` that names the field, a `number` outside its range."""
 

@@ -7,6 +7,7 @@ import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -36,7 +37,7 @@ _PARTS = Environment(
 )
 _PARTS.globals |= {"accent": ACCENT, "faint": FAINT, "ink": INK, "paper": PAPER, "shown": SHOWN}
 _PARTS.globals |= {"colours": GRADE_COLOURS, "grade_label": grade_label}
-part = _PARTS.get_template("page.html").module
+part: Any = _PARTS.get_template("page.html").module
 """The macros of ``page.html`` as functions, for example ``part.error("a <b>")``; texts given to them are escaped."""
 
 
@@ -93,7 +94,8 @@ class LabState(Signs):
         """
         medial = self.jsw_medial_mm <= self.jsw_lateral_mm - LATERAL_SURPLUS_MM + 1e-9
         shares = _USUAL_SHARES if medial else (*_USUAL_SHARES[2:], *_USUAL_SHARES[:2])
-        return replace(self, **{name: round(size * share, 1) for name, share in zip(OSTEOPHYTES, shares, strict=True)})
+        grown: dict = {name: round(size * share, 1) for name, share in zip(OSTEOPHYTES, shares, strict=True)}
+        return replace(self, **grown)
 
 
 LIMITS = LabState.ranges()

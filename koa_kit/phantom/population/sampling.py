@@ -61,8 +61,8 @@ def sample_habit(knees: int, rng: np.random.Generator, *, other_knee: pd.DataFra
     near = np.where(femur_leads, [np.ones(knees), partner], [partner, np.ones(knees)])
     distant = far * np.stack([np.ones(knees), rng.uniform(0.5, 1.0, knees)])
     shares = np.concatenate([np.where(medial, near, distant), np.where(medial, distant, near)])
-    shares = {f"share_{site}": share for site, share in zip(SITES, shares, strict=True)}
-    return pd.DataFrame(habit | {"medial": medial} | shares)
+    columns = {f"share_{site}": share for site, share in zip(SITES, shares, strict=True)}
+    return pd.DataFrame(habit | {"medial": medial} | columns)
 
 
 def signs_at(severity: np.ndarray, habit: pd.DataFrame) -> pd.DataFrame:

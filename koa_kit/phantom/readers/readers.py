@@ -136,7 +136,7 @@ def consensus_probabilities(signs: pd.DataFrame, readers: Mapping[str, Reader] =
     if len(readers) % 2 == 0:
         raise KoaError(f"{len(readers)} readers have no middle one.", remedy="Give an odd number of readers.")
     # counts[j] is the probability that j of the readers so far say at least k, for every knee and k.
-    counts = [1.0]
+    counts: list = [1.0]
     for one in readers.values():
         yes = _at_least_each_grade(signs, one)
         counts = [a * (1 - yes) + b * yes for a, b in zip([*counts, 0.0], [0.0, *counts], strict=True)]

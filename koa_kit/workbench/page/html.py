@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from string import Template
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -15,7 +16,7 @@ FULL_SHADE = "#2f639f"
 
 _HERE = Path(__file__).parent
 _PARTS = Environment(loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined)
-part = _PARTS.get_template("parts.html").module
+part: Any = _PARTS.get_template("parts.html").module
 """Macros by name, such as ``part.soft(text)``, to `Markup`: texts are escaped, markup they made before is not."""
 
 _SIZES = {"thumb": THUMB, "large": 300, "small": 88, "card": 216}

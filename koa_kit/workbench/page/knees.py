@@ -40,7 +40,7 @@ class KneeViews:
         every = np.concatenate([similarities(knees, view).ravel() for view in VIEWS])
         self._low, self._high = float(np.percentile(every, 2)), float(every.max())
 
-    def gallery(self, numbers: Numbers, rows: Sequence[int]) -> str:
+    def gallery(self, numbers: Numbers, rows: Sequence[int] | np.ndarray) -> str:
         """Cards of some knees that can be picked by ``knee_id``: X-ray, both grades, bars of similarity."""
         bars = (self._bars(numbers, row, mirror=True) for row in rows)
         return part.gallery([self._card(numbers, row) | {"bars": five} for row, five in zip(rows, bars, strict=True)])

@@ -51,7 +51,7 @@ def plot(
 
     across = xticks or [(tick, _percent(tick)) for tick in _ticks(*xlim)]
     edges = (width, height, LEFT, width - RIGHT, TOP, height - BOTTOM)
-    names = [(_short(px(tick)), name) for tick, name in across]
+    names = [(_short(float(px(tick))), name) for tick, name in across]
     heights = [(float(py(tick)), _percent(tick)) for tick in _ticks(*ylim)]
     drawn = [_drawn(line, px(line.x), py(line.y), width) for line in lines]
     return part.plot((title, x, y), edges, (INK, FAINT), names, heights, drawn)

@@ -95,8 +95,8 @@ class FilterBar(Panel):
         self.chips.html = part.chips(words) if words else ""
         with self.syncing():
             self.side.value, self.split.value = filters.sides, filters.splits
-            words = {meant: word for word, meant in YES_NO.items()}
-            self.inverted.value, self.right.value = words[filters.inverted], words[filters.right]
+            word_of = {meant: word for word, meant in YES_NO.items()}
+            self.inverted.value, self.right.value = word_of[filters.inverted], word_of[filters.right]
             for control, ends in ((self.margin, filters.margin), (self.exposure, filters.exposure)):
                 low, high = ends or (None, None)
                 control.value = (control.min if low is None else low, control.max if high is None else high)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import ipywidgets as widgets
 import numpy as np
@@ -48,7 +50,7 @@ class KneesPanel(Panel):
         self.inverted = widgets.Checkbox(description="inverted", indent=False)
         self.beside = menu(BESIDE, "Beside", **wide(290, 56))
         for name in ("level", "window", "inverted", "beside"):
-            self.on_value(getattr(self, name), lambda value, name=name: self._view(**{name: value}), f"koa-view-{name}")
+            self.on_value(getattr(self, name), partial(self._view, name), f"koa-view-{name}")
         self.reset = self.button("reset", lambda: self.bench.show(viewing=Viewing()), "koa-view-reset", width="70px")
         self.knee = html("koa-knee", min_height="480px", flex="0 0 622px")
         self.neighbours = self.clickable(lambda knee: self.bench.show(knee=knee))
@@ -56,8 +58,8 @@ class KneesPanel(Panel):
         side = column(self.beside, *lights, self.neighbours, flex="1 1 290px", width="300px")
         return side_by_side(self.knee, side, gap=8)
 
-    def _view(self, **changes) -> None:
-        self.bench.show(viewing=replace(self.bench.state.viewing, **changes))
+    def _view(self, name: str, value: Any) -> None:
+        self.bench.show(viewing=replace(self.bench.state.viewing, **{name: value}))
 
     def _pick_cell(self, value: str) -> None:
         true, pred = figures.picked_cell(value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import contextmanager
+from typing import Any
 
 import ipywidgets as widgets
 
@@ -36,7 +37,7 @@ class Panel:
         finally:
             self._syncing = False
 
-    def on_value(self, control: widgets.Widget, action: Callable[[object], None], css: str) -> widgets.Widget:
+    def on_value(self, control: widgets.Widget, action: Callable[[Any], None], css: str) -> widgets.Widget:
         """The control; `action` is called with its new value, and an error of it shown by the workbench."""
 
         def changed(change: dict) -> None:
@@ -87,6 +88,6 @@ def wide(width: int, label: int = 0) -> dict:
     return {"layout": widgets.Layout(width=f"{width}px"), "style": {"description_width": label_width}}
 
 
-def menu(options: dict[object, str], text: str, **keywords) -> widgets.Dropdown:
+def menu(options: dict[Any, str], text: str, **keywords) -> widgets.Dropdown:
     """Dropdown of values, each with the words it is shown by."""
     return widgets.Dropdown(options=[(words, value) for value, words in options.items()], description=text, **keywords)

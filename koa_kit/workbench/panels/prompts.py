@@ -101,9 +101,9 @@ def changes_html(before: pd.DataFrame, after: pd.DataFrame) -> str:
     rows = []
     for name in SCORES:
         old, new, gap, low, high = (found[f"{name}_{end}"] for end in ("before", "after", "difference", "low", "high"))
-        gap, low, high = (in_units(value, name, "+").removesuffix(" %") for value in (gap, low, high))
-        span = "–" if "–" in (low, high) else f"{low} to {high}"
-        rows.append([LABELS[name], in_units(old, name), in_units(new, name), gap, span])
+        change, *ends = (in_units(value, name, "+").removesuffix(" %") for value in (gap, low, high))
+        span = "–" if "–" in ends else " to ".join(ends)
+        rows.append([LABELS[name], in_units(old, name), in_units(new, name), change, span])
     moved = (confusion(after) - confusion(before)).to_numpy()
     cells = [[f"KL{true}", *(f"{each:+d}" if each else "·" for each in moved[true])] for true in GRADES]
     heads = ["reader ↓ model →", *(f"KL{grade}" for grade in GRADES)]

@@ -75,7 +75,7 @@ class ReviewForm(Panel):
         if int(row["kl"]) != kl:
             what = f"The given grade of this knee is KL{row['kl']} here, and was KL{kl} when it was judged."
             raise KoaError(what, where=knee, remedy="Look at it again.")
-        about = {"knee_id": knee, "patient": str(row["patient"]), "kl": kl}
+        about: dict = {"knee_id": knee, "patient": str(row["patient"]), "kl": kl}
         review = Review(id=id, reader=reader, **about, answer=answer, grade=grade, note=note)
         self.bench.log.add(review, seen=seen)
 

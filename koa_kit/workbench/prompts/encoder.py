@@ -33,7 +33,8 @@ class PromptEncoder:
                 where=f"head {model.spec.head!r}",
                 remedy="Train with head='prompts'.",
             )
-        self.model, self._known = model, {}
+        self.model = model
+        self._known: dict[str, np.ndarray] = {}
         self.prompts = model.spec.prompts
 
     def embed(self, sentences: Sequence[str]) -> np.ndarray:

@@ -88,7 +88,8 @@ class ReviewLog:
         with self._explained("read", READABLE), suppress(FileNotFoundError):
             content = self.path.read_bytes()
         *lines, rest = content.split(b"\n")
-        reviews, damaged = {}, {}
+        reviews: dict[str, Review] = {}
+        damaged: dict[int, str] = {}
         for number, line in enumerate(lines, 1):
             if line not in self._parsed:
                 self._parsed[line] = parsed(line)

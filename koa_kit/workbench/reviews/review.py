@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
 import numpy as np
@@ -71,7 +72,7 @@ def _require(holds: object, what: str, where: str, remedy: str) -> None:
         raise KoaError(f"{what}.", where=where, remedy=remedy)
 
 
-def _check_text(name: str, text: object, fewest: int, most: int) -> None:
+def _check_text(name: str, text: Any, fewest: int, most: int) -> None:
     _require(isinstance(text, str), f"{text!r} is no text", name, "Give a str.")
     _require(fewest <= len(text) <= most, f"A text has {len(text)} characters", name, f"Give {fewest} to {most}.")
     _require(not fewest or text == text.strip(), f"{text!r} begins or ends with a space", name, "Give it without.")
@@ -79,7 +80,7 @@ def _check_text(name: str, text: object, fewest: int, most: int) -> None:
     _require(not re.search("[\ud800-\udfff]", text), "A character is cut in half", name, "Type it again.")
 
 
-def _is_time(text: object) -> bool:
+def _is_time(text: Any) -> bool:
     try:
         time = datetime.fromisoformat(text)
     except (TypeError, ValueError):

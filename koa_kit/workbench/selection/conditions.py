@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from numbers import Real
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -45,7 +46,7 @@ def condition_of(condition: Sequence) -> tuple[str, str, object]:
     return column, operator, value.item() if isinstance(value, np.generic) else value
 
 
-def meets(values: pd.Series, operator: str, value: object) -> np.ndarray:
+def meets(values: pd.Series, operator: str, value: Any) -> np.ndarray:
     """Which values meet a condition, bool ``(N,)``; `KoaError` if it cannot be asked of values of their kind."""
     values, column = _plain(values), values.name
     known, kind, wanted = values.notna().to_numpy(bool), kind_of(values), value
@@ -73,7 +74,7 @@ def unanswerable(why: str) -> KoaError:
     return KoaError(why, where="filters", remedy="Change or remove this condition.")
 
 
-def _as_kind(value: object, kind: str) -> float | bool | str | None:
+def _as_kind(value: Any, kind: str) -> float | bool | str | None:
     """The value as a column of that kind holds it, ``None`` if it cannot; what is typed into a field is text."""
     if kind == "text":
         return str(value)
@@ -81,7 +82,7 @@ def _as_kind(value: object, kind: str) -> float | bool | str | None:
         return value if isinstance(value, bool) else FLAGS.get(str(value).strip().lower())
     try:
         number = float(value)
-    except ValueError:
+    except (ValueError, OverflowError):  # such as 10**400
         return None
     return None if math.isnan(number) or isinstance(value, bool) else number
 

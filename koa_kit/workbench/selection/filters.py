@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from numbers import Real
 
 import numpy as np
@@ -62,19 +63,14 @@ class Filters:
         if self.inverted is not None:
             words = "inverted" if self.inverted else "not inverted"
             yield words, ("inverted",), lambda table: table["inverted"] == self.inverted
-        if self.exposure:
-            yield f"exposure {_between(*self.exposure)}", (), lambda table: _within(_exposure(table), self.exposure)
-        if self.margin:
+        if exposure := self.exposure:
+            yield f"exposure {_between(*exposure)}", (), lambda table: _within(_exposure(table), exposure)
+        if margins := self.margin:
             needs = (*(f"s{grade}" for grade in GRADES), "pred")
-            yield f"margin {_between(*self.margin)}", needs, lambda table: _within(margin(table), self.margin)
+            yield f"margin {_between(*margins)}", needs, lambda table: _within(margin(table), margins)
         for column, operator, value in self.columns:
             said = "" if value is None else f" {value:g}" if isinstance(value, float) else f" {value}"
-            asked = (column, operator, value)
-            yield (
-                f"{column} {operator}{said}".rstrip(),
-                (column,),
-                lambda table, asked=asked: meets(table[asked[0]], *asked[1:]),
-            )
+            yield f"{column} {operator}{said}".rstrip(), (column,), partial(_meets, column, operator, value)
 
     def mask(self, predictions: pd.DataFrame) -> np.ndarray:
         """Whether each knee meets every condition, bool ``(N,)``; `KoaError` for one that this table cannot answer."""
@@ -113,6 +109,10 @@ def _range(ends: object, where: str) -> tuple[float | None, float | None] | None
         raise KoaError(f"{ends!r} is no range.", where=where, remedy="Give (lowest, below), None for an open end.")
     low, high = (None if math.isinf(end) else float(end) for end in (low, high))
     return None if low is high is None else (low, high)
+
+
+def _meets(column: str, operator: str, value: object, table: pd.DataFrame) -> np.ndarray:
+    return meets(table[column], operator, value)
 
 
 def _within(values: np.ndarray, ends: tuple[float | None, float | None]) -> np.ndarray:

@@ -79,7 +79,7 @@ def change_summary(
     cells = counts.reshape(-1, K, K, K)
     first, second = (metrics_of_counts(cells.sum(axis), SCORES) for axis in (3, 2))
     patients = int(before["patient"].nunique())
-    summary = {}
+    summary: dict[str, float] = {}
     for name in first:
         gap = second[name] - first[name]
         low, high = _interval(gap, patients)
