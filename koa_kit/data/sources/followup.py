@@ -11,6 +11,7 @@ import pandas as pd
 from koa_kit.cohort import MONTHS
 from koa_kit.data.manifest import find_dataset
 from koa_kit.errors import KoaError
+from koa_kit.paths import plain_file
 
 COLUMNS = ["patient", "side", "months", "kl", "reading_project"]
 VISIT = ["patient", "side", "months"]
@@ -97,7 +98,7 @@ def _read_oai_table(path: Path) -> pd.DataFrame:
 def _read(path: Path, columns: list[str], **options) -> pd.DataFrame:
     """These columns of a table, named there in capitals or not."""
     try:
-        table = pd.read_csv(path, **options)
+        table = pd.read_csv(plain_file(path), **options)
     except (OSError, ValueError) as error:
         raise KoaError(f"The table cannot be read: {error}", where=path) from error
     spelling = {column.upper(): column for column in columns}
