@@ -163,7 +163,7 @@ class _File(Record):
 @lru_cache(maxsize=4)
 def _read_manifest(path: Path, _changed: int) -> Manifest:
     try:
-        known = _File.model_validate(plain_yaml(path.read_text(encoding="utf-8"))).datasets
+        known = _File.model_validate(plain_yaml(paths.plain_file(path).read_text(encoding="utf-8"))).datasets
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, fault['loc'])) or 'file'}: {fault['msg']}" for fault in error.errors())
         raise KoaError("The manifest is not valid.", where=f"{path}: {faults}", remedy="Correct these keys.") from error

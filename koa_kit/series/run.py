@@ -68,7 +68,7 @@ def check_parameters(notebook: str | os.PathLike) -> None:
     import papermill
 
     try:
-        known = list(papermill.inspect_notebook(str(notebook)))
+        known = list(papermill.inspect_notebook(str(paths.plain_file(notebook))))
     except Exception as error:  # no notebook at all, or none with a Python kernel: half a dozen unrelated types
         remedy = 'Choose the kernel "Python 3" and save the notebook, or restore the file.'
         raise KoaError(f"The notebook cannot be inspected: {error}", where=notebook, remedy=remedy) from error

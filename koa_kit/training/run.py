@@ -141,9 +141,10 @@ def read_history(path: Path) -> pd.DataFrame:
     try:
         history = pd.read_csv(plain_file(path))
         missing = [name for name in HISTORY if name not in history]
-        history[[name for name in history if name not in missing]].astype(float)
-        if missing or history.empty:
+        if missing or history.empty or history["epoch"].tolist() != list(range(1, len(history) + 1)):
             raise ValueError(f"it lacks {', '.join(missing) or 'epochs'}")
+        if not np.isfinite(history.astype(float)[[*PARTS, "learning_rate", "val_accuracy", "seconds"]]).all(axis=None):
+            raise ValueError("a loss or a score is no number")
     except (OSError, ValueError) as error:  # pandas' own errors are of these kinds
         remedy = "Restore it, or train the run again."
         raise KoaError(f"The history of the run cannot be read: {error}.", where=path, remedy=remedy) from error
