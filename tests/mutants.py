@@ -83,21 +83,27 @@ def changed_table(draw, table: pd.DataFrame) -> pd.DataFrame:
     cells = table[name].astype(object).tolist()
     cells[row] = value
     kinds = ("float16", "str", "category", "bool", "complex128", "timedelta64[ns]", "Int64", object)
-    return draw(
-        st.sampled_from((
-            lambda: table.assign(**{name: pd.Series(cells, dtype=object).infer_objects()}),
-            lambda: table.assign(**{name: [value] * len(table)}),
-            lambda: table.astype({name: kinds[row % len(kinds)]}),
-            lambda: table.assign(**{name: table[name].to_numpy()[::-1]}),
-            lambda: table.drop(columns=name),
-            lambda: table.rename(columns={name: f"{name} "}),
-            lambda: table.assign(x=value if not isinstance(value, list | dict) else str(value)),
-            lambda: table.iloc[:row],
-            lambda: pd.concat([table, table.iloc[[row]]]),
-            lambda: table.set_index(name),
-            lambda: table.rename(columns=str.upper),
-        ))
-    )()  # fmt: skip
+    change = draw(
+        st.sampled_from(
+            (
+                lambda: table.assign(**{name: pd.Series(cells, dtype=object).infer_objects()}),
+                lambda: table.assign(**{name: [value] * len(table)}),
+                lambda: table.astype({name: kinds[row % len(kinds)]}),
+                lambda: table.assign(**{name: table[name].to_numpy()[::-1]}),
+                lambda: table.drop(columns=name),
+                lambda: table.rename(columns={name: f"{name} "}),
+                lambda: table.assign(x=value if not isinstance(value, list | dict) else str(value)),
+                lambda: table.iloc[:row],
+                lambda: pd.concat([table, table.iloc[[row]]]),
+                lambda: table.set_index(name),
+                lambda: table.rename(columns=str.upper),
+            )
+        )
+    )
+    try:
+        return change()
+    except (TypeError, ValueError):  # a column that cannot be of this kind
+        return table.iloc[:row]
 
 
 @st.composite

@@ -87,7 +87,8 @@ def _read_oai_table(path: Path) -> pd.DataFrame:
     if visit not in MONTHS:
         raise KoaError(f"Visit {visit} has no KL reading.", where=path, remedy=f"Visits are {', '.join(MONTHS)}.")
     names = {"ID": "patient", "SIDE": "side", f"V{visit}XRKL": "kl", "READPRJ": "reading_project"}
-    table = _read(path, list(names), sep="|", dtype=str).rename(columns=names).assign(months=MONTHS[visit])
+    table = _read(path, list(names), sep="|", dtype=str).fillna("").astype(str)
+    table = table.rename(columns=names).assign(months=MONTHS[visit])
     # "2: Left" is value and label; "." and "M: Missing" are the OAI's missing values.
     for column in ("side", "kl", "reading_project"):
         table[column] = pd.to_numeric(table[column].str.split(":").str[0].str.strip(), errors="coerce")
@@ -109,12 +110,13 @@ def _read(path: Path, columns: list[str], **options) -> pd.DataFrame:
 
 
 def _checked(table: pd.DataFrame, path: Path) -> pd.DataFrame:
-    table = table[COLUMNS]
+    table = table[COLUMNS].assign(reading_project=pd.to_numeric(table["reading_project"], errors="coerce"))
     known = {"side": ["L", "R"], "kl": range(5), "months": MONTHS.values()}
-    right = table[list(known)].isin(known).all(axis=1) & table["reading_project"].notna()
+    right = table[list(known)].isin(known).all(axis=1) & table["reading_project"].isin(range(1000))
+    right &= table["patient"].notna() & (table["patient"] != "")
     if not right.all():
         raise KoaError(
-            f"{(~right).sum()} row(s) hold a side, visit, grade or reading project that does not exist.",
+            f"{(~right).sum()} row(s) hold a patient, side, visit, grade or reading project that does not exist.",
             where=f"{path}: first {table[~right].iloc[0].to_dict()}",
             remedy="Sides are L and R, grades 0 to 4, visits " + ", ".join(map(str, MONTHS.values())) + " months.",
         )
