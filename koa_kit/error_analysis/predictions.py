@@ -46,7 +46,7 @@ def read_embeddings(path: str | os.PathLike, knees: int) -> np.ndarray:
     """
     try:
         embeddings = np.load(plain_file(path), allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # numpy raises several unrelated types for a damaged header
         remedy = "Predict again: the file is damaged."
         raise KoaError("The embeddings cannot be read.", where=path, remedy=remedy) from error
     fits = embeddings.ndim == 3 and embeddings.shape[:2] == (knees, 2) and embeddings.dtype.kind == "f"

@@ -5,8 +5,8 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 
+import nbformat
 import pytest
 from bright_knees import bright_knees
 
@@ -112,16 +112,26 @@ def test_a_run_that_another_process_finished_meanwhile_is_not_trained_over(tmp_p
     assert load_run(tmp_path / "run").config.seed == 0
 
 
-def test_two_calls_of_koa_run_into_one_folder_do_not_mix(tmp_path):
-    first = koa("run", "00", "--out", tmp_path / "out", cwd=tmp_path)
-    while not (tmp_path / "out" / ".lock").exists():
-        assert first.poll() is None, first.communicate()
-        time.sleep(0.05)
-    second = koa("run", "01", "--out", tmp_path / "out", cwd=tmp_path)
-    said, first_said = second.communicate(timeout=120)[1], first.communicate(timeout=300)[1]
-    assert (second.returncode, first.returncode) == (1, 0), (said, first_said)
-    assert "Another process writes pages" in said
-    assert [path.name for path in (tmp_path / "out" / "pages").iterdir()] == ["00_start_here.html"]
+FINISH = """from koa_kit.series.session import begin
+begin(DATASET, SCALE, SEED, DATA_DIR, OUT_DIR).finish("00_knees", knees=2)"""
+PARAMETERS = "\n".join(f"{name} = {value!r}" for name, value in (
+    ("DATASET", "phantom"), ("SCALE", "smoke"), ("SEED", 0), ("DATA_DIR", ""), ("OUT_DIR", "results")))  # fmt: skip
+RUN = "import sys; from koa_kit.series.run import run_series; run_series(notebook_dir=sys.argv[1], out_dir=sys.argv[2])"
+
+
+def test_two_runs_of_the_notebooks_into_one_folder_do_not_mix(tmp_path):
+    cells = [nbformat.v4.new_code_cell(source) for source in (PARAMETERS, FINISH)]
+    cells[0].metadata["tags"] = ["parameters"]
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    (tmp_path / "notebooks").mkdir()
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# Knees"), *cells])
+    book.metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
+    nbformat.write(book, tmp_path / "notebooks" / "00_knees.ipynb")
+    command = [sys.executable, "-c", RUN, tmp_path / "notebooks", tmp_path / "out"]
+    both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    ends = sorted((process.communicate(timeout=300)[1], process.returncode) for process in both)
+    assert sorted(code for _, code in ends) == [0, 1], ends
+    assert any("Another process writes pages" in said for said, _ in ends)
     damage_what_it_left(tmp_path / "out")
 
 
