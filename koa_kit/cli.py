@@ -78,6 +78,9 @@ def run(
 
 def main(command: typer.Typer = app) -> None:
     """Run a command; what a user can cause is shown as a message, without a traceback."""
+    for stream in (sys.stdout, sys.stderr):  # half a character in a name, or a sign that a terminal has not
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     try:
         command()
     except KoaError as error:

@@ -87,7 +87,7 @@ def parsed(texts: Iterable[str]) -> dict[str, Any]:
         # YAML reads 1e-3 as text
         number = re.fullmatch(r"\s*[-+]?\d+(\.\d*)?e[-+]?\d+\s*", value, re.IGNORECASE)
         try:
-            values[name.strip()] = float(value) if number else frozen(yaml.load(value, PlainNumbers))
+            values[name.strip()] = float(value) if number else frozen(plain_yaml(value))
         except (yaml.YAMLError, ValueError) as error:
             raise KoaError("A choice cannot be read as YAML.", where=text, remedy="For example epochs=12.") from error
     return values
@@ -104,9 +104,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not Path(path).is_file():
         raise KoaError("There is no run here.", where=path, remedy="Train first: koa train --help.")
     try:
-        raw = yaml.load(Path(path).read_text(encoding="utf-8"), PlainNumbers)
+        raw = plain_yaml(Path(path).read_text(encoding="utf-8"))
         return {str(name): frozen(value) for name, value in raw.items()}
-    except (OSError, ValueError, AttributeError, RecursionError, yaml.YAMLError) as error:
+    except (OSError, ValueError, AttributeError, yaml.YAMLError) as error:
         remedy = "Restore the file, or train again."
         raise KoaError(f"The choices of the run cannot be read: {error}.", where=path, remedy=remedy) from error
 
@@ -114,7 +114,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def read_json(path: Path) -> dict:
     """Record in a file of JSON; `KoaError` if the file holds none."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_each_once)
         if not isinstance(record, dict):
             raise ValueError("it is no record")
     except (OSError, ValueError, RecursionError) as error:
@@ -123,11 +123,40 @@ def read_json(path: Path) -> dict:
     return record
 
 
-class PlainNumbers(yaml.SafeLoader):
-    """Reads whole numbers in plain decimal digits only: YAML takes 010 for eight and 1:30 for ninety."""
+def plain_yaml(text: str) -> Any:
+    """Value of a text of YAML; ``ValueError`` or ``yaml.YAMLError`` if it is none or could be read in two ways."""
+    try:
+        return yaml.load(text, _PlainLoader)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
-PlainNumbers.add_constructor(
+def _each_once(pairs: list[tuple[Any, Any]]) -> dict:
+    """Record of these pairs; ``ValueError`` if a name is there twice, of which one value would go unnoticed."""
+    names = [name for name, _ in pairs]
+    if len(set(names)) < len(names):
+        raise ValueError(f"{max(names, key=names.count)!r} is there twice")
+    return dict(pairs)
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Reads whole numbers in plain decimal digits only: YAML takes 010 for eight and 1:30 for ninety.
+
+    No name is read twice, and no value stands for another (``*``), with which ten lines grow into a billion values.
+    """
+
+    def compose_node(self, parent, index):
+        if self.check_event(yaml.AliasEvent):
+            raise ValueError("a value stands for another one")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node, deep=False):
+        if isinstance(node, yaml.MappingNode):
+            _each_once([(key.value, None) for key, _ in node.value if isinstance(key, yaml.ScalarNode)])
+        return super().construct_mapping(node, deep)
+
+
+_PlainLoader.add_constructor(
     "tag:yaml.org,2002:int",
     lambda _, node: int(node.value) if re.fullmatch(r"[-+]?(0|[1-9]\d{0,17})", node.value) else node.value,
 )

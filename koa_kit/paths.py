@@ -60,9 +60,16 @@ def below(home: Path, name: str) -> Path:
     return home / name
 
 
+def plain_file(path: str | os.PathLike) -> str | os.PathLike:
+    """The path itself; `OSError` if a pipe or a device lies there, which a reader would wait for without end."""
+    if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
+        raise OSError(errno.EINVAL, "It is no file", os.fspath(path))
+    return path
+
+
 def sha256_of(file: Path) -> str:
     """sha256 of a file's bytes as 64 hex digits."""
-    with file.open("rb") as content:
+    with plain_file(file).open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 

@@ -11,7 +11,7 @@ from koa_kit.cohort import Cohort
 from koa_kit.comparison.tables import CHOICES, TABLE, as_table, read_table, trial_row
 from koa_kit.comparison.trial import Trial
 from koa_kit.data.splits import EARLIER_NAMES, HOLDOUT, set_aside, split_stem
-from koa_kit.error_analysis.predictions import IDENTITY, VIEWS, check_predictions, predictions_table
+from koa_kit.error_analysis.predictions import IDENTITY, VIEWS, check_predictions, predictions_table, read_predictions
 from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES
 from koa_kit.paths import replacing
@@ -42,7 +42,7 @@ def publish_trials(
         stability[trial.name] = augmentation_stability(run.model, val)
         answers = [run.predictions]
         if config.holdout:
-            answers.append(pd.read_parquet(run.folder / f"{split_stem(run.folder, HOLDOUT)}predictions.parquet"))
+            answers.append(read_predictions(run.folder / f"{split_stem(run.folder, HOLDOUT)}predictions.parquet"))
         kept = pd.concat(answers).assign(cell=trial.name, row=trial.arm, seed=config.seed)[_STORED]
         predictions.append(kept.astype(dict.fromkeys(SIMILARITIES, np.float32)))
     if not stability:
@@ -60,8 +60,8 @@ def _merge(target: Path, rows: pd.DataFrame, predictions: pd.DataFrame) -> None:
         earlier = earlier[~earlier["cell"].isin(rows["cell"])]
         if len(earlier):
             rows = pd.concat([earlier, rows])
-            there = pd.read_parquet(target / PREDICTIONS)
-            predictions = pd.concat([there[there["cell"].astype(str).isin(earlier["cell"])], predictions])
+            there = _read_answers(target / PREDICTIONS)
+            predictions = pd.concat([there[there["cell"].isin(earlier["cell"])], predictions])
     predictions = predictions.astype(dict.fromkeys(_TEXTS, str)).astype(dict.fromkeys(_TEXTS, "category"))
     with replacing(target / PREDICTIONS) as path:
         predictions.to_parquet(path, index=False, compression="zstd")
@@ -88,11 +88,7 @@ def read_arms(folder: str | Path, split: str = "val") -> dict[str, dict[int, pd.
     `KoaError` if there is nothing published, or nothing of this split.
     """
     path = Path(folder) / PREDICTIONS
-    if not path.is_file():
-        remedy = "Write one: koa ablate NAME --publish FOLDER, see --help."
-        raise KoaError("No grid is published here.", where=path, remedy=remedy)
-    table = pd.read_parquet(path)
-    table = table.astype({name: str for name in _TEXTS if name in table}).replace({"split": EARLIER_NAMES})
+    table = _read_answers(path).replace({"split": EARLIER_NAMES})
     known, split = sorted(table["split"].unique()), EARLIER_NAMES.get(split, split)
     if split not in known:
         remedy = f"Choose from {', '.join(known)}."
@@ -100,5 +96,25 @@ def read_arms(folder: str | Path, split: str = "val") -> dict[str, dict[int, pd.
     arms: dict[str, dict[int, pd.DataFrame]] = {}
     for (arm, seed), kept in table[table["split"] == split].groupby(["row", "seed"]):
         logits = kept[SIMILARITIES].to_numpy().reshape(-1, len(VIEWS), len(GRADES))
-        arms.setdefault(arm, {})[int(seed)] = check_predictions(predictions_table(kept[list(IDENTITY)], logits))
+        arms.setdefault(arm, {})[int(seed)] = check_predictions(
+            predictions_table(kept[list(IDENTITY)], logits), where=f"{path}: {arm}, seed {seed}"
+        )
     return arms
+
+
+def _read_answers(path: Path) -> pd.DataFrame:
+    """Answers of every trial as `publish_trials` wrote them; `KoaError` if there are none, or the file is damaged."""
+    if not path.is_file():
+        remedy = "Write one: koa ablate NAME --publish FOLDER, see --help."
+        raise KoaError("No grid is published here.", where=path, remedy=remedy)
+    try:
+        table = pd.read_parquet(path)
+        table = table.astype(dict.fromkeys(_TEXTS, str) | dict.fromkeys(SIMILARITIES, np.float32))
+        if not np.isfinite(table[SIMILARITIES].to_numpy()).all() or table["seed"].dtype.kind != "i":
+            raise ValueError("a similarity or a seed is no number")
+        if absent := [name for name in _STORED if name not in table]:
+            raise ValueError(f"it lacks {', '.join(absent)}")
+    except Exception as error:  # pyarrow raises several unrelated types for a damaged file
+        remedy = "Restore it, or publish the grid anew."
+        raise KoaError(f"The published answers cannot be read: {error}.", where=path, remedy=remedy) from error
+    return table

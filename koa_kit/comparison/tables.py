@@ -29,6 +29,8 @@ COLUMNS = (
 )
 """Columns of the table of a grid: which trial, how it ended, on which knees, its scores, all its choices."""
 
+_NEEDED = ("cell", "method", "seed", "status", "cohort_fingerprint")
+
 STABILITY = ("augmentation_variance", "augmentation_disagreement")
 """Further columns of a published table."""
 
@@ -69,10 +71,19 @@ def read_table(folder: str | Path) -> pd.DataFrame:
     if not path.is_file():
         raise KoaError("There is no grid here.", where=folder, remedy="Run it first: koa ablate --help.")
     empty = {name: [""] for name in _NUMBERS}
-    table = pd.read_csv(path, keep_default_na=False, na_values=empty).rename(columns=RENAMED)
-    if "normalize" in table:
-        table["normalize"] = table["normalize"].replace(RENAMED_OPTIONS)
-    return as_table(table.assign(**{name: _text(value) for name, value in CHOICES.items() if name not in table}))
+    try:
+        table = pd.read_csv(path, keep_default_na=False, na_values=empty).rename(columns=RENAMED)
+        if "normalize" in table:
+            table["normalize"] = table["normalize"].replace(RENAMED_OPTIONS)
+        if absent := [name for name in _NEEDED if name not in table]:
+            raise ValueError(f"it lacks {', '.join(absent)}")
+        table = as_table(table.assign(**{name: _text(value) for name, value in CHOICES.items() if name not in table}))
+        if table.empty or not table["cell"].all() or table["cell"].duplicated().any() or table["seed"].isna().any():
+            raise ValueError("a trial is there twice, or has no name or seed")
+    except (OSError, ValueError, TypeError) as error:  # pandas' own errors are of these kinds
+        remedy = "Restore it, or run the grid again."
+        raise KoaError(f"The table of the grid cannot be read: {error}.", where=path, remedy=remedy) from error
+    return table
 
 
 def arms_of(table: pd.DataFrame) -> pd.Series:

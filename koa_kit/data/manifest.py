@@ -15,7 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from koa_kit import paths
-from koa_kit.configuration import PlainNumbers
+from koa_kit.configuration import plain_yaml
 from koa_kit.errors import KoaError
 from koa_kit.grades import LABEL_NAMES
 
@@ -163,10 +163,10 @@ class _File(Record):
 @lru_cache(maxsize=4)
 def _read_manifest(path: Path, _changed: int) -> Manifest:
     try:
-        known = _File.model_validate(yaml.load(path.read_text(encoding="utf-8"), PlainNumbers)).datasets
+        known = _File.model_validate(plain_yaml(paths.plain_file(path).read_text(encoding="utf-8"))).datasets
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, fault['loc'])) or 'file'}: {fault['msg']}" for fault in error.errors())
         raise KoaError("The manifest is not valid.", where=f"{path}: {faults}", remedy="Correct these keys.") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise KoaError(f"The manifest cannot be read: {error}", where=path, remedy="Restore the file.") from error
     return Manifest({name: entry.model_copy(update={"name": name}) for name, entry in known.items()})

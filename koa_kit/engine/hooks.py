@@ -43,7 +43,9 @@ class Progress:
         return vars(self) | {"losses": torch.stack(self.losses).cpu() if self.losses else torch.empty(0)}
 
     def load_state_dict(self, state: dict) -> None:
-        """Go on from what `state_dict` gave."""
+        """Go on from what `state_dict` gave; ``ValueError`` if it contradicts itself."""
+        if (len(state["history"]), len(state["losses"])) != (state["epoch"] - 1, state["done"]):
+            raise ValueError(f"it is in step {state['done']} of epoch {state['epoch']}, and has not what was before")
         vars(self).update(state | {"losses": list(state["losses"].to(self.device)), "device": self.device})
 
 
@@ -136,14 +138,29 @@ class KeepState(Hook):
     def restore(self) -> None:
         """Take up the run where `save` put it down; nothing happens where it never did."""
         kept = load_state(self.folder)
-        if kept and set(kept) != set(self.parts):
+        if kept is None:
+            return
+        if set(kept) | {"origin"} != set(self.parts):  # states of earlier versions do not say where they belong
             raise KoaError(
                 "The state of the run was kept by another version of koa_kit.",
                 where=self.folder,
                 remedy="Train again without --resume, or go on with that version.",
             )
-        for name, state in (kept or {}).items():
-            self.parts[name].load_state_dict(state)
+        try:
+            for name in [name for name in self.parts if name in kept]:
+                self.parts[name].load_state_dict(kept[name])
+            # torch takes averages of whatever shape for a weight
+            for weight, averages in self.parts["optimiser"].state.items():
+                if any(value.ndim and value.shape != weight.shape for value in averages.values()):
+                    raise ValueError("the averages are those of another model")
+        except (KoaError, MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:  # each part fails in its own way on what is none of its
+            raise KoaError(
+                f"The state does not belong to the run ({name}: {error}).",
+                where=self.folder,
+                remedy="Restore it, or train again without --resume.",
+            ) from error
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -33,6 +34,10 @@ def load_state(folder: Path) -> dict | None:
     if not path.is_file():
         return None
     try:
+        with zipfile.ZipFile(path) as parts:
+            # torch itself does not compare what it reads with the checksums that are in the file
+            if changed := parts.testzip():
+                raise ValueError(f"{changed} was changed")
         state = torch.load(path, weights_only=True, map_location="cpu")
         if not isinstance(state, dict):
             raise TypeError("it is no record")
@@ -86,6 +91,21 @@ def clear_unfinished(folder: Path, names: Iterable[str]) -> None:
             part.unlink()
 
 
+class Origin:
+    """What the state of a run belongs to, by name: it is not taken up by another run, or on another kind of device."""
+
+    def __init__(self, folder: Path, facts: dict):
+        self.folder, self.facts = folder, facts
+
+    def state_dict(self) -> dict:
+        """Numbers, texts and tuples of them."""
+        return self.facts
+
+    def load_state_dict(self, facts: dict) -> None:
+        """Raise `KoaError` if `facts` are others."""
+        refuse_other_run(self.folder, facts, self.facts)
+
+
 class RandomState:
     """State of torch's own random numbers (dropout) of every process."""
 
@@ -121,6 +141,8 @@ class PartialWeights:
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
         """Copy into the model's tensors."""
         own = self.state_dict()
+        if {name: value.shape for name, value in own.items()} != {name: value.shape for name, value in state.items()}:
+            raise ValueError("the weights are those of another model")
         for name, value in state.items():
             own[name].copy_(value)
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from koa_kit.engine.resume import IDENTITY, clear_state, write_identity
@@ -96,6 +98,20 @@ def settle(folder: Path) -> None:
             os.rename(folder, old)
         os.rename(new, folder)
         _remove(old, folder)
+
+
+@contextmanager
+def one_run(folder: Path) -> Iterator[None]:
+    """Raise `KoaError` if another run has taken the place of the one in `folder` when the block ends."""
+
+    def place() -> tuple[int, int] | None:
+        return (os.stat(folder).st_dev, os.stat(folder).st_ino) if folder.is_dir() else None
+
+    before = place()
+    yield
+    if place() != before:
+        what = "Another run took the place of the one that was being read."
+        raise KoaError(what, where=folder, remedy="Do it again with the run that is there now.")
 
 
 def write_sums(folder: Path) -> None:

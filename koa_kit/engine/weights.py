@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from koa_kit.errors import KoaError
+from koa_kit.paths import plain_file
 
 
 class PublishedFile(NamedTuple):
@@ -81,7 +82,7 @@ def load_weights(model: nn.Module, path: Path, not_stored: tuple[str, ...]) -> d
     Returns what was written into the file besides the tensors.
     """
     try:
-        with safe_open(path, "pt") as file:
+        with safe_open(plain_file(path), "pt") as file:
             # no dictionary, though it has keys
             state, written = {name: file.get_tensor(name) for name in list(file.keys())}, file.metadata()
     except (OSError, SafetensorError) as error:

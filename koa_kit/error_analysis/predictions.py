@@ -13,6 +13,7 @@ from scipy.special import softmax
 
 from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES, RULES, grade_by_rule
+from koa_kit.paths import plain_file
 
 IDENTITY = ("knee_id", "patient", "side", "split", "kl", "file", "inverted")
 SIDES = ("L", "R", "?")
@@ -44,8 +45,8 @@ def read_embeddings(path: str | os.PathLike, knees: int) -> np.ndarray:
     `KoaError` if the file is damaged or holds anything else.
     """
     try:
-        embeddings = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        embeddings = np.load(plain_file(path), allow_pickle=False)
+    except Exception as error:  # numpy raises several unrelated types for a damaged header
         remedy = "Predict again: the file is damaged."
         raise KoaError("The embeddings cannot be read.", where=path, remedy=remedy) from error
     fits = embeddings.ndim == 3 and embeddings.shape[:2] == (knees, 2) and embeddings.dtype.kind == "f"

@@ -6,7 +6,6 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
 import torch
 
 from koa_kit import paths
@@ -15,6 +14,7 @@ from koa_kit.configuration import write_yaml
 from koa_kit.data.splits import HOLDOUT, set_aside
 from koa_kit.engine.run_folder import write_sums
 from koa_kit.error_analysis.calibration import temperature
+from koa_kit.error_analysis.predictions import read_predictions
 from koa_kit.errors import KoaError
 from koa_kit.model import read_record, round_to_half, save_checkpoint
 from koa_kit.pretrained.card import model_card
@@ -65,8 +65,8 @@ def package_run(folder: str | Path, target: str | Path, cohort: Cohort) -> Run:
     """
     run, target, record = load_run(folder, device="cpu"), Path(target), read_record(folder)
     model, config = run.model, run.config
-    if record["cohort_fingerprint"] != cohort.fingerprint:
-        raise KoaError("The run was trained on other knees.", where=f"{folder}: {record['cohort_fingerprint']}")
+    if record.get("cohort_fingerprint") != cohort.fingerprint:
+        raise KoaError("The run was trained on other knees.", where=f"{folder}: {record.get('cohort_fingerprint')}")
     if not config.holdout or model.spec.head != "prompts" or model.spec.output != "softmax":
         raise KoaError(
             "Only a run with prompts, a softmax and a holdout is packaged.",
@@ -91,7 +91,7 @@ def package_run(folder: str | Path, target: str | Path, cohort: Cohort) -> Run:
         write_predictions(target, *run.predict(parted.split(split)), stem)
     write_sums(target)
     packaged = load_run(target, device="cpu")
-    aside = pd.read_parquet(target / f"{HOLDOUT}-predictions.parquet")
+    aside = read_predictions(target / f"{HOLDOUT}-predictions.parquet")
     with paths.replacing(target / "README.md") as path:
         path.write_text(model_card(packaged, aside, parted), encoding="utf-8")
     return packaged

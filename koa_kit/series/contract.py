@@ -11,6 +11,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from koa_kit.paths import plain_file
+
 PARAMETERS = ("DATASET", "SCALE", "SEED", "DATA_DIR", "OUT_DIR")
 RESULT_KEYS = ("notebook", "dataset", "scale", "seed", "fingerprint", "versions", "claims")
 LARGEST, LONGEST_TEXT = 60_000, 100
@@ -80,10 +82,10 @@ def _one_line(text: str, length: int = 400) -> str:
 def check_results(path: Path) -> list[str]:
     """Finding if a notebook's ``results.json`` is missing, is no JSON, lacks a key or claims nothing; else empty."""
     try:
-        results = json.loads(path.read_text(encoding="utf-8"))
+        results = json.loads(plain_file(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return [f"wrote no {path.name} into {path.parent.name}/: its last cell must"]
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         return [f"{path.name} cannot be read: {error}"]
     if missing := [key for key in RESULT_KEYS if key not in (results if isinstance(results, dict) else ())]:
         return [f"{path.name} lacks {', '.join(missing)}"]
@@ -96,7 +98,7 @@ def check_committed(path: str | os.PathLike) -> list[str]:
 
     path = Path(path)
     try:
-        notebook = nbformat.read(path, as_version=4)
+        notebook = nbformat.read(plain_file(path), as_version=4)
         nbformat.validate(notebook)
     except Exception as error:  # nbformat raises half a dozen unrelated types for a broken file
         return [f"not a valid notebook: {_one_line(str(error))}"]

@@ -66,7 +66,7 @@ def write_index(runs: Sequence[NotebookRun], path: Path) -> Path:
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True)
     settings = sorted({f"data set {run.dataset} · scale {run.scale} · seed {run.seed}" for run in runs})
     index = environment.get_template("index.html.j2")
-    return _write(index.render(cards=[_card(run) for run in runs], settings=settings, today=date.today()), path)
+    return _write(index.render(cards=[card(run) for run in runs], settings=settings, today=date.today()), path)
 
 
 def outline(notebook) -> tuple[str, str]:
@@ -113,7 +113,7 @@ def _show_figures_and_widgets(notebook) -> bool:
     return figures
 
 
-def _card(run: NotebookRun) -> dict:
+def card(run: NotebookRun) -> dict:
     """What the index shows of one run."""
     import nbformat
 
@@ -121,8 +121,8 @@ def _card(run: NotebookRun) -> dict:
     title, question = outline(notebook)
     results = run.load_results() if run.green else {}
     claims = [(name.replace("_", " "), _short(value)) for name, value in results.get("claims", {}).items()]
-    card = {"run": run, "title": title or run.name, "question": question, "picture": _thumbnail(notebook)}
-    return card | {
+    shown = {"run": run, "title": title or run.name, "question": question, "picture": _thumbnail(notebook)}
+    return shown | {
         "versions": results.get("versions", {}),
         "claims": [claim for claim in claims if claim[1]][:SHOWN_CLAIMS],
     }

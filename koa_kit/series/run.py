@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
+from filelock import Timeout
+
 from koa_kit import paths
+from koa_kit.engine.scratch import alone
+from koa_kit.engine.seals import seal, unbroken
 from koa_kit.errors import KoaError
 from koa_kit.series.contract import PARAMETERS
 from koa_kit.series.execution import NotebookRun, execute_notebook
@@ -63,7 +68,7 @@ def check_parameters(notebook: str | os.PathLike) -> None:
     import papermill
 
     try:
-        known = list(papermill.inspect_notebook(str(notebook)))
+        known = list(papermill.inspect_notebook(str(paths.plain_file(notebook))))
     except Exception as error:  # no notebook at all, or none with a Python kernel: half a dozen unrelated types
         remedy = 'Choose the kernel "Python 3" and save the notebook, or restore the file.'
         raise KoaError(f"The notebook cannot be inspected: {error}", where=notebook, remedy=remedy) from error
@@ -112,28 +117,67 @@ def run_series(
     threads = max(1, (os.cpu_count() or 1) // jobs) if jobs > 1 else None
     execute = partial(execute_notebook, out_dir=out_dir, parameters=values, timeout=timeout, threads=threads)
 
-    # what earlier calls left, so that running one notebook again keeps the others' cards
-    records = TypeAdapter(NotebookRun)
-    runs = {}
-    for path in find_notebooks(None, notebook_dir):
-        record = out_dir / "notebooks" / f"{path.stem}.record.json"
-        run = records.validate_json(record.read_bytes()) if record.exists() else None
-        if run and run.notebook.exists() and run.page.exists() and (run.results.exists() or not run.green):
-            runs[run.name] = run
-    names = sorted({path.stem for path in notebooks} | runs.keys())
     console = Console(force_jupyter=False, highlight=False)
-    with ThreadPoolExecutor(jobs) as pool, console.status("running the notebooks"):
+    with _alone_in(out_dir), ThreadPoolExecutor(jobs) as pool, console.status("running the notebooks"):
+        # what earlier calls left, so that running one notebook again keeps the others' cards
+        others = [path for path in find_notebooks(None, notebook_dir) if path.resolve() not in notebooks]
+        found = (earlier_run(out_dir / "notebooks" / f"{path.stem}.record.json") for path in others)
+        runs = {run.name: run for run in found if run}
+        names = sorted({path.stem for path in notebooks} | runs.keys())
         # one at a time stays in this thread, where an interrupt ends the notebook's process too
         for run in (pool.map if jobs > 1 else map)(execute, notebooks):
             runs[run.name] = run
             write_page(run, names, out_dir)
-            with paths.replacing(run.notebook.with_suffix(".record.json")) as temporary:
-                temporary.write_bytes(records.dump_json(run, indent=1))
+            with paths.replacing(record := run.notebook.with_suffix(".record.json")) as temporary:
+                temporary.write_bytes(TypeAdapter(NotebookRun).dump_json(run, indent=1))
+            seal(record.with_suffix(".seal"), _left_by(record, run))
             memory = f"{run.peak_mb:,.0f} MB" if run.peak_mb else "memory unknown"
             state = "green" if run.green else "FAILED"
             console.print(f"{run.name:<24} {state:<6} {run.seconds:6.1f} s  {memory:>9}")
-    index = write_index([runs[name] for name in names], out_dir / "index.html")
+        index = write_index([runs[name] for name in names], out_dir / "index.html")
     fresh = [runs[path.stem] for path in notebooks]
     if not all(run.green for run in fresh):
         raise SeriesFailed(fresh, index)
     return fresh
+
+
+def earlier_run(record: Path) -> NotebookRun | None:
+    """Run of a notebook that an earlier call left; ``None``, and a line that says so, if its files were changed since.
+
+    Calls of earlier versions left no seal: their files are taken if they can be shown.
+    """
+    from pydantic import TypeAdapter
+
+    from koa_kit.series.pages import card
+
+    if not record.exists():
+        return None
+    name, sealed = record.name.removesuffix(".record.json"), record.with_suffix(".seal")
+    try:
+        run = TypeAdapter(NotebookRun).validate_json(paths.plain_file(record).read_bytes())
+        files = _left_by(record, run)
+        whole = len(files) >= (4 if run.green else 3) and (not sealed.exists() or unbroken(sealed, files))
+        if whole and run.name == name and card(run):
+            return run
+    except Exception:  # files of anyone: each of their readers fails in its own way
+        pass
+    print(f"{name}: the page of an earlier run is not whole, and left out of the index. Run it again.")
+    return None
+
+
+def _left_by(record: Path, run: NotebookRun) -> list[Path]:
+    """Files of a run that are there: its record, notebook and page, and the results unless it failed."""
+    return [path for path in (record, run.notebook, run.page, run.results) if path.is_file()]
+
+
+@contextmanager
+def _alone_in(out_dir: Path) -> Iterator[None]:
+    """Hold the folder that pages go to; `KoaError` if another process does."""
+    out_dir.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as held:
+        try:
+            held.enter_context(alone(out_dir / ".lock", timeout=0))
+        except Timeout:
+            remedy = "Wait for it, or choose another folder with --out."
+            raise KoaError("Another process writes pages into this folder.", where=out_dir, remedy=remedy) from None
+        yield

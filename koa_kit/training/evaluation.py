@@ -11,6 +11,7 @@ import pandas as pd
 
 from koa_kit.data import load_cohort
 from koa_kit.data.splits import EARLIER_NAMES, HOLDOUT, set_aside
+from koa_kit.engine.run_folder import one_run
 from koa_kit.errors import KoaError
 from koa_kit.model import read_record
 from koa_kit.training.run import load_run, write_predictions
@@ -64,21 +65,28 @@ def evaluate_run(
             where=folder,
             remedy="Choose on val; when everything is settled, add --final. The opening is logged.",
         )
-    run, record = load_run(folder, device=device), read_record(folder)
-    if not (dataset := dataset or record.get("cohort")):
-        raise KoaError("The run does not say which knees it was trained on.", where=folder, remedy="Name --dataset.")
-    # all of it, as for training, since its fingerprint is of the whole; the sealed split is read on demand only
-    splits = (split,) if split == SEALED else None
-    cohort = load_cohort(dataset, data_dir=data_dir, splits=splits, skip_refused=skip_refused)
-    own = cohort.fingerprint == record.get("cohort_fingerprint")
-    if split in ("train", HOLDOUT):
-        cohort = set_aside(cohort, run.config.holdout)
-    cohort = cohort.split(split)
-    if split == SEALED:
-        opening = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "dataset": dataset, "knees": len(cohort)}
-        with (folder / "openings.jsonl").open("a", encoding="utf-8") as log:
-            log.write(json.dumps(opening) + "\n")
-    predictions, embeddings = run.predict(cohort, progress=progress)
+    with one_run(folder):
+        run, record = load_run(folder, device=device), read_record(folder)
+        if not (dataset := dataset or record.get("cohort")):
+            raise KoaError(
+                "The run does not say which knees it was trained on.", where=folder, remedy="Name --dataset."
+            )
+        # all of it, as for training, since its fingerprint is of the whole; the sealed split is read on demand only
+        splits = (split,) if split == SEALED else None
+        cohort = load_cohort(dataset, data_dir=data_dir, splits=splits, skip_refused=skip_refused)
+        own = cohort.fingerprint == record.get("cohort_fingerprint")
+        if split in ("train", HOLDOUT):
+            cohort = set_aside(cohort, run.config.holdout)
+        cohort = cohort.split(split)
+        if split == SEALED:
+            opening = {
+                "time": datetime.now(UTC).isoformat(timespec="seconds"),
+                "dataset": dataset,
+                "knees": len(cohort),
+            }
+            with (folder / "openings.jsonl").open("a", encoding="utf-8") as log:
+                log.write(json.dumps(opening) + "\n")
+        predictions, embeddings = run.predict(cohort, progress=progress)
     stem = OWN.get(split) if own else None
     if stem is None:
         label = re.sub(r"[^\w.-]+", "_", cohort.name)

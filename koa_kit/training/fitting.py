@@ -74,6 +74,7 @@ def fit(
     folder, processes = Path(folder), find_processes(device)
     run_folder.check_free(folder, overwrite or resume)
     with alone_in(folder, processes, wait=False):
+        run_folder.check_free(folder, overwrite or resume)  # again: another process may just have finished one here
         return _fit(cohort, config, folder, processes, resume, save_minutes, on_epoch, on_embedding)
 
 
@@ -148,7 +149,7 @@ def _check_same_run(folder: Path, config: TrainConfig, cohort: Cohort, processes
     facts = {"processes": processes.count} | read_identity(folder)
     there["processes"], asked["processes"] = facts["processes"], processes.count
     if facts.get("cohort_fingerprint", cohort.fingerprint) != cohort.fingerprint:
-        there["cohort"] = f"{facts['cohort']} ({facts['cohort_fingerprint']})"
+        there["cohort"] = f"{facts.get('cohort')} ({facts['cohort_fingerprint']})"
         asked["cohort"] = f"{cohort.name} ({cohort.fingerprint})"
     refuse_other_run(folder, there, asked)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from koa_kit.cohort import Cohort
 from koa_kit.engine.averaging import mix_in
 from koa_kit.engine.hooks import Average, FiniteLosses, Hook, KeepState, Progress
 from koa_kit.engine.processes import Processes
-from koa_kit.engine.resume import PartialWeights, RandomState
+from koa_kit.engine.resume import Origin, PartialWeights, RandomState
 from koa_kit.error_analysis.metrics import count_grades, metrics_of_counts
 from koa_kit.grades import RULES, grade_by_rule
 from koa_kit.losses import check_finite
@@ -62,7 +63,9 @@ class Training:
         self.average = Average(model, config.ema) if config.ema else None
         locked = tuple(f"{name}_tower." for name in model.locked)
         self.progress = Progress(device=str(processes.device))
-        parts = {"progress": self.progress, "sampler": self.sampler, "random": RandomState(processes)}
+        origin = asdict(config) | {"cohort_fingerprint": train.fingerprint, "processes": processes.count}
+        parts = {"origin": Origin(folder, origin | {"device": processes.device.type}), "progress": self.progress}
+        parts |= {"sampler": self.sampler, "random": RandomState(processes)}
         parts |= {"model": PartialWeights(model, locked)}
         parts |= {"optimiser": self.step.optimiser, "schedule": self.step.schedule}
         if self.average:

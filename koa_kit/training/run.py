@@ -19,7 +19,7 @@ from koa_kit.data.splits import HOLDOUT
 from koa_kit.engine.pixels import check_images
 from koa_kit.engine.processes import choose_device
 from koa_kit.engine.resume import clear_state
-from koa_kit.engine.run_folder import CONFIG, check_sums, write_sums
+from koa_kit.engine.run_folder import CONFIG, check_sums, one_run, write_sums
 from koa_kit.error_analysis.metrics import compute_metrics
 from koa_kit.error_analysis.predictions import read_predictions
 from koa_kit.errors import KoaError
@@ -27,7 +27,7 @@ from koa_kit.grades import GRADES, grade_label
 from koa_kit.model.checkpoint import load_checkpoint, read_record
 from koa_kit.model.clip_koa import ClipKoa
 from koa_kit.model.grader import check_sides
-from koa_kit.paths import replacing
+from koa_kit.paths import plain_file, replacing
 from koa_kit.training.config import TrainConfig
 from koa_kit.training.prediction import predict
 from koa_kit.training.step import PARTS
@@ -125,24 +125,26 @@ def load_run(folder: str | Path, *, device: str | None = None) -> Run:
         If there is no run, it was not finished, or one of its files is damaged or does not belong to the others.
     """
     folder = Path(folder)
-    config = TrainConfig.read(folder / CONFIG)
-    read_record(folder)
-    if not all((folder / name).is_file() for name in ("predictions.parquet", "metrics.json")):
-        raise KoaError("The run was not finished: it has no metrics.", where=folder, remedy="Train it again.")
-    check_sums(folder)
-    model = load_checkpoint(folder, towers=config.towers, prompts=config.prompts, device=choose_device(device))
-    predictions = read_predictions(folder / "predictions.parquet")
-    return Run(folder, config, model, read_history(folder / "history.csv"), predictions)
+    with one_run(folder):
+        config = TrainConfig.read(folder / CONFIG)
+        read_record(folder)
+        if not all((folder / name).is_file() for name in ("predictions.parquet", "metrics.json")):
+            raise KoaError("The run was not finished: it has no metrics.", where=folder, remedy="Train it again.")
+        check_sums(folder)
+        model = load_checkpoint(folder, towers=config.towers, prompts=config.prompts, device=choose_device(device))
+        predictions = read_predictions(folder / "predictions.parquet")
+        return Run(folder, config, model, read_history(folder / "history.csv"), predictions)
 
 
 def read_history(path: Path) -> pd.DataFrame:
     """History of a run, one row an epoch; `KoaError` if it is absent or damaged."""
     try:
-        history = pd.read_csv(path)
+        history = pd.read_csv(plain_file(path))
         missing = [name for name in HISTORY if name not in history]
-        history[[name for name in history if name not in missing]].astype(float)
-        if missing or history.empty:
+        if missing or history.empty or history["epoch"].tolist() != list(range(1, len(history) + 1)):
             raise ValueError(f"it lacks {', '.join(missing) or 'epochs'}")
+        if not np.isfinite(history.astype(float)[[*PARTS, "learning_rate", "val_accuracy", "seconds"]]).all(axis=None):
+            raise ValueError("a loss or a score is no number")
     except (OSError, ValueError) as error:  # pandas' own errors are of these kinds
         remedy = "Restore it, or train the run again."
         raise KoaError(f"The history of the run cannot be read: {error}.", where=path, remedy=remedy) from error

@@ -131,9 +131,9 @@ def _is_here(name: str, data_dir) -> bool:
 def _images(run: Run, predictions: pd.DataFrame, data_dir) -> Cohort | None:
     """The cohort the run was trained on, if it is at hand and holds these knees."""
     record, manifest = read_record(run.folder), load_manifest()
-    name = str(record["cohort"])
+    name = str(record.get("cohort"))
     if name not in manifest or (manifest[name].access != "generated" and not _is_here(name, data_dir)):
         return None
     cohort = load_cohort(name, data_dir=data_dir)
-    same = cohort.fingerprint == record["cohort_fingerprint"]
+    same = cohort.fingerprint == record.get("cohort_fingerprint")
     return cohort if same and set(predictions["knee_id"]) <= set(cohort.table["knee_id"]) else None

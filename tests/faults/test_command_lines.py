@@ -1,6 +1,7 @@
 """Wrong calls of `koa`: each ends with a message and a status, none with a traceback, and nothing is left behind."""
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from itertools import product
 from pathlib import Path
 
 import pytest
+import typer
 
 from koa_kit import cli
 
@@ -86,8 +88,8 @@ def calls() -> list[list[str]]:
 
 
 @pytest.fixture(scope="module")
-def places(tmp_path_factory, session_cache):
-    """A finished run, a file that is nothing, and a folder that may not be read."""
+def places(tmp_path_factory, session_cache, dataset):
+    """A finished run, a folder of knees, a file that is nothing, and a folder that may not be read."""
     from bright_knees import bright_knees
 
     from koa_kit.training import TrainConfig, fit
@@ -96,7 +98,7 @@ def places(tmp_path_factory, session_cache):
     run = fit(bright_knees(), TrainConfig(image_size=32, epochs=1, batch_size=20), home / "run").folder
     (home / "file.txt").write_text("no data")
     (home / "locked").mkdir(mode=0)
-    return {"run": run, "file": home / "file.txt", "locked": home / "locked"}
+    return {"run": run, "dataset": dataset, "file": home / "file.txt", "locked": home / "locked"}
 
 
 @pytest.mark.parametrize("line", calls(), ids=lambda line: " ".join(line)[:60].encode("unicode_escape").decode())
@@ -114,6 +116,90 @@ def test_a_wrong_call_is_answered_with_a_message(line, places, tmp_path, monkeyp
         return  # the page of a notebook that failed says why
     left = [path for path in Path(tmp_path).rglob("*") if path.is_file() and not path.name.endswith(".lock")]
     assert not left, "a refused call leaves nothing behind"
+
+
+HOSTILE = (
+    *NAMES,
+    *NUMBERS,
+    *PLACES,
+    "[" * 3000,
+    "a: &a [*a]",
+    "\ud800",
+    "\u202e",
+    "-",
+    "--",
+    "{run}",
+    "{dataset}",
+    "%s",
+    "*",
+    "~x",
+)
+BOUNDED = {
+    "train": ["train", "x", "--dataset", "{dataset}", "--set", "epochs=1", "--set", "image_size=32"],
+    "evaluate": ["evaluate", "{run}", "--dataset", "{dataset}"],
+    "ablate": ["ablate", "x", "--dataset", "nope", "--set", "epochs=1"],
+    "run": ["run", "00", "--dataset", "nope"],
+    "explore": ["explore", "{run}", "--no-browser"],
+    "doctor": ["doctor"],
+    "data list": ["data", "list"],
+    "data fetch": ["data", "fetch", "oai-kl224", "--archive", "{file}"],
+    "data verify": ["data", "verify", "oai-kl224"],
+    "data audit": ["data", "audit", "{dataset}"],
+    "data show": ["data", "show", "oai-kl224"],
+}
+"""Of each command a call that ends within seconds, whatever one more option says."""
+
+MORE = max(24, int(os.environ.get("KOA_FAULTS", "0")) // 2)
+
+
+def options() -> list[tuple[str, str]]:
+    """Every command with each of its options, and with "" for one more argument."""
+
+    def commands(command, name=""):
+        for part, below in getattr(command, "commands", {}).items():
+            yield from commands(below, f"{name} {part}".strip())
+        if not hasattr(command, "commands"):
+            yield name, command
+
+    known = dict(commands(typer.main.get_command(cli.app)))
+    assert known.keys() == BOUNDED.keys()
+    names = ((name, text) for name, command in known.items() for one in command.params for text in one.opts)
+    return [(name, text if text.startswith("--") else "") for name, text in names]
+
+
+@pytest.mark.parametrize("number", range(MORE))
+def test_any_option_with_any_value_ends_well_or_with_a_message(number, places, tmp_path, monkeypatch, capsys):
+    chance = random.Random(number)
+    name, option = chance.choice(options())
+    value = chance.choice(HOSTILE)
+    line = [
+        *BOUNDED[name],
+        *chance.choice(([option, value], [f"{option}={value}"], [option]) if option else ([value],)),
+    ]
+    if chance.random() < 0.2:
+        line.pop(chance.randrange(1, len(line)))
+    line = [part.format(**places) if part.startswith("{") and part.endswith("}") else part for part in line]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KOA_DATA_DIR", str(tmp_path / "data"))
+    for scheme in ("http", "https"):  # nothing is to be fetched
+        monkeypatch.setenv(f"{scheme}_proxy", "http://127.0.0.1:9")
+    monkeypatch.setattr("koa_kit.workbench.access.run_voila", lambda *_, **__: None)
+    monkeypatch.setattr(sys, "argv", ["koa", *line])
+    signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.alarm(120)
+    try:
+        cli.main()
+        code = 0
+    except SystemExit as leaving:
+        code = leaving.code or 0
+    finally:
+        signal.alarm(0)
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    assert not code or "Error" in said or "Usage" in said or name in ("doctor", "data verify") or code == 2, said
+    if tally := os.environ.get("KOA_TALLY"):
+        with open(tally, "a", encoding="utf-8") as file:
+            file.write(f"command {'right' if not code else 'refused'}\n")
 
 
 def test_an_interrupted_training_says_how_to_go_on(tmp_path):

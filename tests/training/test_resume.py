@@ -179,3 +179,57 @@ def test_koa_train_killed_for_real_ends_bit_for_bit_the_same(tmp_path):
     outcomes = list(kill_and_resume(dataset, tmp_path / "runs", changes, kills=2, seed=3))
     assert [identical for _, _, identical in outcomes] == [True, True]
     assert sum(killed for _, killed, _ in outcomes) > 0
+
+
+def changed_state(folder, change):
+    """Replace the saved state by what `change` makes of it."""
+    state = load_state(folder)
+    torch.save(change(state), folder / "state" / "state.pt")
+
+
+def with_(kept, part, **changes):
+    return kept | {part: kept[part] | changes}
+
+
+ODD_STATES = {
+    "nothing": lambda s: {},
+    "a list": lambda s: [s],
+    "of another rate": lambda s: with_(s, "origin", learning_rate=0.5),
+    "of more epochs": lambda s: with_(s, "origin", epochs=9),
+    "of other knees": lambda s: with_(s, "origin", cohort_fingerprint="0a1b"),
+    "of another device": lambda s: with_(s, "origin", device="cuda"),
+    "of two processes": lambda s: with_(s, "origin", processes=2),
+    "beyond the last epoch": lambda s: with_(s, "progress", epoch=9),
+    "before the first": lambda s: with_(s, "progress", epoch=0),
+    "in a step not made": lambda s: with_(s, "progress", done=3),
+    "without its history": lambda s: with_(s, "progress", history=[]),
+    "of a smaller model": lambda s: (
+        s | {"model": {name: value[:1] for name, value in s["model"].items() if value.ndim}}
+    ),
+    "of a model with less": lambda s: s | {"model": dict(list(s["model"].items())[1:])},
+    "with another average": lambda s: s | {"average": s["model"]},
+    "with odd moments": lambda s: with_(
+        s, "optimiser", state={k: v | {"exp_avg": torch.zeros(3, 3, 3)} for k, v in s["optimiser"]["state"].items()}
+    ),
+    "without groups": lambda s: with_(s, "optimiser", param_groups=[]),
+    "of a GPU's random numbers": lambda s: s | {"random": [torch.zeros(16, dtype=torch.uint8)]},
+    "without random numbers": lambda s: s | {"random": []},
+    "with an odd sampler": lambda s: with_(s, "sampler", generator=torch.zeros(3)),
+    "with text for tensors": lambda s: s | {"model": "weights"},
+}
+
+
+@pytest.mark.parametrize("odd", ODD_STATES)
+def test_a_state_that_is_not_of_this_run_is_refused_and_kept(odd, knees, interrupted):
+    changed_state(interrupted, ODD_STATES[odd])
+    before = fingerprint_of_state(interrupted)
+    with pytest.raises(KoaError) as refusal:
+        fit(knees, TINY, interrupted, resume=True)
+    assert str(interrupted) in str(refusal.value)
+    assert fingerprint_of_state(interrupted) == before
+
+
+def test_a_state_of_a_version_that_did_not_say_where_it_belongs_goes_on(knees, whole, interrupted):
+    changed_state(interrupted, lambda state: {name: part for name, part in state.items() if name != "origin"})
+    fit(knees, TINY, interrupted, resume=True)
+    assert fingerprint(interrupted) == whole[TINY]

@@ -11,6 +11,7 @@ import pandas as pd
 from koa_kit.cohort import MONTHS
 from koa_kit.data.manifest import find_dataset
 from koa_kit.errors import KoaError
+from koa_kit.paths import plain_file
 
 COLUMNS = ["patient", "side", "months", "kl", "reading_project"]
 VISIT = ["patient", "side", "months"]
@@ -86,7 +87,8 @@ def _read_oai_table(path: Path) -> pd.DataFrame:
     if visit not in MONTHS:
         raise KoaError(f"Visit {visit} has no KL reading.", where=path, remedy=f"Visits are {', '.join(MONTHS)}.")
     names = {"ID": "patient", "SIDE": "side", f"V{visit}XRKL": "kl", "READPRJ": "reading_project"}
-    table = _read(path, list(names), sep="|", dtype=str).rename(columns=names).assign(months=MONTHS[visit])
+    table = _read(path, list(names), sep="|", dtype=str).fillna("").astype(str)
+    table = table.rename(columns=names).assign(months=MONTHS[visit])
     # "2: Left" is value and label; "." and "M: Missing" are the OAI's missing values.
     for column in ("side", "kl", "reading_project"):
         table[column] = pd.to_numeric(table[column].str.split(":").str[0].str.strip(), errors="coerce")
@@ -97,7 +99,7 @@ def _read_oai_table(path: Path) -> pd.DataFrame:
 def _read(path: Path, columns: list[str], **options) -> pd.DataFrame:
     """These columns of a table, named there in capitals or not."""
     try:
-        table = pd.read_csv(path, **options)
+        table = pd.read_csv(plain_file(path), **options)
     except (OSError, ValueError) as error:
         raise KoaError(f"The table cannot be read: {error}", where=path) from error
     spelling = {column.upper(): column for column in columns}
@@ -108,12 +110,13 @@ def _read(path: Path, columns: list[str], **options) -> pd.DataFrame:
 
 
 def _checked(table: pd.DataFrame, path: Path) -> pd.DataFrame:
-    table = table[COLUMNS]
+    table = table[COLUMNS].assign(reading_project=pd.to_numeric(table["reading_project"], errors="coerce"))
     known = {"side": ["L", "R"], "kl": range(5), "months": MONTHS.values()}
-    right = table[list(known)].isin(known).all(axis=1) & table["reading_project"].notna()
+    right = table[list(known)].isin(known).all(axis=1) & table["reading_project"].isin(range(1000))
+    right &= table["patient"].notna() & (table["patient"] != "")
     if not right.all():
         raise KoaError(
-            f"{(~right).sum()} row(s) hold a side, visit, grade or reading project that does not exist.",
+            f"{(~right).sum()} row(s) hold a patient, side, visit, grade or reading project that does not exist.",
             where=f"{path}: first {table[~right].iloc[0].to_dict()}",
             remedy="Sides are L and R, grades 0 to 4, visits " + ", ".join(map(str, MONTHS.values())) + " months.",
         )

@@ -21,7 +21,7 @@ import pandas as pd
 from filelock import FileLock, Timeout
 
 from koa_kit.errors import KoaError
-from koa_kit.paths import disk_full, replacing
+from koa_kit.paths import disk_full, plain_file, replacing
 from koa_kit.workbench.reviews.review import COLUMNS, TEXTS, Review, in_words
 
 READABLE = "Check the name and who may read it."
@@ -86,7 +86,7 @@ class ReviewLog:
         """All reviews in the order they were added, one row each: the fields of `Review`, ``grade`` as ``Int64``."""
         content = b""
         with self._explained("read", READABLE), suppress(FileNotFoundError):
-            content = self.path.read_bytes()
+            content = plain_file(self.path).read_bytes()
         *lines, rest = content.split(b"\n")
         reviews: dict[str, Review] = {}
         damaged: dict[int, str] = {}
