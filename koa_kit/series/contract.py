@@ -127,10 +127,10 @@ def check_committed(path: str | os.PathLike) -> list[str]:
     code = [(number, cell) for number, cell in enumerate(notebook.cells, 1) if cell.cell_type == "code"]
     faults = [(number, fault) for number, cell in code for fault in _cell_faults(cell)]
     with suppress(SyntaxError):  # of which _cell_faults speaks
-        trees = [ast.parse(cell.source) for _, cell in code]
-        whole = ast.Module(body=trees, type_ignores=[])
-        for (number, _), tree in zip(code, trees, strict=True):
-            faults += [(number, fault) for fault in code_faults(tree, whole, others)]
+        trees = [(number, cell, ast.parse(cell.source)) for number, cell in code]
+        own = [tree for _, cell, tree in trees if "parameters" not in cell.metadata.get("tags", ())]
+        for number, _, tree in trees:
+            faults += [(number, fault) for fault in code_faults(tree, ast.Module(own, []), others)]
     return findings + [f"cell number {number}: {fault}" for number, fault in dict.fromkeys(sorted(faults))]
 
 

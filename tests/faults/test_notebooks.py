@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_output
+from series.stated import STATED, stated, stated_faults
 
 from koa_kit.paths import resource
 from koa_kit.series.contract import CELL_LINES, NOTEBOOK_LINES, PARAMETERS, RESULT_KEYS, check_committed, check_results
@@ -298,3 +299,21 @@ def test_a_fault_that_execution_shows_is_named_with_the_cell_and_nothing_else_is
         findings = [finding for finding in findings if finding not in found]
     assert (missed, findings) == ({}, [])
     assert (run.results.parents[2] / "kept.txt").exists()
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_a_wrong_number_in_the_prose_is_named_with_the_cell(name, tmp_path):
+    """In digits; a wrong number in the results: tests/series/test_the_series.py."""
+    whole = nbformat.read(NOTEBOOKS[name], as_version=4)
+    assert stated_faults(saved(whole, tmp_path, name)) == []
+    numbers = stated(whole)
+    assert len(numbers) >= 2
+    for cell, number in dict.fromkeys(numbers):
+        for digit in (number[0], re.search(r"\d(?=\D*$)", number).group()):
+            wrong = number.replace(digit, str(8 if digit == "9" else int(digit) + 1))
+            notebook = copy.deepcopy(whole)
+            text = notebook.cells[cell - 1].source.replace("\N{NO-BREAK SPACE}", " ")
+            notebook.cells[cell - 1].source = re.sub(rf"(?<![\w.]){re.escape(number)}(?![\d])", wrong, text, count=1)
+            found = stated_faults(saved(notebook, tmp_path, name))
+            assert f"does not state {number}" in found
+            assert f"cell number {cell}: states {wrong}" in found or wrong in STATED[name]
