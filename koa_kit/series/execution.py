@@ -51,7 +51,8 @@ def execute_notebook(
 
     The kernel is this interpreter's, whatever kernels the user has installed; `timeout` is in seconds, and omitted
     `threads` of the numerical libraries are what the environment says. Cells that end before the time limit are in the
-    executed copy, from which the widget state is dropped once it is checked.
+    executed copy, from which the widget state is dropped once it is checked. Except at full scale, which may fetch
+    weights, the kernel runs under `koa_kit.series.guard`.
     """
     run = NotebookRun(
         name=source.stem,

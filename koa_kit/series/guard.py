@@ -31,7 +31,9 @@ def load_ipython_extension(shell) -> None:
     a control fails, that is printed on stderr after the cell. Libraries in C that ask the system themselves go unseen.
     """
     refused, used, stderr, start = [], set(), sys.stderr, time.time()
-    places = [Path(place).resolve() for place in (Path.cwd().parent, paths.cache_dir(), tempfile.gettempdir())]
+    libraries = filter(None, (os.environ.get("MPLCONFIGDIR"), sys.pycache_prefix))
+    own = (Path.cwd().parent, paths.cache_dir(), tempfile.gettempdir())
+    places = [Path(place).resolve() for place in (*own, *libraries)]
 
     def watch(event: str, arguments: tuple) -> None:
         if event in _ADDRESSES:
@@ -62,9 +64,9 @@ def load_ipython_extension(shell) -> None:
 def _address_fault(event: str, address) -> str | None:
     host = address[0] if isinstance(address, tuple) and address else address if _ADDRESSES[event] == 0 else None
     host = host.decode() if isinstance(host, bytes) else host
-    if host is not None and not _LOOPBACK.fullmatch(host) and (host or event == "socket.bind"):
+    if isinstance(host, str) and not _LOOPBACK.fullmatch(host) and (host or event == "socket.bind"):
         return f"reaches for the network: {host or 'all addresses'}"
-    return None  # a socket of the file system has no host
+    return None  # a socket of the file system or the system itself has no host
 
 
 def _file_fault(event: str, arguments: tuple, places: list[Path], start: float, shell) -> str | None:
@@ -73,7 +75,7 @@ def _file_fault(event: str, arguments: tuple, places: list[Path], start: float, 
         return None
     path = Path(os.path.realpath(os.fsdecode(path)))
     inside = any(path.is_relative_to(place) for place in places)
-    if event != "open" or arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+    if event != "open" or (arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
         return None if inside else f"changes a file outside OUT_DIR: {path}"
     old = inside and path.is_file() and path.stat().st_mtime < start
     return f"reads what it did not write: {path}" if old and _acts(shell) else None

@@ -1,8 +1,8 @@
 """The checker checked: a fault planted in a copy of a committed notebook is named, with its cell, and nothing else is.
 
 What execution shows is planted into the frame of each notebook, its set-up without the cohort; with ``KOA_FAULTS`` of
-2000 and more (``make faults``) into the whole notebook, which so is also seen to stand alone: it has a folder and a
-cache of its own.
+2000 and more (``make faults``) into the whole notebook, which so is also seen to stand alone: its folder is its own
+and the cache is empty at first.
 """
 
 import ast
