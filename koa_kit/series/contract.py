@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from koa_kit.series.trust import claim_faults, code_faults
+from koa_kit.series.trust import claim_faults, code_faults, typed_numbers
 
 PARAMETERS = ("DATASET", "SCALE", "SEED", "DATA_DIR", "OUT_DIR")
 RESULT_KEYS = ("notebook", "dataset", "scale", "seed", "fingerprint", "versions", "claims")
@@ -129,8 +129,8 @@ def check_committed(path: str | os.PathLike) -> list[str]:
     with suppress(SyntaxError):  # of which _cell_faults speaks
         trees = [(number, cell, ast.parse(cell.source)) for number, cell in code]
         own = [tree for _, cell, tree in trees if "parameters" not in cell.metadata.get("tags", ())]
-        for number, _, tree in trees:
-            faults += [(number, fault) for fault in code_faults(tree, ast.Module(own, []), others)]
+        typed = typed_numbers(ast.Module(own, []))
+        faults += [(number, fault) for number, _, tree in trees for fault in code_faults(tree, *typed, others)]
     return findings + [f"cell number {number}: {fault}" for number, fault in dict.fromkeys(sorted(faults))]
 
 

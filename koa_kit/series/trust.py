@@ -33,16 +33,16 @@ def claim_faults(claims: dict) -> Iterator[str]:
         yield from claim_faults({f"{name} {key}": part for key, part in parts.items()})
 
 
-def code_faults(tree: ast.AST, notebook: ast.AST, others: set[str]) -> Iterator[str]:
-    """Faults of a cell, `tree`, of a `notebook` that lies beside notebooks called `others`."""
-    typed = {node.value for node in ast.walk(notebook) if isinstance(node, ast.Constant) and _is_number(node.value)}
-    given = {
-        target.id
-        for node in ast.walk(notebook)
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant) and _is_number(node.value.value)
-        for target in node.targets
-        if isinstance(target, ast.Name)
-    }
+def typed_numbers(tree: ast.AST) -> tuple[set[float], set[str]]:
+    """Numbers typed in a piece of code, and names that are given one as it is."""
+    numbers = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and _is_number(node.value)}
+    given = [node for node in ast.walk(tree) if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)]
+    names = {getattr(target, "id", "") for node in given if _is_number(node.value.value) for target in node.targets}
+    return numbers, names
+
+
+def code_faults(tree: ast.AST, typed: set[float], given: set[str], others: set[str]) -> Iterator[str]:
+    """Faults of a cell of a notebook with these `typed_numbers` that lies beside notebooks called `others`."""
     # phantom knees have a test split that anybody may draw again
     drawn = {id(part) for node in ast.walk(tree) if _is_of_phantoms(node) for part in ast.walk(node)}
     for node in ast.walk(tree):
