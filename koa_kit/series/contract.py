@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import ast
+import base64
 import json
 import os
 import re
 import statistics
+import struct
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from koa_kit.paths import plain_file
+from koa_kit.series.trust import claim_faults, code_faults, typed_numbers
 
 PARAMETERS = ("DATASET", "SCALE", "SEED", "DATA_DIR", "OUT_DIR")
 RESULT_KEYS = ("notebook", "dataset", "scale", "seed", "fingerprint", "versions", "claims")
-LARGEST, LONGEST_TEXT = 60_000, 100
+LARGEST, LONGEST_TEXT, SMALLEST_PICTURE = 60_000, 100, 150
 MEDIAN_LINES, CELL_LINES, NOTEBOOK_LINES = 5, 25, 120
 
 HARMLESS_STDERR = re.compile("running over TCP without encryption|frozen modules|PYDEVD_DISABLE_FILE_VALIDATION")
@@ -23,7 +27,11 @@ HARMLESS_STDERR = re.compile("running over TCP without encryption|frozen modules
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 _REMOTE = re.compile(r"<(?:script|link|img|iframe)\b[^>]*\b(?:src|href)\s*=\s*[\"']?(?:https?:)?//", re.IGNORECASE)
-_FILE_CALLS = {"open", "write_text", "read_text", "write_bytes", "read_bytes", "mkdir", "unlink", "rmtree"}
+_FILES = re.compile(
+    "open|(read|write)_(text|bytes)|mkdir|makedirs|unlink|rmtree|touch|r?glob|iterdir|listdir|scandir|savefig|savez?|"
+    "(read|to)_(csv|parquet|pickle|json|excel|feather|hdf)|load_(run|file)|read_(predictions|embeddings|record)|"
+    "load|loadtxt|fromfile|tofile|dump|imread|imsave"
+)
 _TRAINING_CALLS = {"backward", "zero_grad"}
 
 
@@ -31,7 +39,7 @@ def check_executed(notebook) -> list[str]:
     """Findings in an executed notebook (nbformat 4, with its widget state), each with its cell.
 
     Errors, also those caught by Output widgets, which papermill does not see; stderr other than `HARMLESS_STDERR`;
-    text outputs over 100 lines; HTML that would load something from the network.
+    text outputs over 100 lines; pictures of less than 150 pixels; HTML that would load something from the network.
     """
     widgets = notebook.metadata.get("widgets", {}).get("application/vnd.jupyter.widget-state+json", {}).get("state", {})
     unseen = dict(widgets)
@@ -68,10 +76,17 @@ def _output_faults(outputs) -> Iterator[str]:
                 yield f"printed on stderr: {_one_line(text)}"
         elif kind == "stdout" or data.keys() <= {"text/plain", WIDGET_VIEW}:
             lines += len((output.get("text") or data.get("text/plain", "")).splitlines())
+        if (png := data.get("image/png")) and (smallest := min(_size(png))) < SMALLEST_PICTURE:
+            yield f"shows a picture of {smallest} pixels ({SMALLEST_PICTURE} at least)"
         if _REMOTE.search(data.get("text/html", "")):
             yield "shows HTML that loads something from the network"
     if lines > LONGEST_TEXT:
         yield f"prints {lines} lines of text ({LONGEST_TEXT} at most)"
+
+
+def _size(png: str) -> tuple[int, int]:
+    """Width and height of a PNG in base64, which stand in its first chunk."""
+    return struct.unpack(">II", base64.b64decode(png[:32])[16:24])
 
 
 def _one_line(text: str, length: int = 400) -> str:
@@ -80,7 +95,10 @@ def _one_line(text: str, length: int = 400) -> str:
 
 
 def check_results(path: Path) -> list[str]:
-    """Finding if a notebook's ``results.json`` is missing, is no JSON, lacks a key or claims nothing; else empty."""
+    """Findings if a notebook's ``results.json`` is missing, is no JSON, lacks a key, claims nothing, or claims wrongly.
+
+    Wrong are a claim that is not finite, and a score or a difference without an interval or outside it.
+    """
     try:
         results = json.loads(plain_file(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -89,7 +107,11 @@ def check_results(path: Path) -> list[str]:
         return [f"{path.name} cannot be read: {error}"]
     if missing := [key for key in RESULT_KEYS if key not in (results if isinstance(results, dict) else ())]:
         return [f"{path.name} lacks {', '.join(missing)}"]
-    return [] if results["claims"] else [f"{path.name} claims nothing"]
+    if results["notebook"] != path.parent.name:
+        return [f"{path.name} is of another notebook, {results['notebook']}"]
+    if not results["claims"]:
+        return [f"{path.name} claims nothing"]
+    return [f"{path.name} {fault}" for fault in claim_faults(results["claims"])]
 
 
 def check_committed(path: str | os.PathLike) -> list[str]:
@@ -103,10 +125,15 @@ def check_committed(path: str | os.PathLike) -> list[str]:
     except Exception as error:  # nbformat raises half a dozen unrelated types for a broken file
         return [f"not a valid notebook: {_one_line(str(error))}"]
     findings = _notebook_faults(notebook, path.stat().st_size)
-    for number, cell in enumerate(notebook.cells, 1):
-        if cell.cell_type == "code":
-            findings += [f"cell number {number}: {fault}" for fault in _cell_faults(cell)]
-    return findings
+    others = {other.stem for other in path.parent.glob("*.ipynb")} - {path.stem}
+    code = [(number, cell) for number, cell in enumerate(notebook.cells, 1) if cell.cell_type == "code"]
+    faults = [(number, fault) for number, cell in code for fault in _cell_faults(cell)]
+    with suppress(SyntaxError):  # of which _cell_faults speaks
+        trees = [(number, cell, ast.parse(cell.source)) for number, cell in code]
+        own = [tree for _, cell, tree in trees if "parameters" not in cell.metadata.get("tags", ())]
+        typed = typed_numbers(ast.Module(own, []))
+        faults += [(number, fault) for number, _, tree in trees for fault in code_faults(tree, *typed, others)]
+    return findings + [f"cell number {number}: {fault}" for number, fault in dict.fromkeys(sorted(faults))]
 
 
 def _notebook_faults(notebook, size: int) -> list[str]:
@@ -139,7 +166,8 @@ def _cell_faults(cell) -> list[str]:
         tree = ast.parse(cell.source)
     except SyntaxError as error:
         return [f"is not plain Python: {error.msg}"]
-    tags, count, files = cell.metadata.get("tags", ()), _count_lines(cell), sorted(_calls(tree) & _FILE_CALLS)
+    tags, count = cell.metadata.get("tags", ()), _count_lines(cell)
+    files = sorted(filter(_FILES.fullmatch, _calls(tree)))
     loops = [node for node in ast.walk(tree) if isinstance(node, ast.For | ast.While)]
     rules = (
         (cell.outputs or cell.execution_count is not None, "committed with outputs or an execution count"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -50,7 +51,8 @@ def execute_notebook(
 
     The kernel is this interpreter's, whatever kernels the user has installed; `timeout` is in seconds, and omitted
     `threads` of the numerical libraries are what the environment says. Cells that end before the time limit are in the
-    executed copy, from which the widget state is dropped once it is checked.
+    executed copy, from which the widget state is dropped once it is checked. Except at full scale, which may fetch
+    weights, the kernel runs under `koa_kit.series.guard`.
     """
     run = NotebookRun(
         name=source.stem,
@@ -78,13 +80,19 @@ def _environment(home: str, *, offline: bool, threads: int | None) -> dict[str, 
     """Environment of a notebook process: this interpreter as the kernel "python3", no user configuration."""
     from ipykernel.kernelspec import write_kernel_spec
 
-    write_kernel_spec(os.path.join(home, "kernels", "python3"))
-    # a warning filter or a drawing backend of the caller's shell must not change what the page shows
-    environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONWARNINGS", "MPLBACKEND")}
+    guard = ["--ext=koa_kit.series.guard"] if offline else []
+    write_kernel_spec(os.path.join(home, "kernels", "python3"), extra_arguments=guard)
+    # a warning filter or a drawing backend of the caller's shell must not change what the page shows, and a proxy on
+    # this machine would hide from the guard whom a cell asks
+    dropped = re.compile(
+        "PYTHONWARNINGS|MPLBACKEND" + r"|\w+_proxy" * offline, re.IGNORECASE
+    )  # a proxy may be loopback
+    environment = {key: value for key, value in os.environ.items() if not dropped.fullmatch(key)}
     for folder in ("KOA_DATA_DIR", "KOA_CACHE_DIR"):  # the kernel works elsewhere, where a relative path leads nowhere
         if environment.get(folder):
             environment[folder] = os.path.abspath(environment[folder])
-    private = ("JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "IPYTHONDIR")
+    private = ("JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "IPYTHONDIR", "TMPDIR")
+    os.mkdir(os.path.join(home, "TMPDIR"))
     environment |= {"JUPYTER_PATH": home} | {name: os.path.join(home, name) for name in private}
     environment |= {"KOA_STRICT": "1", "TOKENIZERS_PARALLELISM": "false"}
     environment |= {"PYTHONHASHSEED": "0", "PYTHONIOENCODING": "utf-8"}

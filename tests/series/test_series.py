@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DEFAULTS = 'DATASET = "phantom"\nSCALE = "smoke"\nSEED = 0\nDATA_DIR = ""\nOUT_DIR = "build/results"'
 FINISH = """\
 from koa_kit.series.session import NotebookSession
-NotebookSession("phantom", "smoke", SEED, None, OUT_DIR).finish({name!r}, knees=12, seed_seen=SEED)"""
+NotebookSession("phantom", "smoke", SEED, None, OUT_DIR).finish({name!r}, seed_seen=SEED)"""
 OUTPUT_WIDGET = """\
 import ipywidgets as widgets
 grade = widgets.IntSlider(max=4)
@@ -60,7 +60,7 @@ def knees(tmp_path_factory):
 def test_a_good_notebook_is_green_and_keeps_its_results_seconds_and_the_peak_memory_of_its_kernel(knees):
     assert knees.green.findings == ()
     results = knees.green.load_results()
-    assert results["claims"] == {"knees": 12, "seed_seen": 7}
+    assert results["claims"] == {"seed_seen": 7}
     assert (results["notebook"], results["seed"]) == ("00_green", 7)
     assert 0.5 < knees.green.seconds < 120
     assert 300 < knees.green.peak_mb < 3000

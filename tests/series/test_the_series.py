@@ -1,6 +1,7 @@
 """The series as a student runs it, on phantom knees."""
 
 import pytest
+from series.recomputed import NOT_RECOMPUTED, changed_claims, recompute, wrong_claims
 
 from koa_kit.paths import resource
 
@@ -15,6 +16,16 @@ def claims(runs, name):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_notebook_is_green(name, phantom_runs, check_green):
     check_green(phantom_runs[name], "phantom", "smoke")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_claims_of_a_notebook_follow_from_what_it_left_and_a_wrong_number_is_named(name, phantom_runs):
+    claimed, ignored = claims(phantom_runs, name), NOT_RECOMPUTED.get(name, set())
+    right = recompute(name, phantom_runs[name].results.parents[1])
+    assert wrong_claims(claimed, right, ignored) == []
+    changes = [(claim, change) for claim, change in changed_claims(claimed) if claim.split()[0] not in ignored]
+    assert len(changes) > 3
+    assert [wrong_claims(change, right, ignored) for _, change in changes] == [[claim] for claim, _ in changes]
 
 
 def test_every_notebook_fits_a_students_laptop(phantom_runs):
