@@ -60,11 +60,11 @@ def below(home: Path, name: str) -> Path:
     return home / name
 
 
-def plain_file(path: str | os.PathLike) -> str | os.PathLike:
-    """The path itself; `OSError` if a pipe or a device lies there, which a reader would wait for without end."""
+def plain_file(path: str | os.PathLike) -> Path:
+    """The path; `OSError` if a pipe or a device lies there, which a reader would wait for without end."""
     if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
         raise OSError(errno.EINVAL, "It is no file", os.fspath(path))
-    return path
+    return Path(path)
 
 
 def sha256_of(file: Path) -> str:

@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 
 from koa_kit import paths
 from koa_kit.errors import KoaError
@@ -30,19 +31,21 @@ def load_ipython_extension(shell) -> None:
     The working folder is ``OUT_DIR/<notebook>``. What is refused raises `KoaError`; where a cell swallows it, and where
     a control fails, that is printed on stderr after the cell. Libraries in C that ask the system themselves go unseen.
     """
-    refused, used, stderr, start = [], set(), sys.stderr, time.time()
+    refused: list[KoaError] = []
+    used: set[str] = set()
+    stderr, start = sys.stderr, time.time()
     libraries = filter(None, (os.environ.get("MPLCONFIGDIR"), sys.pycache_prefix))
-    own = (Path.cwd().parent, paths.cache_dir(), tempfile.gettempdir())
-    places = [Path(place).resolve() for place in (*own, *libraries)]
+    own = (Path.cwd().parent, paths.cache_dir(), Path(tempfile.gettempdir()))
+    places = [place.resolve() for place in (*own, *map(Path, libraries))]
 
     def watch(event: str, arguments: tuple) -> None:
         if event in _ADDRESSES:
             fault = _address_fault(event, arguments[_ADDRESSES[event]])
         elif event in _PROGRAMS:
             program = os.fsdecode(next(filter(None, arguments), "a terminal"))
-            fault = _acts(shell, _RUNNERS) and f"starts a program: {program}"
+            fault = f"starts a program: {program}" if _acts(shell, _RUNNERS) else None
         else:
-            fault = event in _FILES and _file_fault(event, arguments, places, start, shell)
+            fault = _file_fault(event, arguments, places, start, shell) if event in _FILES else None
         if fault:
             refused.append(KoaError(f"A notebook {fault}."))
             raise refused[-1]
@@ -83,7 +86,7 @@ def _file_fault(event: str, arguments: tuple, places: list[Path], start: float, 
 
 def _acts(shell, runners: set[str] | None = None) -> bool:
     """Whether a cell acts and not the kit; with `runners`, not any library but those."""
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     while frame and frame.f_globals is not shell.user_ns:
         library = str(frame.f_globals.get("__name__")).split(".")[0]
         if frame.f_globals is not globals() and (library == "koa_kit" or (runners and library not in runners)):

@@ -35,10 +35,9 @@ def claim_faults(claims: dict) -> Iterator[str]:
 
 def typed_numbers(tree: ast.AST) -> tuple[set[float], set[str]]:
     """Numbers typed in a piece of code, and names that are given one as it is."""
-    numbers = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and _is_number(node.value)}
-    given = [node for node in ast.walk(tree) if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)]
-    names = {getattr(target, "id", "") for node in given if _is_number(node.value.value) for target in node.targets}
-    return numbers, names
+    numbers = {number for node in ast.walk(tree) if (number := _number(node)) is not None}
+    given = [node for node in ast.walk(tree) if isinstance(node, ast.Assign) and _number(node.value) is not None]
+    return numbers, {getattr(target, "id", "") for node in given for target in node.targets}
 
 
 def code_faults(tree: ast.AST, typed: set[float], given: set[str], others: set[str]) -> Iterator[str]:
@@ -46,7 +45,6 @@ def code_faults(tree: ast.AST, typed: set[float], given: set[str], others: set[s
     # phantom knees have a test split that anybody may draw again
     drawn = {id(part) for node in ast.walk(tree) if _is_of_phantoms(node) for part in ast.walk(node)}
     for node in ast.walk(tree):
-        name = getattr(node.func, "attr", None) or getattr(node.func, "id", "") if isinstance(node, ast.Call) else ""
         if isinstance(node, ast.ExceptHandler):
             broad = node.type is None or ast.unparse(node.type) in ("Exception", "BaseException")
             if broad or all(isinstance(line, ast.Pass | ast.Continue) for line in node.body):
@@ -56,25 +54,31 @@ def code_faults(tree: ast.AST, typed: set[float], given: set[str], others: set[s
                 yield "opens the test split: held_out_results has held-out knees"
             if found := sorted(other for other in {*others, "results.json"} if other in node.value):
                 yield f"reads what another notebook wrote ({found[0]}): each stands alone"
-        elif name in _SILENCERS:
-            yield f"silences warnings or errors ({name})"
-        elif name == "finish":
-            for claim in node.keywords:
-                if not _names(claim.value) - given:
-                    yield f"claims {claim.arg} as typed, not as computed"
-        elif name in ("bullet", "print"):
-            if name == "bullet" and not any(_names(argument) - given for argument in node.args):
-                yield "has a bullet in which nothing is computed"
-            texts = [part.value for part in ast.walk(node) if isinstance(part, ast.Constant)]
-            text = " ".join(text for text in texts if isinstance(text, str))
-            for number in _NUMBER.findall(text):
-                value = float(number.rstrip("% ")) / (100 if "%" in number else 1)
-                if value not in {*typed, 0.95}:
-                    yield f"prints the number {number} as typed, not as computed"
+        elif isinstance(node, ast.Call):
+            yield from _call_faults(node, typed, given)
 
 
-def _is_number(value) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _call_faults(call: ast.Call, typed: set[float], given: set[str]) -> Iterator[str]:
+    name = getattr(call.func, "attr", None) or getattr(call.func, "id", "")
+    if name in _SILENCERS:
+        yield f"silences warnings or errors ({name})"
+    elif name == "finish":
+        for claim in call.keywords:
+            if not _names(claim.value) - given:
+                yield f"claims {claim.arg} as typed, not as computed"
+    elif name in ("bullet", "print"):
+        if name == "bullet" and not any(_names(argument) - given for argument in call.args):
+            yield "has a bullet in which nothing is computed"
+        texts = [part.value for part in ast.walk(call) if isinstance(part, ast.Constant)]
+        for number in _NUMBER.findall(" ".join(text for text in texts if isinstance(text, str))):
+            value = float(number.rstrip("% ")) / (100 if "%" in number else 1)
+            if value not in {*typed, 0.95}:
+                yield f"prints the number {number} as typed, not as computed"
+
+
+def _number(node: ast.AST) -> float | None:
+    value = getattr(node, "value", None) if isinstance(node, ast.Constant) else None
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def _is_of_phantoms(node: ast.AST) -> bool:
