@@ -59,21 +59,19 @@ class Training:
         self.start = _start(model) if config.wise_ft < 1 else {}
         kl = torch.from_numpy(train.table["kl"].to_numpy(dtype=np.int64, copy=True))
         steps = self.sampler.batches * config.epochs
-        self.step = TrainingStep(model, views, kl, config, steps=steps, processes=processes)
+        self.step = step = TrainingStep(model, views, kl, config, steps=steps, processes=processes)
         self.average = Average(model, config.ema) if config.ema else None
         locked = tuple(f"{name}_tower." for name in model.locked)
         self.progress = Progress(device=str(processes.device))
         origin = asdict(config) | {"cohort_fingerprint": train.fingerprint, "processes": processes.count}
         parts = {"origin": Origin(folder, origin | {"device": processes.device.type}), "progress": self.progress}
         parts |= {"sampler": self.sampler, "random": RandomState(processes)}
-        parts |= {"model": PartialWeights(model, locked)}
-        parts |= {"optimiser": self.step.optimiser, "schedule": self.step.schedule}
+        parts |= {"model": PartialWeights(model, locked), "optimiser": step.optimiser, "schedule": step.schedule}
         if self.average:
             parts |= {"average": PartialWeights(self.average.average, tuple(f"module.{name}" for name in locked))}
         finite = FiniteLosses(folder, processes.device)
         self.state = KeepState(folder, parts, save_seconds, processes, finite)
-        hooks = [self.average, finite, self.state]
-        self.hooks: list[Hook] = [hook for hook in hooks if hook]
+        self.hooks: list[Hook] = [hook for hook in (self.average, finite, self.state) if hook]
 
     def run(self, on_epoch: Callable[[dict], None] | None = None) -> pd.DataFrame:
         """History of all epochs, after training those that are left."""

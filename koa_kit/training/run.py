@@ -96,20 +96,19 @@ def _film(image: str | os.PathLike | np.ndarray, number: int) -> np.ndarray:
     return 255 - pixels if not from_file and looks_inverted(pixels) else pixels
 
 
-def write_predictions(folder: Path, predictions: pd.DataFrame, embeddings: np.ndarray, stem: str = "") -> None:
-    """Write predictions, embeddings and their metrics into a run folder; `stem` goes before the file names."""
-    _write_answers(folder, predictions, embeddings, stem)
-    _write_metrics(folder, predictions, stem)
+def write_predictions(
+    folder: Path, predictions: pd.DataFrame, embeddings: np.ndarray, stem: str = "", *, seal: bool = False
+) -> None:
+    """Write predictions, embeddings and their metrics into a run folder; `stem` goes before the file names.
 
-
-def _write_answers(folder: Path, predictions: pd.DataFrame, embeddings: np.ndarray, stem: str) -> None:
+    With `seal`, all that lies there is summed before the metrics are written: those of val mark a finished run.
+    """
     with replacing(folder / f"{stem}predictions.parquet") as path:
         predictions.to_parquet(path, index=False)
     with replacing(folder / f"{stem}embeddings.npy") as path:
         np.save(path, embeddings)
-
-
-def _write_metrics(folder: Path, predictions: pd.DataFrame, stem: str) -> None:
+    if seal:
+        write_sums(folder)
     with replacing(folder / f"{stem}metrics.json") as path:
         # a metric that these knees cannot tell (a grade is absent) is null: JSON has no nan
         known = {name: None if np.isnan(value) else value for name, value in compute_metrics(predictions).items()}
@@ -140,11 +139,11 @@ def read_history(path: Path) -> pd.DataFrame:
     """History of a run, one row an epoch; `KoaError` if it is absent or damaged."""
     try:
         history = pd.read_csv(plain_file(path))
-        missing = [name for name in HISTORY if name not in history]
-        if missing or history.empty or history["epoch"].tolist() != list(range(1, len(history) + 1)):
-            raise ValueError(f"it lacks {', '.join(missing) or 'epochs'}")
-        if not np.isfinite(history.astype(float)[[*PARTS, "learning_rate", "val_accuracy", "seconds"]]).all(axis=None):
-            raise ValueError("a loss or a score is no number")
+        if missing := {*HISTORY} - {*history}:
+            raise ValueError(f"it lacks {', '.join(sorted(missing))}")
+        known = np.isfinite(history.astype(float)[[*PARTS, "learning_rate", "val_accuracy", "seconds"]]).all(axis=None)
+        if history.empty or history["epoch"].tolist() != list(range(1, len(history) + 1)) or not known:
+            raise ValueError("an epoch is missing, or a loss or a score is no number")
     except (OSError, ValueError) as error:  # pandas' own errors are of these kinds
         remedy = "Restore it, or train the run again."
         raise KoaError(f"The history of the run cannot be read: {error}.", where=path, remedy=remedy) from error
@@ -156,9 +155,5 @@ def finish(folder: Path, config: TrainConfig, cohort: Cohort, history: pd.DataFr
     run = Run(folder, config, load_checkpoint(folder, device=device), history, pd.DataFrame())
     if config.holdout:
         write_predictions(folder, *run.predict(cohort.split(HOLDOUT)), stem=f"{HOLDOUT}-")
-    predictions, embeddings = run.predict(cohort.split("val"))
-    _write_answers(folder, predictions, embeddings, "")
-    write_sums(folder)
-    # last: the metrics of val are the mark of a finished run
-    _write_metrics(folder, predictions, "")
+    write_predictions(folder, *run.predict(cohort.split("val")), seal=True)
     clear_state(folder)

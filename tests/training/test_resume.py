@@ -15,7 +15,7 @@ from koa_kit.training.step import TrainingStep
 
 TINY = TrainConfig(image_size=32, epochs=3, batch_size=20, method="symmetry_consistency", ema=0.8, clip_norm=1.0)
 PROBE = TrainConfig(
-    towers="lite0-minilm", image_size=32, regime="probe", epochs=3, batch_size=20, feature_dropout=0.3, patience=1
+    towers="lite0-minilm", image_size=32, regime="probe", epochs=4, batch_size=20, feature_dropout=0.3, patience=2
 )
 
 
