@@ -26,6 +26,15 @@ def real_data() -> Path:
     return folder
 
 
+@pytest.fixture
+def beside_real_data(real_data, request) -> Path:
+    """What a test names beside the images, in the folder of the data sets; without it, the test is skipped."""
+    path = real_data / request.param
+    if not path.exists():
+        pytest.skip(f"no {request.param} in {real_data}")
+    return path
+
+
 @pytest.fixture(scope="session")
 def session_cache(tmp_path_factory) -> Path:
     """One cache folder for the whole test run, so that phantom knees are drawn once."""

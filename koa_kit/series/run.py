@@ -13,6 +13,7 @@ from pathlib import Path
 from filelock import Timeout
 
 from koa_kit import paths
+from koa_kit.data.manifest import find_dataset, load_manifest
 from koa_kit.engine.scratch import alone
 from koa_kit.engine.seals import seal, unbroken
 from koa_kit.errors import KoaError
@@ -78,6 +79,15 @@ def check_parameters(notebook: str | os.PathLike) -> None:
             raise KoaError(f"The notebook has no parameter {name!r}.", where=notebook, remedy=remedy)
 
 
+def _check_dataset(dataset: str, data_dir: str | os.PathLike | None) -> None:
+    """Raise `KoaError` unless these knees are here: told once, not by every notebook."""
+    entry = load_manifest().get(dataset)
+    if entry and entry.access != "generated":
+        find_dataset(dataset, data_dir)
+    elif not entry and not os.path.isdir(dataset):
+        raise KoaError(f"There is no data set and no folder {dataset!r}.", remedy=_nearest(dataset, [*load_manifest()]))
+
+
 def _nearest(word: str, known: Sequence[str]) -> str:
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.4)
     return (f"Did you mean {near[0]}? " if near else "") + f"Known are {', '.join(known) or 'none'}."
@@ -97,8 +107,8 @@ def run_series(
 ) -> list[NotebookRun]:
     """The notebooks' runs in order, with a page for each and ``index.html``; all in `out_dir`, else `out_dir_for`.
 
-    Raises `KoaError` before anything runs if a notebook or a parameter is unknown, and `SeriesFailed` at the end, with
-    every breach of the contract. `timeout` is in seconds and for one notebook.
+    Raises `KoaError` before anything runs if a notebook, a parameter or the data set is unknown, and `SeriesFailed` at
+    the end, with every breach of the contract. `timeout` is in seconds and for one notebook.
     """
     from pydantic import TypeAdapter
     from rich.console import Console
@@ -110,6 +120,7 @@ def run_series(
     out_dir = Path(out_dir or out_dir_for(dataset, scale)).resolve()
     if os.sep in dataset or dataset in (".", ".."):  # the kernel works in another folder
         dataset = str(Path(dataset).expanduser().resolve())
+    _check_dataset(dataset, data_dir)
     folder = str(Path(data_dir).expanduser().resolve()) if data_dir else ""
     values = dict(zip(PARAMETERS, (dataset, scale, seed, folder, str(out_dir / "results")), strict=True))
     for notebook in notebooks:

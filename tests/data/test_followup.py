@@ -76,8 +76,9 @@ def test_progression_refuses_two_readings_of_a_visit():
         progression(table)
 
 
-def test_one_in_five_real_kl1_knees_reaches_kl2_by_four_years(real_data):
-    table = load_followup(real_data)
+@pytest.mark.parametrize("beside_real_data", ["oai-followup"], indirect=True)
+def test_one_in_five_real_kl1_knees_reaches_kl2_by_four_years(beside_real_data):
+    table = load_followup(beside_real_data.parent)
     assert not table.duplicated(["patient", "side", "months"]).any()
     result = progression(table, months=48)
     assert result.loc[1, "reached_kl2"] == pytest.approx(0.2, abs=0.03)

@@ -38,7 +38,7 @@ def train(dataset, runs, seed: int, *options) -> subprocess.Popen:
     return koa("train", "x", "--dataset", dataset, "--runs", runs, *small, *options)
 
 
-@pytest.mark.parametrize("count", [2, 4])
+@pytest.mark.parametrize("count", [2, 4] if TIMES > 1 else [2])
 @pytest.mark.parametrize("round_", range(TIMES))
 def test_of_several_trainings_into_one_name_one_wins_and_the_others_are_told(count, round_, dataset, tmp_path):
     processes = [train(dataset, tmp_path, seed, "--overwrite") for seed in range(count)]
