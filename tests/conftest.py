@@ -1,6 +1,7 @@
 """Shared fixtures: where the real knees lie, if they are here, and a cache that is thrown away."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ import pytest
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 if "PYTEST_XDIST_WORKER" in os.environ:  # side by side, each with all cores, they would only wait for one another
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+# what a shell begins with & ignores Ctrl-C, and so would the commands that tests interrupt
+signal.signal(signal.SIGINT, signal.default_int_handler)
 pytest_plugins = ["bright_knees", "simulated_predictions"]
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 

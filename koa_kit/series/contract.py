@@ -39,7 +39,7 @@ def check_executed(notebook) -> list[str]:
     """Findings in an executed notebook (nbformat 4, with its widget state), each with its cell.
 
     Errors, also those caught by Output widgets, which papermill does not see; stderr other than `HARMLESS_STDERR`;
-    text outputs over 100 lines; pictures of less than 150 pixels; HTML that would load something from the network.
+    text outputs over 100 lines; pictures of fewer than 150 x 150 pixels; HTML that would load something from the network.
     """
     widgets = notebook.metadata.get("widgets", {}).get("application/vnd.jupyter.widget-state+json", {}).get("state", {})
     unseen = dict(widgets)
@@ -76,8 +76,10 @@ def _output_faults(outputs) -> Iterator[str]:
                 yield f"printed on stderr: {_one_line(text)}"
         elif kind == "stdout" or data.keys() <= {"text/plain", WIDGET_VIEW}:
             lines += len((output.get("text") or data.get("text/plain", "")).splitlines())
-        if (png := data.get("image/png")) and (smallest := min(_size(png))) < SMALLEST_PICTURE:
-            yield f"shows a picture of {smallest} pixels ({SMALLEST_PICTURE} at least)"
+        if png := data.get("image/png"):
+            width, height = _size(png)
+            if width * height < SMALLEST_PICTURE**2:
+                yield f"shows a picture of {width} x {height} pixels ({SMALLEST_PICTURE} x {SMALLEST_PICTURE} at least)"
         if _REMOTE.search(data.get("text/html", "")):
             yield "shows HTML that loads something from the network"
     if lines > LONGEST_TEXT:

@@ -92,7 +92,7 @@ EXECUTED = {
     OUTPUT: PRINTED + "The control 'film' fails: KeyError: 'ink'",
     "import warnings\nwarnings.warn('the knee is upside down')": PRINTED + "…the knee is upside down…",
     "print('KL1\\n' * 101)": "prints 102 lines of text (100 at most)",
-    PICTURE: "shows a picture of … pixels (150 at least)",
+    PICTURE: "shows a picture of … pixels (150 x 150 at least)",
     "session.finish('none', auc=float('nan'))": "KoaError: nan cannot be kept as a result…",
     "session.finish('none')": "KoaError: A notebook must claim something…",
     "import urllib.request\nurllib.request.urlopen('http://example.org')": REFUSED
