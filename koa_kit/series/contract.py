@@ -39,7 +39,7 @@ def check_executed(notebook) -> list[str]:
     """Findings in an executed notebook (nbformat 4, with its widget state), each with its cell.
 
     Errors, also those caught by Output widgets, which papermill does not see; stderr other than `HARMLESS_STDERR`;
-    text outputs over 100 lines; pictures of fewer than 150 x 150 pixels; HTML that would load something from the network.
+    text outputs over 100 lines; pictures of fewer than 150 x 150 pixels; HTML that would load from the network.
     """
     widgets = notebook.metadata.get("widgets", {}).get("application/vnd.jupyter.widget-state+json", {}).get("state", {})
     unseen = dict(widgets)
