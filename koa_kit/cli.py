@@ -12,7 +12,7 @@ from koa_kit.commands.data import app as data_app
 from koa_kit.commands.environment import doctor
 from koa_kit.commands.grids import ablate
 from koa_kit.commands.options import DataDir
-from koa_kit.commands.training import evaluate, train
+from koa_kit.commands.training import evaluate, export, train
 from koa_kit.errors import KoaError
 
 app = typer.Typer(
@@ -26,7 +26,7 @@ INTERRUPTED = 130
 """Exit status after Ctrl-C."""
 
 app.add_typer(data_app, name="data")
-for command in (train, evaluate, ablate, doctor):
+for command in (train, evaluate, export, ablate, doctor):
     app.command()(command)
 
 

@@ -188,13 +188,3 @@ def continuation_logits(similarities: Tensor) -> Tensor:
     climbed = functional.pad(functional.logsigmoid(steps).cumsum(1), (1, 0))
     stayed = functional.pad(functional.logsigmoid(-steps), (0, 1))
     return torch.add(climbed, stayed)
-
-
-def check_finite(logits: Tensor, where: str) -> None:
-    """Raise `KoaError` if logits of some knees are no numbers; reads the result back from the device."""
-    if bad := (~torch.isfinite(logits)).any(-1).sum().item():
-        raise KoaError(
-            f"The logits of {bad} of {len(logits)} knees are not finite.",
-            where=where,
-            remedy="Lower the learning rate, or look for images or prompts that a tower cannot take.",
-        )

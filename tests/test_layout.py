@@ -24,14 +24,15 @@ FLOORS = (
 GROUND = {name for floor in FLOORS[:3] for name in floor}
 CORE = (
     *("grades", "cohort", "data.manifest", "data.load", "data.radiograph", "data.polarity", "data.splits"),
-    *("prompts", "model.spec", "model.grader", "model.clip_koa", "model.words", "model.towers", "model.checkpoint"),
+    *("prompts", "model.spec", "model.grader", "model.torch_grader", "model.clip_koa", "model.words", "model.towers"),
+    *("model.checkpoint",),
     *("losses", "training.config", "training.augmentation", "training.batches", "training.views", "training.step"),
     *("training.loop", "training.fitting", "training.prediction", "training.run"),
     *("error_analysis.predictions", "error_analysis.metrics", "error_analysis.statistics.intervals"),
 )
 """What CONTRIBUTING says to read first, in this order."""
 
-CORE_LINES = 3_550
+CORE_LINES = 3_600
 FLOOR = {room: number for number, floor in enumerate(FLOORS) for room in floor}
 FILES = {path: ".".join(path.relative_to(PACKAGE).with_suffix("").parts) for path in sorted(PACKAGE.rglob("*.py"))}
 MODULES = {name.removesuffix(".__init__"): path for path, name in FILES.items() if name != "__init__"}

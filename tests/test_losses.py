@@ -11,7 +11,6 @@ from koa_kit.errors import KoaError
 from koa_kit.losses import (
     CONSISTENCY_FORMS,
     LOSSES,
-    check_finite,
     clip_koa_loss,
     consistency_loss,
     distance_weighted_cross_entropy,
@@ -159,13 +158,6 @@ def test_unknown_form_and_missing_flip_and_negative_weight_are_refused():
         clip_koa_loss(s, None, y)
     with pytest.raises(KoaError, match="negative"):
         clip_koa_loss(s, h, y, consistency=-1)
-
-
-def test_logits_that_are_not_numbers_are_refused_with_their_count():
-    logits = torch.zeros(3, 5)
-    logits[1, 2] = float("nan")
-    with pytest.raises(KoaError, match=r"1 of 3 knees(.|\n)*where: here"):
-        check_finite(logits, "here")
 
 
 def numpy_distance_weighted(s, y, power, weights):

@@ -19,8 +19,8 @@ from torch.nn import functional
 from koa_kit.attribution.scores import Attribution
 from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES
-from koa_kit.losses import check_finite
 from koa_kit.model import ClipKoa
+from koa_kit.model.grader import check_finite
 from koa_kit.model.spec import crop_rows
 
 METHODS = {
@@ -92,7 +92,7 @@ def explain(
         score = partial(_lead, model, towards, rather_than)
         with torch.no_grad():
             difference = score(seen)
-        check_finite(difference[:, None], f"KL{towards} of a radiograph")
+        check_finite(difference.cpu().numpy(), f"KL{towards} of a radiograph")
         heat, found = _found_by(method, model, score, seen)
     whole = np.zeros(image.shape, np.float32)
     shape = whole[rows].shape

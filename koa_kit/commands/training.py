@@ -43,8 +43,8 @@ def train(
     if processes > 1 and "WORLD_SIZE" not in os.environ:
         raise typer.Exit(_launch(processes, device))
     from koa_kit.data import load_cohort, load_manifest
+    from koa_kit.engine.identity import read_identity
     from koa_kit.engine.processes import choose_device
-    from koa_kit.engine.resume import read_identity
     from koa_kit.engine.run_folder import can_go_on, check_free, under_way
     from koa_kit.error_analysis.statistics.intervals import metric_intervals
     from koa_kit.training import TrainConfig, fit
@@ -103,6 +103,18 @@ def evaluate(
         options: dict = {"dataset": dataset, "final": final, "data_dir": data_dir, "device": device}
         table = evaluate_run(folder, split=split, skip_refused=skip_refused, progress=bar, **options)
     typer.echo(table.to_json(orient="records", indent=2) if as_json else table.round(3).to_string(index=False))
+
+
+def export(folder: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")]) -> None:
+    """Write a run's model as a graph that onnxruntime computes, without torch: model.onnx.
+
+    It is compared with the model before it stays.
+
+    Example: koa export runs/lite0
+    """
+    from koa_kit.model.export import export_graph
+
+    typer.echo(f"Kept in {export_graph(folder)}")
 
 
 def _launch(processes: int, device: str | None) -> int:

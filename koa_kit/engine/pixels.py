@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.nn import functional
+from PIL import Image
 
 from koa_kit.engine.memory import release_pages
 from koa_kit.errors import KoaError
@@ -17,16 +15,17 @@ FLATTEST = 16
 """Grey levels within which a picture shows nothing: pixels of 0 to 1 made whole numbers, or a blank film."""
 
 
-def resample(images: np.ndarray, shape: tuple[int, int], *, batch: int = 256) -> Tensor:
-    """uint8 images ``(N, *shape)`` from uint8 ``(N, H, W)``, bilinearly with antialiasing; a copy at the same shape."""
+def resample(images: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """uint8 images ``(N, *shape)`` from uint8 ``(N, H, W)``, bilinearly with antialiasing and rounded.
+
+    As `torch.nn.functional.interpolate` with ``antialias``, but for pixels that lie half way between two grey levels.
+    """
     if tuple(images.shape[1:]) == shape:
-        # torch warns of arrays that cannot be written, as those of a mapped file
-        return torch.from_numpy(np.array(images))
-    small = torch.empty((len(images), *shape), dtype=torch.uint8)
-    for start in range(0, len(images), batch):
-        pixels = torch.from_numpy(np.array(images[start : start + batch])).float()[:, None]
-        resized = functional.interpolate(pixels, shape, mode="bilinear", antialias=True, align_corners=False)
-        small[start : start + batch] = resized[:, 0].round().clamp(0, 255).byte()
+        return np.array(images)
+    small = np.empty((len(images), *shape), dtype=np.uint8)
+    for image, target in zip(images, small, strict=True):
+        resized = Image.fromarray(image.astype(np.float32)).resize(shape[::-1], Image.Resampling.BILINEAR)
+        target[:] = np.clip(np.rint(np.asarray(resized)), 0, 255)
     release_pages(images)
     return small
 

@@ -11,16 +11,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from koa_kit.engine.resume import IDENTITY, clear_state, write_identity
+from koa_kit.engine.identity import IDENTITY, clear_state, write_identity
 from koa_kit.errors import KoaError
 from koa_kit.paths import replacing, sha256_of
 
 CONFIG, FAILURE, SUMS = "config.yaml", "failure.txt", "SHA256SUMS"
+GRAPH = ("model.onnx", "graph.json")
 PREDICTED = ("predictions.parquet", "embeddings.npy", "metrics.json")
 RESULTS = (
     "history.csv",
     "model.safetensors",
     "model.json",
+    *GRAPH,
     *(f"{split}-{name}" for split in ("holdout", "development") for name in PREDICTED),
     SUMS,
     *PREDICTED,

@@ -15,8 +15,8 @@ from torch.nn import functional
 from koa_kit.errors import KoaError
 from koa_kit.grades import GRADES
 from koa_kit.losses import continuation_logits
-from koa_kit.model.grader import Grader
 from koa_kit.model.spec import Component, ModelSpec
+from koa_kit.model.torch_grader import TorchGrader
 from koa_kit.model.towers import Towers, make_towers
 from koa_kit.model.words import check_words
 from koa_kit.prompts import PromptSet
@@ -25,7 +25,7 @@ COMPONENTS = ("image", "text", "projections")
 TEMPERATURE, COLDEST = 0.07, 0.01
 
 
-class ClipKoa(Grader):
+class ClipKoa(TorchGrader):
     """Scaled cosine similarities between knees and five grade descriptions (CLIP-KOA, arXiv 2504.19443).
 
     ``S = scale · cos(P_i f(x), P_t g(t))`` with an image tower f, a text tower g, linear projections P into one space
@@ -123,6 +123,13 @@ class ClipKoa(Grader):
         if tuple(images.shape[1:]) != self.spec.image_shape:
             expected = " x ".join(map(str, self.spec.image_shape))
             raise KoaError(f"Expected images (N, H, W) of {expected} pixels.", where=f"shape {tuple(images.shape)}")
+        pixels = self.normalised(images)
+        learns = torch.is_grad_enabled() and (through_locked or "image" not in self.locked)
+        with torch.set_grad_enabled(learns), self._autocast():
+            return self.image_tower(pixels)
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """Images ``(N, height, width)`` of 0 to 255 as the tower's three channels."""
         pixels = images[:, None].to(self.pixel_mean.dtype) / 255
         if self.spec.normalize == "per_image":
             # a spread of 0.02 is a film that shows nothing; dividing by less would only show its noise
@@ -130,11 +137,7 @@ class ClipKoa(Grader):
             pixels = ((pixels - mean) / (spread + 0.02)).expand(-1, 3, -1, -1)
         else:
             pixels = (pixels - self.pixel_mean) / self.pixel_std
-        if self.towers.channels_last:
-            pixels = pixels.contiguous(memory_format=torch.channels_last)
-        learns = torch.is_grad_enabled() and (through_locked or "image" not in self.locked)
-        with torch.set_grad_enabled(learns), self._autocast():
-            return self.image_tower(pixels)
+        return pixels.contiguous(memory_format=torch.channels_last) if self.towers.channels_last else pixels
 
     def _autocast(self):
         return nullcontext() if self.compute_dtype is None else torch.autocast(self.device.type, self.compute_dtype)
@@ -202,16 +205,18 @@ class ClipKoa(Grader):
     def _read_out(self, numbers: Tensor) -> Tensor:
         return continuation_logits(numbers) if self.spec.output == "corn" else numbers
 
-    def logits(self, features: Tensor, features_flip: Tensor | None = None) -> tuple[Tensor, Any]:
+    def logits(
+        self, features: Tensor, features_flip: Tensor | None = None, *, prompts: Tensor | None = None
+    ) -> tuple[Tensor, Any]:
         """Logits ``(N, 5)`` of knees and of their mirror images from features; the second is None where not given.
 
-        The one way from features to logits; the prompts are read once for both views.
+        The one way from features to logits; the prompts are read once for both views, or given as unit vectors.
         """
         views = [features] if features_flip is None else [features, features_flip]
         if self.grade_layer is not None:
             answers = [self._read_out(self.grade_layer(self._standardised(view))) for view in views]
         else:
-            prompts = self.prompt_embeddings()
+            prompts = self.prompt_embeddings() if prompts is None else prompts
             answers = [self.compare(self.image_embeddings(view), prompts) for view in views]
         if features_flip is None:
             return answers[0], None

@@ -1,20 +1,16 @@
-"""From radiographs to grades: what a model is shown, and what it says."""
+"""From radiographs to grades: what a model is shown, and what it says, whatever computes it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
-import torch
 from scipy.special import softmax
-from torch import Tensor, nn
 
-from koa_kit.engine.modes import evaluating
-from koa_kit.engine.pixels import check_images, resample
+from koa_kit.engine.pixels import check_images
 from koa_kit.errors import KoaError
 from koa_kit.grades import grade_by_rule
-from koa_kit.losses import check_finite
 from koa_kit.model.spec import ModelSpec, crop_rows
 
 
@@ -25,59 +21,33 @@ class Answers(NamedTuple):
     embeddings: np.ndarray  # float32 (N, 2, D), unit vectors in the space of the prompts
 
 
-class Grader(nn.Module):
-    """Grades radiographs; a subclass says how images become features, and features embeddings and logits."""
+class Grader:
+    """Grades radiographs; a subclass says how checked ones become answers."""
 
     spec: ModelSpec
-    image_features: Callable[..., Tensor]
-    image_embeddings: Callable[..., Tensor]
-    logits: Callable[..., tuple[Tensor, Any]]
 
-    @property
-    def device(self) -> torch.device:
-        """Where the model lies."""
-        return next(self.parameters()).device
-
-    def resampled(self, images: np.ndarray) -> Tensor:
-        """uint8 ``(N, height, width)``: whole radiographs uint8 ``(N, H, W)`` as the image tower sees them.
-
-        Cropped, resampled bilinearly with antialiasing and rounded; images of the tower's own shape stay as they are.
-        """
-        if images.ndim != 3:
-            raise KoaError("Expected grey images (N, H, W).", where=f"shape {tuple(images.shape)}")
-        whole = tuple(images.shape[1:]) != self.spec.image_shape
-        rows = crop_rows(images.shape[1], self.spec.crop) if whole else slice(None)
-        return resample(images[:, rows], self.spec.image_shape)
-
-    def shown(self, images: Tensor, sides: Sequence[str]) -> Tensor:
-        """Images ``(N, height, width)`` as the model is shown them: left knees mirrored if it has a canonical side."""
-        if not self.spec.canonical_side:
-            return images
-        left = torch.tensor([side == "L" for side in sides], device=images.device)
-        return torch.where(left[:, None, None], images.flip(-1), images)
-
-    @torch.inference_mode()
-    def answer_features(self, features: Tensor, features_flip: Tensor) -> Answers:
-        """`Answers` from the features of some knees and of their mirror images."""
-        logits = torch.stack(self.logits(features, features_flip), 1).float().cpu()
-        vectors = torch.stack([self.image_embeddings(view) for view in (features, features_flip)], 1)
-        return Answers(logits.numpy(), vectors.float().cpu().numpy())
-
-    @torch.inference_mode()
     def answer(self, images: np.ndarray, sides: Sequence[str], *, batch: int = 64) -> Answers:
-        """What the model says of radiographs and of their mirror images, in evaluation mode; see `predict`."""
+        """What the model says of radiographs and of their mirror images; see `predict`."""
         images = np.asarray(images)
         check_sides(sides, images.shape[0] if images.ndim else 0)
         check_images(images, self.spec.image_shape)
-        with evaluating(self):
-            seen = self.shown(self.resampled(images), sides)
-            parts = [
-                self.answer_features(*self.image_features(torch.cat([views, views.flip(-1)])).chunk(2))
-                for views in seen.to(self.device).split(batch)
-            ]
-        answers = Answers(*(np.concatenate(part) for part in zip(*parts, strict=True)))
-        check_finite(torch.from_numpy(answers.logits).flatten(1), "radiographs")
+        answers = self._answers(images, sides, batch)
+        check_finite(answers.logits, "radiographs")
         return answers
+
+    def _answers(self, images: np.ndarray, sides: Sequence[str], batch: int) -> Answers:
+        raise NotImplementedError
+
+    def seen(self, images: np.ndarray) -> np.ndarray:
+        """uint8 ``(N, height, width)``: whole radiographs uint8 ``(N, H, W)`` as the image tower sees them."""
+        raise NotImplementedError
+
+    def cropped(self, images: np.ndarray) -> np.ndarray:
+        """The rows of whole radiographs ``(N, H, W)`` that are shown; images of the tower's own shape stay whole."""
+        if images.ndim != 3:
+            raise KoaError("Expected grey images (N, H, W).", where=f"shape {tuple(images.shape)}")
+        whole = tuple(images.shape[1:]) != self.spec.image_shape
+        return images[:, crop_rows(images.shape[1], self.spec.crop) if whole else slice(None)]
 
     def predict(self, images: np.ndarray, sides: Sequence[str], *, batch: int = 64) -> tuple[np.ndarray, np.ndarray]:
         """Grades int64 ``(N,)`` by the model's own rule, and probabilities float32 ``(N, 5)``.
@@ -99,6 +69,16 @@ class Grader(nn.Module):
         """
         probabilities = softmax(self.answer(images, sides, batch=batch).logits[:, 0], axis=1)
         return grade_by_rule(probabilities, self.spec.rule), probabilities
+
+
+def check_finite(logits: np.ndarray, where: str) -> None:
+    """Raise `KoaError` if logits ``(N, …)`` of some knees are no numbers."""
+    if bad := (~np.isfinite(logits)).reshape(len(logits), -1).any(-1).sum():
+        raise KoaError(
+            f"The logits of {bad} of {len(logits)} knees are not finite.",
+            where=where,
+            remedy="Lower the learning rate, or look for images or prompts that a tower cannot take.",
+        )
 
 
 def check_sides(sides: Sequence[str], images: int) -> None:

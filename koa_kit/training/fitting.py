@@ -13,8 +13,9 @@ from koa_kit.configuration import write_yaml
 from koa_kit.data.splits import check_apart, set_aside
 from koa_kit.engine import run_folder
 from koa_kit.engine.hooks import naming_a_smaller_batch
+from koa_kit.engine.identity import clear_state, clear_unfinished, read_identity, refuse_other_run
 from koa_kit.engine.processes import find_processes
-from koa_kit.engine.resume import alone_in, clear_state, clear_unfinished, read_identity, refuse_other_run
+from koa_kit.engine.resume import alone_in
 from koa_kit.errors import KoaError
 from koa_kit.model.checkpoint import read_record
 from koa_kit.training.config import TrainConfig, untrained

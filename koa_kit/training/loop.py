@@ -20,9 +20,9 @@ from koa_kit.engine.processes import Processes
 from koa_kit.engine.resume import Origin, PartialWeights, RandomState
 from koa_kit.error_analysis.metrics import count_grades, metrics_of_counts
 from koa_kit.grades import RULES, grade_by_rule
-from koa_kit.losses import check_finite
 from koa_kit.model.checkpoint import save_checkpoint
 from koa_kit.model.clip_koa import ClipKoa
+from koa_kit.model.grader import check_finite
 from koa_kit.paths import replacing
 from koa_kit.training.batches import EpochSampler
 from koa_kit.training.config import TrainConfig
@@ -131,7 +131,7 @@ class Training:
                 pair = model.logits(*self.val_views.encode(model, self.val_views.inputs(rows), flip=flip))
                 answers.append(torch.stack(pair).mean(0) if both else pair[0])
         logits = torch.cat(self.processes.all(torch.cat(answers).float()))
-        check_finite(logits, "the val knees")
+        check_finite(logits.numpy(), "the val knees")
         p = logits if self.config.rule == RULES[0] else logits.softmax(-1)
         counts = count_grades(self.val_kl, grade_by_rule(p.numpy(), self.config.rule))
         scores = metrics_of_counts(counts[None], ("accuracy", "qwk", "kl1_recall"))

@@ -10,8 +10,8 @@ from koa_kit.cohort import Cohort
 from koa_kit.engine.memory import tune_memory
 from koa_kit.engine.modes import evaluating
 from koa_kit.error_analysis.predictions import predictions_table
-from koa_kit.losses import check_finite
 from koa_kit.model.clip_koa import ClipKoa
+from koa_kit.model.grader import check_finite
 from koa_kit.training.views import ImageViews, Progress, views_of
 
 
@@ -45,5 +45,5 @@ def predict(
             if progress and isinstance(views, ImageViews):
                 progress(int(rows[-1]) + 1, len(cohort))
     logits, embeddings = (np.concatenate(part) for part in zip(*parts, strict=True))
-    check_finite(torch.from_numpy(logits).flatten(1), f"predictions of {cohort.name}")
+    check_finite(logits, f"predictions of {cohort.name}")
     return predictions_table(cohort.table, logits, rule=model.spec.rule), embeddings

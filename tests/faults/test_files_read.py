@@ -22,7 +22,8 @@ from koa_kit.comparison.published import PREDICTIONS, SIMILARITIES, read_arms
 from koa_kit.comparison.tables import COLUMNS, TABLE, as_table, read_table
 from koa_kit.data.manifest import load_manifest
 from koa_kit.data.sources.followup import load_followup
-from koa_kit.engine.resume import load_state, read_identity, save_state, write_identity
+from koa_kit.engine.identity import read_identity, write_identity
+from koa_kit.engine.resume import load_state, save_state
 from koa_kit.error_analysis.predictions import probabilities, read_embeddings, read_predictions, similarities
 from koa_kit.errors import KoaError
 from koa_kit.model import read_record

@@ -10,6 +10,7 @@ from hypothesis.extra.numpy import arrays
 from koa_kit.errors import KoaError
 from koa_kit.losses import continuation_logits, grade_loss
 from koa_kit.model import build_model, load_checkpoint, save_checkpoint
+from koa_kit.model.grader import check_finite
 
 SIMILARITIES = arrays(np.float64, (3, 5), elements=st.floats(-20, 20))
 
@@ -71,3 +72,10 @@ def test_a_linear_head_learns_nothing_from_words():
 def test_an_unknown_answer_is_refused(choice):
     with pytest.raises(KoaError, match="There is no"):
         build_model(towers="koa-tiny", image_size=32, **choice)
+
+
+def test_logits_that_are_not_numbers_are_refused_with_their_count():
+    logits = np.zeros((3, 5))
+    logits[1, 2] = float("nan")
+    with pytest.raises(KoaError, match=r"1 of 3 knees(.|\n)*where: here"):
+        check_finite(logits, "here")

@@ -74,9 +74,13 @@ def test_the_model_that_comes_with_the_kit_is_small_and_grades_as_its_prediction
 
     assert DEFAULT in pretrained_names()
     run = load_pretrained(device="cpu")
-    assert sum(path.stat().st_size for path in run.folder.glob("model.*")) < 20e6
+    assert all(path.stat().st_size < 16e6 for path in run.folder.glob("model.*"))
     val = load_cohort("oai-kl224", data_dir=real_data).split("val").take(np.arange(64))
     told = run.predict(val)[0].set_index("knee_id")
     kept = run.predictions.set_index("knee_id").loc[told.index]
     np.testing.assert_allclose(told["p1"], kept["p1"], atol=1e-3)
     assert (told["pred"] == told["pred_flip"]).all()
+    # by the graph, whose images are resampled by Pillow and whose sums are in another order
+    grades, p = run.grader.predict(val.images, val.table["side"])  # by the graph
+    np.testing.assert_allclose(p[:, 1], told["p1"], atol=2e-3)
+    assert (grades == told["pred"].to_numpy()).mean() > 0.98

@@ -1,12 +1,16 @@
 """A few radiographs get what the cohort they are of gets, each shown from the side the model knows."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from koa_kit.errors import KoaError
 from koa_kit.grades import RULES
 from koa_kit.model import build_model
+from koa_kit.model.export import export_graph
+from koa_kit.model.graph import GraphGrader
 from koa_kit.phantom import KneeFeatures, draw_knee, phantom_cohort
+from koa_kit.training import TrainConfig, fit, load_run
 from koa_kit.training.prediction import predict
 
 
@@ -41,3 +45,17 @@ def test_colour_radiographs_are_refused():
 def test_sides_that_do_not_fit_the_radiographs_are_refused(sides):
     with pytest.raises(KoaError, match="side of each image"):
         build_model().predict(np.zeros((2, 64, 64), np.uint8), sides)
+
+
+def test_an_exported_run_grades_by_its_graph_and_as_before(knees, tmp_path):
+    run = fit(knees, TrainConfig(image_size=32, epochs=1, batch_size=20), tmp_path)
+    images, sides = knees.images[:6], knees.table["side"][:6]
+    before = run.grade(images, sides)
+    assert run.grader is run.model
+    export_graph(tmp_path)
+    again = load_run(tmp_path)
+    assert isinstance(again.grader, GraphGrader)
+    pd.testing.assert_frame_equal(again.grade(images, sides), before, atol=1e-3)
+    (tmp_path / "model.onnx").write_bytes(b"another")
+    with pytest.raises(KoaError, match="its bytes differ"):
+        load_run(tmp_path).grade(images, sides)
