@@ -100,7 +100,11 @@ def audit_dataset(
     Example: koa data audit oai-kl224
     """
     from koa_kit import data
+    from koa_kit.data.splits import SEALED
 
+    if SEALED in (split or ()) and (entry := data.load_manifest().get(name)) and entry.access != "generated":
+        remedy = "It is for one final score: koa evaluate RUN --split test --final. `koa data verify` checks its files."
+        raise KoaError(f"The test split of {name} is sealed.", remedy=remedy)
     options = {"splits": split or None, "skip_refused": skip_refused, "polarity": polarity, "progress": not as_json}
     cohort = data.load_cohort(name, data_dir=data_dir, **options)
     print_refused(cohort)

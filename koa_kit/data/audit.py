@@ -74,9 +74,20 @@ class Audit:
             f"equal pixel arrays: {self.duplicates['group'].nunique()} group(s), {len(self.duplicates)} images",
             f"inverted images, turned bone bright: {inverted.sum()} ({by_split})",
         ]
+        lines += self._twice()
         lines += [f"left out: {row.part}, {row.images} image(s): {row.reason}" for row in self.excluded.itertuples()]
         counts = "counts: as published" if self.published else "counts: none published"
         return "\n".join(lines + (list(self.differs_from_published) or [counts]))
+
+    def _twice(self, most: int = 10) -> list[str]:
+        """Films that are there twice, by name; first those that are in two splits, which flatter every score."""
+        lines = []
+        for _, films in self.duplicates.groupby("group"):
+            splits = films["split"].unique()
+            leak = f"  IN TWO SPLITS ({' & '.join(splits)})" if len(splits) > 1 else ""
+            lines.append(f"  the same film: {' = '.join(films['file'])}{leak}")
+        lines.sort(key=lambda line: "IN TWO SPLITS" not in line)
+        return lines[:most] + ([f"  and {len(lines) - most} more: --json lists them"] if len(lines) > most else [])
 
 
 def audit_cohort(cohort: Cohort) -> Audit:

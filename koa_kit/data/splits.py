@@ -16,6 +16,9 @@ from koa_kit.errors import KoaError
 HOLDOUT = "holdout"
 """Name of the split that `set_aside` makes."""
 
+SEALED = "test"
+"""Name of the split that is for one final score."""
+
 EARLIER_NAMES = {"development": HOLDOUT}
 """What splits are called in tables and run folders that were written before."""
 

@@ -9,15 +9,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from koa_kit.data import load_cohort
-from koa_kit.data.splits import EARLIER_NAMES, HOLDOUT, set_aside
+from koa_kit.data import load_cohort, load_manifest
+from koa_kit.data.splits import EARLIER_NAMES, HOLDOUT, SEALED, set_aside
 from koa_kit.engine.run_folder import one_run
 from koa_kit.errors import KoaError
 from koa_kit.model import read_record
 from koa_kit.training.run import load_run, write_predictions
 from koa_kit.training.views import Progress
 
-SEALED = "test"
 OWN = {"val": "", HOLDOUT: f"{HOLDOUT}-"}
 """What stands before the names of a run's files, by the splits that it has scored itself."""
 
@@ -67,10 +66,10 @@ def evaluate_run(
         )
     with one_run(folder):
         run, record = load_run(folder, device=device), read_record(folder)
-        if not (dataset := dataset or record.get("cohort")):
-            raise KoaError(
-                "The run does not say which knees it was trained on.", where=folder, remedy="Name --dataset."
-            )
+        if not dataset and (dataset := record.get("cohort")) not in load_manifest():
+            of = f"a folder called {dataset!r}" if dataset else "knees"
+            what = f"The run was trained on {of} whose place it does not keep."
+            raise KoaError(what, where=folder, remedy="Name it: --dataset FOLDER.")
         # all of it, as for training, since its fingerprint is of the whole; the sealed split is read on demand only
         splits = (split,) if split == SEALED else None
         cohort = load_cohort(dataset, data_dir=data_dir, splits=splits, skip_refused=skip_refused)

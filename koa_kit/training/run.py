@@ -81,12 +81,13 @@ class Run:
             If a file is refused, an image is none that a model can be shown, or a side is missing; see `check_images`.
         """
         one = isinstance(images, str | os.PathLike) or (isinstance(images, np.ndarray) and images.ndim == 2)
-        images = [images] if one else images
+        images = [images] if one or isinstance(images, bytes) else images
         if not isinstance(images, Sequence | np.ndarray) or not len(images):
             raise KoaError("There is no radiograph to grade.", where=repr(images), remedy="Give a path, or pixels.")
-        sides = list(sides) if isinstance(sides, Sequence | np.ndarray | pd.Series) else [sides]
-        check_sides(sides, len(images))
+        several = isinstance(sides, Sequence | np.ndarray | pd.Series) and not isinstance(sides, str)
+        sides = list(sides) if several else [str(sides)]
         seen = [self.grader.seen(_film(image, number)[None]) for number, image in enumerate(images)]
+        check_sides(sides, len(images))
         grades, p = self.grader.predict(np.concatenate(seen), sides)
         names = [grade_label(grade) for grade in grades]
         return pd.DataFrame({"grade": grades, "name": names} | {f"p{grade}": p[:, grade] for grade in GRADES})

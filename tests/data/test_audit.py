@@ -57,6 +57,14 @@ def test_the_audit_finds_the_inverted_knee_the_copy_and_the_excluded_folder(odd_
     assert result.duplicates[["knee_id", "split"]].to_numpy().tolist() == [["TRAIN00L", "train"], ["VAL00L", "val"]]
     assert result.excluded["part"].tolist() == ["auto_test"]
     assert "into training" in result.summary()
+    leak = "the same film: train/0/TRAIN00L.png = val/0/VAL00L.png  IN TWO SPLITS (train & val)"
+    assert leak in result.summary()
+
+
+def test_the_sealed_split_of_real_knees_is_not_audited():
+    done = koa_data(["audit", "oai-kl224", "--split", "test"])
+    assert done.exit_code == 1
+    assert "sealed" in str(done.exception)
 
 
 def test_a_knee_and_its_negative_are_found_as_one_picture(odd_cohort, tmp_path):

@@ -59,3 +59,33 @@ def test_an_exported_run_grades_by_its_graph_and_as_before(knees, tmp_path):
     (tmp_path / "model.onnx").write_bytes(b"another")
     with pytest.raises(KoaError, match="its bytes differ"):
         load_run(tmp_path).grade(images, sides)
+
+
+WRONG_FILMS = {
+    "colour pixels": (lambda film: np.stack(3 * [film], -1), "L", r"shape \(\d+, 3\)"),
+    "bytes of a file": (lambda film: b"\x89PNG" + bytes(500), "L", r"Radiographs are whole grey levels|\(N, H, W\)"),
+    "an absent file": (lambda film: "nowhere.png", "L", "nowhere"),
+    "too few sides": (lambda film: [film, film], ["L"], "2 images, sides"),
+    "a side in words": (lambda film: film, "left", r"sides \['left'\]"),
+    "no side": (lambda film: film, None, r"sides \['None'\]"),
+    "nothing": (lambda film: [], [], "no radiograph"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG_FILMS)
+def test_what_is_no_radiograph_or_has_no_side_is_refused_in_words_that_fit(what, canonical_run, knees):
+    make, sides, said = WRONG_FILMS[what]
+    with pytest.raises(KoaError, match=said):
+        canonical_run.grade(make(np.array(knees.images[0])), sides)
+
+
+def test_one_film_is_graded_as_among_several(canonical_run, knees):
+    alone = canonical_run.grade(np.array(knees.images[0]), "L")
+    among = canonical_run.grade(list(knees.images[:3]), ["L", "R", "L"])
+    pd.testing.assert_frame_equal(alone, among[:1], atol=1e-5)
+    assert alone.loc[0, "name"].startswith(f"KL{alone.loc[0, 'grade']} ")
+
+
+@pytest.fixture(scope="module")
+def canonical_run(knees, tmp_path_factory):
+    return fit(knees, TrainConfig(image_size=32, epochs=1, batch_size=20), tmp_path_factory.mktemp("run"))
