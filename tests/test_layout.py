@@ -32,7 +32,7 @@ CORE = (
 )
 """What CONTRIBUTING says to read first, in this order."""
 
-CORE_LINES = 3_600
+CORE_LINES = 3_605
 FLOOR = {room: number for number, floor in enumerate(FLOORS) for room in floor}
 FILES = {path: ".".join(path.relative_to(PACKAGE).with_suffix("").parts) for path in sorted(PACKAGE.rglob("*.py"))}
 MODULES = {name.removesuffix(".__init__"): path for path, name in FILES.items() if name != "__init__"}

@@ -83,6 +83,8 @@ def check_predictions(predictions: pd.DataFrame, *, where: object = "predictions
     if predictions.empty:
         raise KoaError("There is no knee in the predictions.", where=where, remedy="Check how they were selected.")
     for column in ("knee_id", "patient", "side"):
+        if not predictions[column].map(pd.api.types.is_scalar).all():
+            raise KoaError(f"A knee's {column} is no name.", where=where)
         absent = predictions[column].isna() | (predictions[column].astype(str).str.strip() == "")
         if absent.any():
             raise KoaError(f"A knee has no {column}.", where=f"{where}, row {int(absent.argmax())}")

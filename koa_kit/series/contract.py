@@ -88,7 +88,10 @@ def _output_faults(outputs) -> Iterator[str]:
 
 def _size(png: str) -> tuple[int, int]:
     """Width and height of a PNG in base64, which stand in its first chunk."""
-    return struct.unpack(">II", base64.b64decode(png[:32])[16:24])
+    try:
+        return struct.unpack(">II", base64.b64decode(png[:32])[16:24])
+    except (ValueError, TypeError, struct.error):
+        return 0, 0
 
 
 def _one_line(text: str, length: int = 400) -> str:
@@ -111,7 +114,7 @@ def check_results(path: Path) -> list[str]:
         return [f"{path.name} lacks {', '.join(missing)}"]
     if results["notebook"] != path.parent.name:
         return [f"{path.name} is of another notebook, {results['notebook']}"]
-    if not results["claims"]:
+    if not isinstance(results["claims"], dict) or not results["claims"]:
         return [f"{path.name} claims nothing"]
     return [f"{path.name} {fault}" for fault in claim_faults(results["claims"])]
 

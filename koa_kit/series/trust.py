@@ -24,7 +24,7 @@ def claim_faults(claims: dict) -> Iterator[str]:
         parts = value if isinstance(value, dict) else dict(enumerate(value)) if isinstance(value, list) else {}
         middle = parts.get("value", parts.get("difference"))
         if isinstance(middle, int | float):
-            if not {"low", "high"} <= parts.keys():
+            if not all(isinstance(parts.get(end), int | float) for end in ("low", "high")):
                 yield f"claims {name} without an interval"
             elif not parts["low"] <= middle <= parts["high"]:
                 yield f"claims {name} outside its interval"
@@ -36,8 +36,12 @@ def claim_faults(claims: dict) -> Iterator[str]:
 def typed_numbers(tree: ast.AST) -> tuple[set[float], set[str]]:
     """Numbers typed in a piece of code, and names that are given one as it is."""
     numbers = {number for node in ast.walk(tree) if (number := _number(node)) is not None}
-    given = [node for node in ast.walk(tree) if isinstance(node, ast.Assign) and _number(node.value) is not None]
-    return numbers, {getattr(target, "id", "") for node in given for target in node.targets}
+    given = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value and _is_typed(node.value):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            given |= {part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)}
+    return numbers, given
 
 
 def code_faults(tree: ast.AST, typed: set[float], given: set[str], others: set[str]) -> Iterator[str]:
@@ -46,8 +50,9 @@ def code_faults(tree: ast.AST, typed: set[float], given: set[str], others: set[s
     drawn = {id(part) for node in ast.walk(tree) if _is_of_phantoms(node) for part in ast.walk(node)}
     for node in ast.walk(tree):
         if isinstance(node, ast.ExceptHandler):
-            broad = node.type is None or ast.unparse(node.type) in ("Exception", "BaseException")
-            if broad or all(isinstance(line, ast.Pass | ast.Continue) for line in node.body):
+            broad = node.type is None or {"Exception", "BaseException"} & _names(node.type, builtin=True)
+            silent = all(isinstance(line, ast.Pass | ast.Continue) or ast.unparse(line) == "..." for line in node.body)
+            if broad or silent:
                 yield "swallows errors: name the one that is expected, and show it"
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             if _TEST_SPLIT.fullmatch(node.value) and id(node) not in drawn:
@@ -85,6 +90,13 @@ def _is_of_phantoms(node: ast.AST) -> bool:
     return isinstance(node, ast.Call) and ast.unparse(node.func).startswith("load_cohort('phantom').")
 
 
-def _names(tree: ast.AST) -> set[str]:
+def _is_typed(value: ast.AST) -> bool:
+    """Whether a value is a number, or several, that nothing computes."""
+    parts = [_number(part) is not None for part in ast.walk(value) if isinstance(part, ast.Constant)]
+    return bool(parts) and all(parts) and not any(isinstance(part, ast.Name) for part in ast.walk(value))
+
+
+def _names(tree: ast.AST, *, builtin: bool = False) -> set[str]:
     """Names that a piece of code reads, but for those of Python itself."""
-    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} - set(dir(builtins))
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    return names if builtin else names - set(dir(builtins))

@@ -73,6 +73,7 @@ def fit(
         another process trains into the folder, or a run to resume was begun with other choices or knees.
     """
     folder, processes = Path(folder), find_processes(device)
+    folder = folder.resolve() if folder.is_symlink() else folder  # or the link would be replaced, not the run
     run_folder.check_free(folder, overwrite or resume)
     with alone_in(folder, processes, wait=False):
         run_folder.check_free(folder, overwrite or resume)  # again: another process may just have finished one here

@@ -53,6 +53,8 @@ def test_one_bad_knee_is_refused(predictions, column, value, said):
         (lambda knees: knees.assign(s5=0.0, p5=0.0), "more than five"),
         (lambda knees: pd.concat([knees, knees.iloc[:1]]), "twice"),
         (lambda knees: knees.iloc[:0], "no knee"),
+        (lambda knees: knees.assign(patient=[[1]] * len(knees)), "patient is no name"),
+        (lambda knees: knees.assign(knee_id=[{"a": 1}] * len(knees)), "knee_id is no name"),
         (lambda knees: "runs/plain", "not str"),
     ],
 )

@@ -42,6 +42,8 @@ COMMITTED = {
     "try:\n    knees()\nexcept:\n    print('well')": SWALLOWS,
     "try:\n    knees()\nexcept Exception as e:\n    print(e)": SWALLOWS,
     "try:\n    knees()\nexcept KeyError:\n    pass": SWALLOWS,
+    "try:\n    knees()\nexcept (ValueError, Exception) as e:\n    print(e)": SWALLOWS,
+    "try:\n    knees()\nexcept KeyError:\n    ...": SWALLOWS,
     "with contextlib.suppress(KeyError):\n    knees()": "silences warnings or errors (suppress)",
     "warnings.filterwarnings('ignore')": "silences warnings or errors (filterwarnings)",
     "session.bullet('Accuracy is high.')": "has a bullet in which nothing is computed",
@@ -219,6 +221,7 @@ def test_results_that_are_missing_of_another_notebook_or_without_their_interval_
     claims = {
         "claims qwk without an interval": {"qwk": 0.7},
         "claims accuracy without an interval": {"accuracy": {"value": 0.7, "low": 0.6}},
+        "claims mae without an interval": {"mae": {"value": 0.7, "low": None, "high": "a"}},
         "claims gap without an interval": {"gap": {"difference": 0.1}},
         "claims qwk outside its interval": {"qwk": {"value": 0.9, "low": 0.6, "high": 0.8}},
         "claims that share KL1 is nan": {"share": {"KL1": float("nan")}},
@@ -226,6 +229,10 @@ def test_results_that_are_missing_of_another_notebook_or_without_their_interval_
         "claims nothing": {},
     }
     contents = {fault: sound | {"claims": claim} for fault, claim in claims.items()}
+    for odd in ([0.7], "qwk", 0.7, True):
+        path.write_text(json.dumps(sound | {"claims": odd}), encoding="utf-8")
+        assert check_results(path) == ["results.json claims nothing"]
+    path.unlink()
     contents[f"is of another notebook, {OTHER[name]}"] = sound | {"notebook": OTHER[name]}
     contents["lacks fingerprint"] = {key: value for key, value in sound.items() if key != "fingerprint"}
     assert check_results(path) == [f"wrote no results.json into {name}/: its last cell must"]

@@ -154,3 +154,15 @@ def test_words_changed_after_training_are_not_taken_for_those_it_was_trained_wit
     (there / "model.json").write_text(json.dumps(record))
     with pytest.raises(KoaError):
         load_run(there)
+
+
+def test_a_run_reached_by_a_link_is_replaced_where_it_lies(there, knees):
+    (there / "verdicts.jsonl").write_text("a reader's")
+    link = there.with_name("link")
+    link.symlink_to(there.name)
+    for _ in range(2):
+        fit(knees, ONE.with_changes(seed=1), link, overwrite=True)
+        assert link.is_symlink()
+        assert (there / "verdicts.jsonl").read_text() == "a reader's"
+        assert load_run(there).config.seed == load_run(link).config.seed == 1
+    assert {path.name for path in there.parent.iterdir() if ".link" in path.name} == set()
