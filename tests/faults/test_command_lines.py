@@ -69,6 +69,7 @@ def calls() -> list[list[str]]:
     lines += [["evaluate", "{run}", "--split", name] for name in ("", "test", "nope", "..")]
     lines += [["evaluate", "{run}", "--dataset", place] for place in (*PLACES[1:], "nope", "digital-knee")]
     lines += [["evaluate", "{run}", "--device", "cuda"], ["evaluate"]]
+    lines += [["export", place] for place in PLACES]
     lines += [["explore", place, "--no-browser"] for place in (*PLACES[1:], "nope")]
     lines += [["run", name] for name in ("", "99", "nope", "../x", "00_nope", "/etc/passwd")]
     lines += [["run", "00", option, value] for option, value in (("--scale", "huge"), ("--seed", "x"), ("--jobs", "0"))]
@@ -135,6 +136,7 @@ HOSTILE = (
 BOUNDED = {
     "train": ["train", "x", "--dataset", "{dataset}", "--set", "epochs=1", "--set", "image_size=32"],
     "evaluate": ["evaluate", "{run}", "--dataset", "{dataset}"],
+    "export": ["export", "{run}"],
     "ablate": ["ablate", "x", "--dataset", "nope", "--set", "epochs=1"],
     "run": ["run", "00", "--dataset", "nope"],
     "explore": ["explore", "{run}", "--no-browser"],
